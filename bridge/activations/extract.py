@@ -1,0 +1,204 @@
+"""Read raw residual states out of a model, at all wanted layers in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bridge.activations.positions import shown, wanted_tokens
+from bridge.errors import ConfigError, DataError, ModelError
+from bridge.models.loading import LoadedModel
+from bridge.models.replay import skipped
+
+Padding = Literal["none", "left", "right"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that go through the model together: ids and mask (b, t), and where each text starts."""
+
+    indices: list[int]
+    ids: Tensor
+    mask: Tensor | None
+    starts: list[int]
+
+
+def extract(
+    lm: LoadedModel,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    position: str = "last",
+    positions: Sequence[Sequence[int]] | None = None,
+    batch_size: int = 64,
+    padding: Padding = "none",
+) -> dict[int, Tensor]:
+    """Raw residual states of a model at some layers and positions of some texts.
+
+    Layer l is the residual stream after l blocks, before the final norm; 0 is what enters the first block.
+    One pass for all layers, through the model without its head, and no further than the highest layer. Only
+    the wanted positions are kept. By default a batch holds texts of one length, so that nothing is padded;
+    the result is the same for any batch size and padding up to the last bits of the model's arithmetic.
+
+    Args:
+        texts: n texts.
+        layers: each in 0..N.
+        position: "last"; "mean" over the text's tokens without special tokens; "last:K"; or "index".
+        positions: for "index", the token positions wanted of each text, special tokens counted.
+        batch_size: texts per pass.
+        padding: "none", or the side on which shorter texts of a batch are padded.
+
+    Returns:
+        {layer: states} on the CPU in the model's dtype: (n, d) for last and mean, (n, K, d) for last:K, and
+        for index the positions of all texts one after the other, (sum of their numbers, d).
+
+    Raises:
+        ConfigError: a layer, or the position, is out of range or unknown.
+        DataError: a text has too few tokens, or more than the model can read.
+        ModelError: the model gave NaN or infinite states.
+    """
+    _check_layers(lm, layers)
+    ids = lm.encode(texts)
+    wanted = wanted_tokens(lm.tokenizer, texts, ids, position, positions)
+    _check_lengths(lm, texts, ids)
+    offsets = [0]
+    for tokens in wanted:
+        offsets.append(offsets[-1] + (1 if position == "mean" else len(tokens)))
+    result = {
+        layer: torch.empty(offsets[-1], lm.anatomy.width, dtype=lm.dtype) for layer in sorted(set(layers))
+    }
+    bar = tqdm(
+        total=len(texts), desc=f"states of {lm.name}", unit="text", delay=2.0, leave=False, disable=None
+    )
+    with bar, torch.inference_mode():
+        for batch in _batches(ids, batch_size, padding, lm.device):
+            rows = [row for row, index in enumerate(batch.indices) for _ in wanted[index]]
+            columns = [
+                start + t for start, i in zip(batch.starts, batch.indices, strict=True) for t in wanted[i]
+            ]
+            counts = [len(wanted[index]) for index in batch.indices] if position == "mean" else None
+            into = torch.tensor([at for i in batch.indices for at in range(offsets[i], offsets[i + 1])])
+            for layer, states in _states(lm, batch, list(result), rows, columns, counts).items():
+                result[layer][into] = states.to("cpu")
+            bar.update(len(batch.indices))
+    _check_finite(lm, result, offsets)
+    if position.startswith("last:"):
+        return {layer: states.view(len(texts), -1, lm.anatomy.width) for layer, states in result.items()}
+    return result
+
+
+def estimate_bytes(
+    lm: LoadedModel,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    position: str = "last",
+    positions: Sequence[Sequence[int]] | None = None,
+) -> int:
+    """How many bytes `extract` would return for the same arguments."""
+    wanted = wanted_tokens(lm.tokenizer, texts, lm.encode(texts), position, positions)
+    n_rows = len(texts) if position == "mean" else sum(len(tokens) for tokens in wanted)
+    return n_rows * len(set(layers)) * lm.anatomy.width * lm.dtype.itemsize
+
+
+def _states(
+    lm: LoadedModel,
+    batch: Batch,
+    layers: list[int],
+    rows: list[int],
+    columns: list[int],
+    counts: list[int] | None,
+) -> dict[int, Tensor]:
+    """The wanted positions of one batch at every layer; with `counts`, the mean of each text's positions."""
+
+    def gather(state: Tensor) -> Tensor:
+        picked = state[torch.tensor(rows, device=state.device), torch.tensor(columns, device=state.device)]
+        if counts is None:
+            return picked
+        return torch.stack([part.float().mean(0) for part in picked.split(counts)]).to(picked.dtype)
+
+    kept: dict[int, Tensor] = {}
+    extra: dict[str, Tensor] = {}
+    if batch.mask is not None:
+        extra = {"attention_mask": batch.mask, "position_ids": (batch.mask.cumsum(1) - 1).clamp(min=0)}
+    with _watching(lm, layers, lambda layer, state: kept.__setitem__(layer, gather(state))):
+        lm.anatomy.headless(input_ids=batch.ids, use_cache=False, **extra)
+    return kept
+
+
+@contextmanager
+def _watching(lm: LoadedModel, layers: list[int], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Inside this context `see` gets every state at `layers`, and blocks beyond them compute nothing."""
+
+    def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        see(0, args[0] if args else kwargs["hidden_states"])
+
+    def left(layer: int) -> Callable[..., None]:
+        return lambda module, args, output: see(layer, lm.anatomy.state_of(output))
+
+    blocks = lm.anatomy.blocks
+    with ExitStack() as stack:
+        stack.enter_context(skipped(lm.anatomy, blocks[max(layers) :]))
+        for layer in layers:
+            if layer == 0:
+                handle = blocks[0].register_forward_pre_hook(entered, with_kwargs=True)
+            else:
+                handle = blocks[layer - 1].register_forward_hook(left(layer))
+            stack.callback(handle.remove)
+        yield
+
+
+def _batches(
+    ids: list[list[int]], batch_size: int, padding: Padding, device: torch.device
+) -> Iterator[Batch]:
+    """Longest first, so that what does not fit into memory shows at once."""
+    order = sorted(range(len(ids)), key=lambda index: (-len(ids[index]), index))
+    while order:
+        longest = len(ids[order[0]])
+        here = [i for i in order[:batch_size] if padding != "none" or len(ids[i]) == longest]
+        order = order[len(here) :]
+        pads = [longest - len(ids[index]) for index in here]
+        starts = [pad if padding == "left" else 0 for pad in pads]
+        table = torch.zeros(len(here), longest, dtype=torch.long)
+        mask = torch.zeros(len(here), longest, dtype=torch.long)
+        for row, (index, start) in enumerate(zip(here, starts, strict=True)):
+            table[row, start : start + len(ids[index])] = torch.tensor(ids[index])
+            mask[row, start : start + len(ids[index])] = 1
+        yield Batch(here, table.to(device), mask.to(device) if any(pads) else None, starts)
+
+
+def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
+    n_blocks = lm.anatomy.n_blocks
+    if not layers:
+        raise ConfigError(f"no layer was given for {lm.name}; give at least one of 0..{n_blocks}")
+    for layer in layers:
+        if not 0 <= layer <= n_blocks:
+            raise ConfigError(
+                f"layer {layer} is out of range for {lm.name}: it has {n_blocks} blocks, "
+                f"so layers 0..{n_blocks}"
+            )
+
+
+def _check_lengths(lm: LoadedModel, texts: Sequence[str], ids: list[list[int]]) -> None:
+    limit = getattr(lm.model.config.get_text_config(), "max_position_embeddings", None)
+    for text, row in zip(texts, ids, strict=True):
+        if limit is not None and len(row) > limit:
+            raise DataError(
+                f"{shown(text)} has {len(row)} tokens and {lm.name} reads at most {limit}; "
+                "leave this text out"
+            )
+
+
+def _check_finite(lm: LoadedModel, result: dict[int, Tensor], offsets: list[int]) -> None:
+    item_of_row = torch.arange(len(offsets) - 1).repeat_interleave(torch.tensor(offsets).diff())
+    for layer, states in result.items():
+        n_bad = len(item_of_row[~torch.isfinite(states).all(dim=1)].unique())
+        if n_bad:
+            raise ModelError(
+                f"{lm.name} gave NaN or infinite states at layer {layer} for {n_bad} of {len(offsets) - 1} "
+                "items; run it in another dtype (float32, bfloat16) or look at its weights"
+            )

@@ -1,0 +1,92 @@
+"""Which tokens of a text a state is read at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from bridge.errors import ConfigError, DataError
+
+
+def wanted_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    position: str,
+    positions: Sequence[Sequence[int]] | None = None,
+) -> list[list[int]]:
+    """For every text the token positions whose states are wanted.
+
+    Args:
+        texts: n texts, for the messages.
+        ids: their token ids, special tokens included.
+        position: "last"; "mean" for all tokens but special ones; "last:K"; or "index" for `positions`.
+        positions: for "index", one list per text.
+
+    Raises:
+        ConfigError: `position` is unknown, or does not go with `positions`.
+        DataError: a text has too few tokens, or a position lies outside it.
+    """
+    if (position == "index") != (positions is not None):
+        given = "without" if positions is None else "with"
+        raise ConfigError(
+            f"position={position!r} was given {given} a list of positions; give one with 'index' only"
+        )
+    if positions is not None:
+        return _checked(positions, texts, ids)
+    if position == "mean":
+        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        return _at_least(
+            1, [[t for t, token in enumerate(row) if token not in special] for row in ids], texts
+        )
+    k = n_last(position)
+    return _at_least(k, [list(range(max(len(row) - k, 0), len(row))) for row in ids], texts)
+
+
+def n_last(position: str) -> int:
+    """K of "last:K", and 1 for "last".
+
+    >>> n_last("last:3")
+    3
+
+    Raises:
+        ConfigError: `position` is neither.
+    """
+    head, colon, number = position.partition(":")
+    if head != "last" or (colon and not (number.isdecimal() and int(number) >= 1)):
+        raise ConfigError(
+            f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index"
+        )
+    return int(number) if colon else 1
+
+
+def _checked(
+    positions: Sequence[Sequence[int]], texts: Sequence[str], ids: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    if len(positions) != len(texts):
+        raise DataError(f"{len(positions)} lists of positions for {len(texts)} texts; give one list per text")
+    for text, tokens, row in zip(texts, positions, ids, strict=True):
+        if any(not 0 <= token < len(row) for token in tokens):
+            raise DataError(
+                f"positions {list(tokens)} do not all lie in the {len(row)} tokens of {shown(text)}"
+            )
+    return [list(tokens) for tokens in positions]
+
+
+def _at_least(k: int, chosen: list[list[int]], texts: Sequence[str]) -> list[list[int]]:
+    for tokens, text in zip(chosen, texts, strict=True):
+        if len(tokens) < k:
+            raise DataError(
+                f"{shown(text)} has {len(tokens)} tokens where at least {k} were wanted; leave this text out"
+            )
+    return chosen
+
+
+def shown(text: str) -> str:
+    """A text as it stands in a message of one line.
+
+    >>> shown("a" * 100)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...'"
+    """
+    return repr(text if len(text) <= 60 else text[:60] + "...")

@@ -1,0 +1,67 @@
+"""What every way of putting mapped states into the target has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bridge.errors import ConfigError
+from bridge.models.loading import LoadedModel
+
+ROWS_PER_PASS = 256
+
+
+class Injection(ABC):
+    """How a mapped state enters the target, and what the target then says.
+
+    The constructor only stores; `prepare` does once what all states share; `logits` may be called many times.
+    """
+
+    n_states: int = 1
+
+    def target_layer(self, n_blocks: int, layer: int | None, name: str = "the target") -> int:
+        """The target's layer at which mapped states must live: the given one, else the final layer."""
+        return n_blocks if layer is None else checked_layer(n_blocks, layer, name)
+
+    @abstractmethod
+    def prepare(self, target: LoadedModel, prompts: Sequence[str], layer: int) -> Self:
+        """Do once what all states share.
+
+        Args:
+            prompts: the eval prompts that `rows` of `logits` will count.
+            layer: what `target_layer` gave.
+        """
+
+    @abstractmethod
+    def logits(self, states: Tensor, rows: Tensor) -> Tensor:
+        """What the target says when it holds `states`.
+
+        Args:
+            states: (b, d), or (b, n_states, d); raw, in the target's own scale and mean.
+            rows: (b,) the eval prompt each state belongs to.
+
+        Returns:
+            (b, V) float32 on the target's device. Memory beyond that does not grow with b.
+        """
+
+
+def checked_layer(n_blocks: int, layer: int, name: str) -> int:
+    """`layer`, when the model has it.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not 0 <= layer <= n_blocks:
+        raise ConfigError(
+            f"layer {layer} is out of range for {name}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
+        )
+    return layer
+
+
+def empty_logits(target: LoadedModel, n: int) -> Tensor:
+    """(n, V) float32 on the target's device, to be filled pass by pass."""
+    return torch.empty(n, target.anatomy.vocab_size, dtype=torch.float32, device=target.device)

@@ -1,0 +1,17 @@
+"""Models: loading them, finding their parts by structure, and running them from the middle."""
+
+from bridge.models.anatomy import Anatomy, anatomy
+from bridge.models.loading import LoadedModel, encode, fingerprint, load, load_tokenizer
+from bridge.models.replay import context_cache, replay
+
+__all__ = [
+    "Anatomy",
+    "LoadedModel",
+    "anatomy",
+    "context_cache",
+    "encode",
+    "fingerprint",
+    "load",
+    "load_tokenizer",
+    "replay",
+]

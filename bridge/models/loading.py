@@ -1,0 +1,220 @@
+"""Load a causal language model and its tokenizer, from a folder or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+from bridge.errors import ConfigError, ModelError
+from bridge.models.anatomy import Anatomy, anatomy
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+FINGERPRINTED = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.py",
+    "token*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+@dataclass
+class LoadedModel:
+    """A causal language model ready to be read from and put states into."""
+
+    name: str
+    revision: str | None
+    dtype: torch.dtype
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    anatomy: Anatomy
+    fingerprint: str
+    device: torch.device
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, with the special tokens the tokenizer adds but no end-of-text."""
+        return encode(self.tokenizer, texts)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, with the special tokens the tokenizer adds, but no end-of-text at the end.
+
+    An end-of-text token is taken away only when the tokenizer is seen to put one after every text.
+    """
+    if not texts:
+        return []
+    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
+    probe: list[int] = tokenizer("a", add_special_tokens=True)["input_ids"]
+    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    if end is None or not probe or probe[-1] != end or plain[-1:] == [end]:
+        return rows
+    return [row[:-1] if row and row[-1] == end else row for row in rows]
+
+
+def load(
+    name: str,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a causal language model in evaluation mode, from safetensors weights only.
+
+    Args:
+        name: a local folder in the `save_pretrained` format, or a hub id.
+        revision: branch, tag or commit on the hub; not for local folders.
+        dtype: float32, bfloat16, float16, or auto for the dtype of the stored weights.
+        device: auto (the first GPU where there is one), cpu, cuda, or cuda:N; not used with `device_map`.
+        device_map: how accelerate spreads the model over devices, e.g. "auto".
+        attn_implementation: eager, sdpa, flash_attention_2, ...; None leaves the choice to transformers.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        ConfigError: dtype or device is unknown or not there.
+        ModelError: the model is not found, has no safetensors weights, or is not a causal language model.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype={dtype!r} is not known; give one of {', '.join(DTYPES)}")
+    where = _device(device) if device_map is None else None
+    identity = fingerprint(name, revision)
+    if Path(name).expanduser().is_dir() and not any(Path(name).expanduser().glob("*.safetensors")):
+        raise ModelError(
+            f"{name} is a model folder without weights: no *.safetensors file in it; save the model there "
+            "with save_pretrained, or give another folder"
+        )
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **_source(name, revision)}
+    path = options.pop("path")
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            **options,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{name} could not be loaded as a causal language model: {_one_line(error)}"
+        ) from error
+    if where is not None:
+        model = model.to(where)
+    model.eval().requires_grad_(False)
+    return LoadedModel(
+        name=name,
+        revision=revision,
+        dtype=model.dtype,
+        model=model,
+        tokenizer=load_tokenizer(name, revision, trust_remote_code),
+        anatomy=anatomy(model),
+        fingerprint=identity,
+        device=model.device,
+    )
+
+
+def load_tokenizer(
+    name: str, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone, without the weights.
+
+    Raises:
+        ModelError: there is no such folder or hub id, or no tokenizer in it.
+    """
+    options = _source(name, revision)
+    try:
+        return AutoTokenizer.from_pretrained(
+            options.pop("path"), trust_remote_code=trust_remote_code, **options
+        )
+    except Exception as error:
+        raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
+
+
+def fingerprint(name: str, revision: str | None = None) -> str:
+    """What tells this model's states from any other's.
+
+    Returns:
+        For a local folder "sha256:" and the hash of config, weights and tokenizer; for a hub id "id@commit".
+
+    Raises:
+        ModelError: neither a local folder nor reachable.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"{name}@{_source(name, revision)['revision']}"
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name} is a folder without config.json; give a folder written by save_pretrained")
+    files = sorted({path for pattern in FINGERPRINTED for path in folder.glob(pattern) if path.is_file()})
+    total = hashlib.sha256()
+    for path in tqdm(files, desc=f"hashing {folder.name}", delay=2.0, leave=False, disable=None):
+        stat = path.stat()
+        total.update(f"{path.name}\0{_file_sha256(str(path), stat.st_size, stat.st_mtime_ns)}\0".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+@functools.cache
+def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _source(name: str, revision: str | None) -> dict[str, Any]:
+    """Where transformers is to read from: the folder, or the hub id at the commit `revision` means now."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return {"path": str(folder)}
+    try:
+        config = cached_file(name, "config.json", revision=revision)
+        commit = extract_commit_hash(config, None)
+    except Exception as error:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"{name}{at} is neither a local folder nor reachable on the Hugging Face hub; give a folder "
+            "written by save_pretrained, or get the model first where there is a network: `hf auth login` "
+            f"if it is gated, then `hf download {name}`"
+        ) from error
+    return {"path": name, "revision": commit or revision}
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device={device!r} is not known; give auto, cpu, cuda or cuda:N") from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={device!r} was asked for and torch sees {torch.cuda.device_count()} GPUs; "
+            "give device=cpu or auto"
+        )
+    return wanted
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{'...' if len(text) > 300 else ''}"

@@ -1,0 +1,167 @@
+"""Put a state into a model and let the model's own code run what is left of it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from bridge.errors import ModelError
+from bridge.models.anatomy import Anatomy
+
+
+@contextmanager
+def skipped(anatomy: Anatomy, blocks: Iterable[nn.Module], states: Tensor | None = None) -> Iterator[None]:
+    """Inside this context `blocks` compute nothing: they hand on `states`, or what they were given.
+
+    The replaced `forward` lies on the instance, above whatever accelerate put there, and is taken away again
+    however the context is left.
+    """
+
+    blocks = list(blocks)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = args[0] if args else kwargs["hidden_states"]
+        return anatomy.block_output(given if states is None else states)
+
+    before = [block.__dict__.get("forward") for block in blocks]
+    try:
+        for block in blocks:
+            block.forward = forward
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            if own is not None:
+                block.forward = own
+            else:
+                block.__dict__.pop("forward", None)
+
+
+@contextmanager
+def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
+    """Inside this context every forward pass has `states` (b, t, d) as its stream after `layer` blocks."""
+
+    def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (states, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": states}
+
+    if layer > 0:
+        with skipped(anatomy, anatomy.blocks[:layer], states):
+            yield
+        return
+    handle = anatomy.blocks[0].register_forward_pre_hook(replace, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def context_cache(
+    model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0
+) -> DynamicCache:
+    """Keys and values of a context, made by the model's own forward pass without its head.
+
+    Args:
+        input_ids: (b, T) token ids, all rows of one length and without padding.
+        from_layer: keep keys and values of `blocks[from_layer:]`; of earlier blocks their length alone.
+
+    Returns:
+        The cache of positions 0..T-1.
+
+    Raises:
+        ModelError: the model keeps something else than keys and values per position.
+    """
+    cache = DynamicCache(config=model.config)
+    anatomy.headless(input_ids=input_ids.to(model.device), past_key_values=cache, use_cache=True)
+    for index, entry in enumerate(cache.layers):
+        if not isinstance(entry, DynamicLayer):
+            raise ModelError(
+                f"block {index} of {type(model).__name__} keeps a {type(entry).__name__} where keys and "
+                "values were wanted; a state can stand behind a context in attention models only; use "
+                "injection=lm_head"
+            )
+        if index < from_layer:
+            _keep_length_only(entry)
+    return cache
+
+
+@torch.inference_mode()
+def replay(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    states: Tensor,
+    layer: int,
+    cache: DynamicCache | None = None,
+    rows: Tensor | None = None,
+) -> Tensor:
+    """Logits of the model when `states` are its residual stream after `layer` blocks, at one new position.
+
+    The model's own forward pass runs blocks `layer`..N, its final norm (once), its head and whatever it does
+    to logits; the first `layer` blocks are passed over. Equal to a full forward pass in which a hook
+    overwrites the block's output at the last position, since that changes no earlier position. Not for use
+    from several threads at once on one model.
+
+    Args:
+        states: (b, d), raw residual states; brought to the model's device and dtype.
+        layer: 0..N. N decodes: final norm and head only.
+        cache: the context from `context_cache`, never changed; None puts the state at position 0.
+        rows: (b,) which row of the cache each state stands behind; None when the cache has b rows, or one.
+
+    Returns:
+        (b, V) logits in the model's dtype.
+    """
+    device, dtype = model.device, model.dtype
+    entered = states.to(device=device, dtype=dtype).unsqueeze(1)
+    past = None if cache is None else selected(cache, layer, len(states), rows)
+    position = 0 if past is None else past.get_seq_length()
+    keep = {"logits_to_keep": 1} if takes_logits_to_keep(model) else {}
+    with entering(anatomy, entered, layer):
+        output = model(
+            input_ids=torch.full((len(states), 1), anatomy.filler_token, device=device),
+            position_ids=torch.full((len(states), 1), position, device=device),
+            past_key_values=past,
+            use_cache=past is not None,
+            **keep,
+        )
+    return output.logits[:, -1]
+
+
+def selected(cache: DynamicCache, from_layer: int, n: int, rows: Tensor | None = None) -> DynamicCache:
+    """A cache of `n` rows whose entries can grow without the given one noticing.
+
+    Entries before `from_layer` will not be read, so they stay as they are and tell their length only.
+    """
+    chosen = copy.copy(cache)
+    chosen.layers = [copy.copy(entry) for entry in cache.layers]
+    for entry in chosen.layers[from_layer:]:
+        for name, value in list(vars(entry).items()):
+            if isinstance(value, Tensor) and value.ndim >= 3:
+                setattr(entry, name, _rows_of(value, n, rows))
+    return chosen
+
+
+def takes_logits_to_keep(model: PreTrainedModel) -> bool:
+    """Whether the model can be told to compute the vocabulary logits of the last position only."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def _rows_of(value: Tensor, n: int, rows: Tensor | None) -> Tensor:
+    if value.shape[0] == 1:
+        return value.expand(n, *value.shape[1:])
+    return value if rows is None else value.index_select(0, rows.to(value.device))
+
+
+def _keep_length_only(entry: DynamicLayer) -> None:
+    """Masks are made from the length of a cache's first entries, so that much must survive."""
+    if entry.is_initialized:
+        placeholder = entry.keys.new_zeros(1, 1, 1, 1).expand(1, 1, entry.keys.shape[-2], 1)
+        entry.keys = entry.values = placeholder
