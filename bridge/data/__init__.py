@@ -1,0 +1,28 @@
+"""Items with one gold answer each: where they come from, which can be used, and how they are split."""
+
+from bridge.data.facts import Relation, held_out_template, relations
+from bridge.data.pairing import aligned_positions, last_position, paired_positions
+from bridge.data.rosetta import Item, RosettaSet, Split, describe_coverage, fingerprint, rosetta_set, split
+from bridge.data.sources import Facts, HuggingFace, JsonFile, Relations, Source, Squad
+
+__all__ = [
+    "Facts",
+    "HuggingFace",
+    "Item",
+    "JsonFile",
+    "Relation",
+    "Relations",
+    "RosettaSet",
+    "Source",
+    "Split",
+    "Squad",
+    "aligned_positions",
+    "describe_coverage",
+    "fingerprint",
+    "held_out_template",
+    "last_position",
+    "paired_positions",
+    "relations",
+    "rosetta_set",
+    "split",
+]

@@ -1,0 +1,80 @@
+"""Token positions at which two tokenizers have read exactly the same text."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bridge.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def last_position(text: str, tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The position of the last token of a text that is not a special token.
+
+    Raises:
+        DataError: the tokenizer is slow, or the text has no token.
+    """
+    return max(_ends(text, tokenizer).values())
+
+
+def aligned_positions(
+    text: str, source_tokenizer: "PreTrainedTokenizerBase", target_tokenizer: "PreTrainedTokenizerBase"
+) -> list[tuple[int, int]]:
+    """The pairs of token positions that end at the same character of a text in both tokenizers.
+
+    A character is a boundary of a tokenizer when all tokens up to some position lie before it and all
+    later tokens after it; of several tokens that end there (the bytes of one character) the last one
+    counts. Both last positions are a pair, whatever whitespace at the end of the text a tokenizer drops:
+    both have read the whole text.
+
+    Args:
+        text: one prompt.
+        source_tokenizer: a fast tokenizer.
+        target_tokenizer: a fast tokenizer.
+
+    Returns:
+        (source position, target position) pairs, both rising; positions count the special tokens that a
+        tokenizer puts in front, as in ``tokenizer(text)["input_ids"]``, but never point at one.
+
+    Raises:
+        DataError: a tokenizer is slow, or the text has no token.
+    """
+    source, target = _ends(text, source_tokenizer), _ends(text, target_tokenizer)
+    return [(source[end], target[end]) for end in sorted(source.keys() & target.keys())]
+
+
+def paired_positions(
+    texts: Sequence[str],
+    source_tokenizer: "PreTrainedTokenizerBase",
+    target_tokenizer: "PreTrainedTokenizerBase",
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The aligned positions of many texts, as one list per text for the source and one for the target.
+
+    Raises:
+        DataError: a tokenizer is slow, or a text has no token.
+    """
+    pairs = [aligned_positions(text, source_tokenizer, target_tokenizer) for text in texts]
+    return [[i for i, _ in rows] for rows in pairs], [[j for _, j in rows] for rows in pairs]
+
+
+def _ends(text: str, tokenizer: "PreTrainedTokenizerBase") -> dict[int, int]:
+    """The boundaries of a text: character where the text read so far ends -> position of the token."""
+    if not tokenizer.is_fast:
+        raise DataError(
+            f"Got {type(tokenizer).__name__}, a slow tokenizer, wanted a fast one: aligned positions need "
+            "the characters of each token; load the fast tokenizer of the model, or use the last position."
+        )
+    encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    rows = zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    spans = [(place, start, end) for place, ((start, end), special) in enumerate(rows) if not special]
+    if not spans:
+        raise DataError(f"The text {text[:60]!r} has no token, wanted at least one; leave it out.")
+    # the offsets of the last token may leave out whitespace that it, or nothing, stands for
+    ends = {len(text): spans[-1][0]}
+    later_start = spans[-1][1]
+    for place, start, end in reversed(spans[:-1]):
+        if 0 < end <= later_start and end < len(text):
+            ends.setdefault(end, place)
+        later_start = min(later_start, start)
+    return ends

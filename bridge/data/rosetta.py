@@ -1,0 +1,251 @@
+"""Rosetta sets: items whose gold answer is one token in both tokenizers, and how they are split."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+
+from bridge.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SplitBy = Literal["item", "answer", "subject", "relation"]
+
+_COUNTS = (
+    "kept",
+    "empty",
+    "not_one_token_in_source",
+    "not_one_token_in_target",
+    "one_token_in_neither",
+    "duplicate_prompt",
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt with one gold answer; relation and subject are empty where the data does not name them."""
+
+    prompt: str
+    answer: str
+    relation: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class RosettaSet:
+    """Items and the token id of each gold answer in either tokenizer, (n,) each, and what fell out."""
+
+    items: list[Item]
+    gold_source: torch.Tensor
+    gold_target: torch.Tensor
+    coverage: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the items to fit on and to evaluate on; no group is on both sides."""
+
+    fit: torch.Tensor
+    eval: torch.Tensor
+    seen_answer: torch.Tensor
+    pool_size: int
+
+
+def fingerprint(items: Sequence[Item]) -> str:
+    """A sha256 over every field of every item, in order."""
+    text = json.dumps([astuple(item) for item in items], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_coverage(coverage: dict[str, int]) -> str:
+    """One line of words for a coverage: how many items were loaded, kept, and dropped for what.
+
+    Example:
+        >>> describe_coverage({"loaded": 3, "kept": 1, "empty": 2, "duplicate_prompt": 0})
+        '1 of 3 items kept; dropped: 2 empty'
+    """
+    dropped = [
+        f"{n} {why.replace('_', ' ')}" for why, n in coverage.items() if why not in ("loaded", "kept") and n
+    ]
+    kept = f"{coverage['kept']} of {coverage['loaded']} items kept"
+    return f"{kept}; dropped: {', '.join(dropped)}" if dropped else kept
+
+
+def rosetta_set(
+    items: Sequence[Item],
+    source_tokenizer: "PreTrainedTokenizerBase",
+    target_tokenizer: "PreTrainedTokenizerBase",
+) -> RosettaSet:
+    """Keep the items whose gold answer is exactly one known token in both tokenizers.
+
+    The test is ``encode(prompt + join + answer) == encode(prompt) + [gold]``, where ``join`` is one space
+    unless the prompt ends or the answer begins with whitespace. An end token that a tokenizer adds is
+    left out on both sides; a gold that is the unknown token counts as not one token. Of items with the
+    same prompt the first usable one stays: two equal rows could stand on both sides of a split.
+
+    Args:
+        items: what a source loaded.
+        source_tokenizer: the tokenizer of the source model.
+        target_tokenizer: the tokenizer of the target model.
+
+    Returns:
+        the kept items in their order, with ``coverage``: ``loaded``, ``kept``, and the number dropped as
+        ``empty``, ``not_one_token_in_source``, ``not_one_token_in_target``, ``one_token_in_neither``,
+        ``duplicate_prompt``.
+
+    Raises:
+        DataError: no item is left.
+    """
+    coverage = {"loaded": len(items)} | dict.fromkeys(_COUNTS, 0)
+    full = [item for item in items if item.prompt.strip() and item.answer.strip()]
+    coverage["empty"] = len(items) - len(full)
+    golds = zip(_golds(full, source_tokenizer), _golds(full, target_tokenizer), strict=True)
+    kept: dict[str, tuple[Item, int, int]] = {}
+    for item, (in_source, in_target) in zip(full, golds, strict=True):
+        if in_source is None and in_target is None:
+            coverage["one_token_in_neither"] += 1
+        elif in_source is None:
+            coverage["not_one_token_in_source"] += 1
+        elif in_target is None:
+            coverage["not_one_token_in_target"] += 1
+        elif item.prompt in kept:
+            coverage["duplicate_prompt"] += 1
+        else:
+            kept[item.prompt] = (item, in_source, in_target)
+    coverage["kept"] = len(kept)
+    if not kept:
+        raise DataError(
+            f"No usable item: {describe_coverage(coverage)}. "
+            "Wanted answers that are one token in both tokenizers; use shorter, commoner answers, "
+            "end the prompts without a space, or choose another data set."
+        )
+    rows = list(kept.values())
+    return RosettaSet(
+        items=[item for item, _, _ in rows],
+        gold_source=torch.tensor([gold for _, gold, _ in rows], dtype=torch.long),
+        gold_target=torch.tensor([gold for _, _, gold in rows], dtype=torch.long),
+        coverage=coverage,
+    )
+
+
+def _golds(items: Sequence[Item], tokenizer: "PreTrainedTokenizerBase") -> list[int | None]:
+    if not items:
+        return []
+    prompts = _encode([item.prompt for item in items], tokenizer)
+    answered = _encode([_join(item.prompt, item.answer) for item in items], tokenizer)
+    unknown = tokenizer.unk_token_id
+    return [
+        long[-1] if len(long) == len(short) + 1 and long[:-1] == short and long[-1] != unknown else None
+        for short, long in zip(prompts, answered, strict=True)
+    ]
+
+
+def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    end = tokenizer.eos_token_id
+    rows: list[list[int]] = tokenizer(texts, padding=False, truncation=False)["input_ids"]
+    return [row[:-1] if end is not None and row[-1:] == [end] else row for row in rows]
+
+
+def _join(prompt: str, answer: str) -> str:
+    touching = prompt[-1:].isspace() or answer[:1].isspace()
+    return f"{prompt}{answer.rstrip()}" if touching else f"{prompt} {answer.rstrip()}"
+
+
+def split(
+    items: Sequence[Item],
+    by: SplitBy = "item",
+    size: int | None = None,
+    eval_fraction: float = 0.4,
+    eval_size: int | None = None,
+    seed: int = 0,
+) -> Split:
+    """Draw the items to evaluate on, then the items to fit on, so that no group is on both sides.
+
+    Groups come in random order and go to the evaluation whole until it is large enough; at least one
+    group is left for the fit. With ``eval_size`` that many are drawn from these groups, and the rest of them
+    is used on neither side. The evaluation does not depend on ``size``, and a smaller fit is the beginning
+    of a larger one.
+
+    Args:
+        items: the items of a Rosetta set.
+        by: what may not be on both sides: the item itself, its answer, subject or relation.
+        size: how many items to fit on; None takes all that are left.
+        eval_fraction: the share to evaluate on, about that where groups are large.
+        eval_size: an exact number to evaluate on instead of a share.
+        seed: same seed, same split.
+
+    Returns:
+        ``fit`` (n,) and ``eval`` (m,) as indices, ``seen_answer`` (m,) true where the answer of an evaluated
+        item is also the answer of a fitted one, and ``pool_size``, the most that could be fitted on.
+
+    Raises:
+        DataError: an item has no group, there are fewer than two groups, or more is asked for than there is.
+
+    Example:
+        >>> items = [Item(f"{i} is", "odd" if i % 2 else "even") for i in range(10)]
+        >>> parts = split(items, by="answer", size=3)
+        >>> len(parts.fit), len(parts.eval), parts.seen_answer.any().item()
+        (3, 5, False)
+    """
+    if not 0.0 < eval_fraction < 1.0:
+        raise DataError(f"Got eval_fraction={eval_fraction}, wanted a number between 0 and 1; change it.")
+    generator = torch.Generator().manual_seed(seed)
+    groups = _groups(items, by)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    wanted = eval_size if eval_size is not None else max(1, round(eval_fraction * len(items)))
+    held: list[int] = []
+    for place in order[:-1]:
+        if len(held) >= wanted:
+            break
+        held += groups[place]
+    if eval_size is not None:
+        if not 1 <= eval_size <= len(held):
+            raise DataError(
+                f"Got an evaluation size of {eval_size}, but {len(held)} of {len(items)} items can be "
+                f"evaluated on when split by {by}; ask for 1 to {len(held)}, or give more data."
+            )
+        held_out = set(held)
+        held = [held[i] for i in torch.randperm(len(held), generator=generator).tolist()[:eval_size]]
+    else:
+        held_out = set(held)
+    pool = [index for index in range(len(items)) if index not in held_out]
+    if size is not None and not 1 <= size <= len(pool):
+        raise DataError(
+            f"Got a data set size of {size}, but {len(pool)} of {len(items)} items are left to fit on after "
+            f"{len(held_out)} went to the evaluation; ask for 1 to {len(pool)}, "
+            "evaluate on fewer, or give more data."
+        )
+    drawn = torch.randperm(len(pool), generator=generator).tolist()[:size]
+    fit = [pool[i] for i in drawn]
+    known = {items[index].answer.strip() for index in fit}
+    held.sort()
+    return Split(
+        fit=torch.tensor(fit, dtype=torch.long),
+        eval=torch.tensor(held, dtype=torch.long),
+        seen_answer=torch.tensor([items[index].answer.strip() in known for index in held], dtype=torch.bool),
+        pool_size=len(pool),
+    )
+
+
+def _groups(items: Sequence[Item], by: SplitBy) -> list[list[int]]:
+    if by not in get_args(SplitBy):
+        raise DataError(f"Got split by '{by}', wanted one of {', '.join(get_args(SplitBy))}.")
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        name = str(index) if by == "item" else getattr(item, by).strip()
+        if not name:
+            raise DataError(
+                f"Item {index} ('{item.prompt[:60]}') has no {by}, so the items cannot be split by {by}; "
+                f"fill in '{by}' for every item, or split by item or answer."
+            )
+        groups.setdefault(name, []).append(index)
+    if len(groups) < 2:
+        raise DataError(
+            f"Got {len(items)} items in {len(groups)} group(s) when split by {by}, wanted at least two "
+            "groups, one to fit on and one to evaluate on; split by something else, or give more data."
+        )
+    return list(groups.values())

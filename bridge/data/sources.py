@@ -1,0 +1,284 @@
+"""Where items come from: built-in facts, JSON files, SQuAD files, relation files, the Hugging Face hub."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bridge.data.facts import held_out_template, relations
+from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
+from bridge.data.rosetta import Item
+from bridge.errors import DataError
+
+
+class Source(ABC):
+    """Something that items can be loaded from. A constructor only stores; ``load`` reads and checks."""
+
+    @abstractmethod
+    def load(self) -> list[Item]:
+        """All items in a stable order.
+
+        Raises:
+            DataError: what is there cannot be read as items, or there are none.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """A short name for tables and records."""
+
+
+class Facts(Source):
+    """The built-in facts, each asked once, with the wording that the small models were not trained on.
+
+    Args:
+        relations: names of the relations to take; None takes all.
+
+    Example:
+        >>> Facts(relations=["country_capital"]).load()[0].answer
+        'Paris'
+    """
+
+    def __init__(self, relations: list[str] | None = None) -> None:
+        self.relations = relations
+
+    def load(self) -> list[Item]:
+        """One item per fact."""
+        known = relations()
+        wanted = list(known) if self.relations is None else list(self.relations)
+        if not wanted:
+            raise DataError(
+                f"Got no relations, wanted at least one of {', '.join(known)}; name some or none."
+            )
+        items = []
+        for name in dict.fromkeys(wanted):
+            if name not in known:
+                raise DataError(
+                    f"Got the relation '{name}', wanted one of {', '.join(known)}; correct the name."
+                )
+            relation = known[name]
+            for subject, answer in relation.facts:
+                template = relation.templates[held_out_template(relation, subject)]
+                items.append(Item(template.format(subject=subject), answer, name, subject))
+        return items
+
+    def describe(self) -> str:
+        """For example ``facts`` or ``facts (plural, young)``."""
+        return "facts" if self.relations is None else f"facts ({', '.join(self.relations)})"
+
+
+class JsonFile(Source):
+    """A .json file with a list of objects, or a .jsonl file with one object per line.
+
+    Each object has ``prompt`` and ``answer``, and may have ``relation`` and ``subject``; other keys are
+    ignored.
+
+    Args:
+        path: the file; a relative path starts at the current folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def load(self) -> list[Item]:
+        """One item per object."""
+        path = Path(self.path)
+        if path.suffix == ".jsonl":
+            nodes = read_json_lines(path)
+        elif path.suffix == ".json":
+            nodes = read_json_list(path)
+        else:
+            raise DataError(
+                f"Got the file {path}, wanted a name ending in .json or .jsonl; rename or convert it."
+            )
+        return [_item(node, f"Object {index} of {path}") for index, node in enumerate(nodes)]
+
+    def describe(self) -> str:
+        """The name of the file."""
+        return Path(self.path).name
+
+
+class Squad(Source):
+    """Questions of a SQuAD file, format 1.1 or 2.0, that have a one-word answer.
+
+    Questions marked impossible are left out. Of several one-word answers the most frequent one is taken.
+    The subject of an item is the title of its article.
+
+    Args:
+        path: the file.
+        prompt: a template with ``{question}``; it may also hold ``{context}``, the paragraph.
+        max_context_chars: leave out questions whose paragraph is longer; None keeps all. Nothing is cut.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        prompt: str = "Question: {question} Answer:",
+        max_context_chars: int | None = None,
+    ) -> None:
+        self.path = path
+        self.prompt = prompt
+        self.max_context_chars = max_context_chars
+
+    def load(self) -> list[Item]:
+        """One item per question with a one-word answer."""
+        check_template(self.prompt, "{question}")
+        path = Path(self.path)
+        raw = read_json(path)
+        if not isinstance(raw, dict) or not isinstance(raw.get("data"), list):
+            raise DataError(f"{path} {got(raw)}, wanted a SQuAD file with 'data', a list; check the path.")
+        n_questions = 0
+        items = []
+        for title, context, question, answers in _questions(raw["data"], path):
+            n_questions += 1
+            words = Counter(text for text in answers if len(text.split()) == 1)
+            if words and (self.max_context_chars is None or len(context) <= self.max_context_chars):
+                prompt = fill(self.prompt, {"question": question, "context": context})
+                items.append(Item(prompt, words.most_common(1)[0][0], subject=title))
+        if not items:
+            limit = self.max_context_chars
+            within = "" if limit is None else f" in a paragraph of at most {limit} characters"
+            raise DataError(
+                f"{path} has {n_questions} questions but none with a one-word answer{within}; "
+                "choose a file with short answers or raise max_context_chars."
+            )
+        return items
+
+    def describe(self) -> str:
+        """The name of the file."""
+        return Path(self.path).name
+
+
+class Relations(Source):
+    """Relation files: a list of ``{"input": ..., "output": ...}``, one file or a folder of them.
+
+    The relation of an item is the name of its file without the ending, its subject is the input.
+
+    Args:
+        path: a .json file, or a folder whose .json files are all read, by name.
+        prompt: a template with ``{input}``.
+    """
+
+    def __init__(self, path: str | Path, prompt: str = "{input}") -> None:
+        self.path = path
+        self.prompt = prompt
+
+    def load(self) -> list[Item]:
+        """One item per pair."""
+        check_template(self.prompt, "{input}")
+        path = Path(self.path)
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"The folder {path} has no .json file, wanted relation files; check the path.")
+        items = []
+        for file in files:
+            for index, node in enumerate(read_json_list(file)):
+                where = f"Object {index} of {file}"
+                subject, answer = text_of(node, "input", where), text_of(node, "output", where)
+                items.append(Item(fill(self.prompt, {"input": subject}), answer, file.stem, subject))
+        return items
+
+    def describe(self) -> str:
+        """The name of the file or folder."""
+        return Path(self.path).name
+
+
+class HuggingFace(Source):
+    """A data set on the Hugging Face hub, or in its local cache; needs the package `datasets`.
+
+    Args:
+        name: the id on the hub, or a local folder that `datasets` can read.
+        config: the configuration of the data set, where it has several.
+        split: which split of it.
+        prompt_field: the column that holds the prompt.
+        answer_field: the column that holds the answer.
+        relation_field: the column that holds the relation; None leaves it empty.
+        subject_field: the column that holds the subject; None leaves it empty.
+        revision: a commit or tag of the data set.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        split: str = "train",
+        prompt_field: str = "prompt",
+        answer_field: str = "answer",
+        relation_field: str | None = None,
+        subject_field: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.split = split
+        self.prompt_field = prompt_field
+        self.answer_field = answer_field
+        self.relation_field = relation_field
+        self.subject_field = subject_field
+        self.revision = revision
+
+    def load(self) -> list[Item]:
+        """One item per row."""
+        try:
+            from datasets import load_dataset
+        except ImportError as error:
+            raise DataError(
+                f"The data set '{self.name}' needs the package `datasets`, which is not installed; "
+                "run: pip install 'bridge-llm[hub]'."
+            ) from error
+        try:
+            rows = load_dataset(self.name, self.config, split=self.split, revision=self.revision)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"The data set '{self.name}' (config {self.config}, split '{self.split}') could not be "
+                f"loaded: {type(error).__name__}: {reason}; check its name, config and split, and that the hub "
+                "can be reached, or download it and use a JSON file."
+            ) from error
+        fields = {
+            "prompt": self.prompt_field,
+            "answer": self.answer_field,
+            "relation": self.relation_field,
+            "subject": self.subject_field,
+        }
+        named = {name: field for name, field in fields.items() if field is not None}
+        items = [
+            Item(
+                **{
+                    name: text_of(row, field, f"Row {index} of '{self.name}'")
+                    for name, field in named.items()
+                }
+            )
+            for index, row in enumerate(rows)
+        ]
+        if not items:
+            raise DataError(
+                f"The data set '{self.name}' has no rows in '{self.split}'; choose another split."
+            )
+        return items
+
+    def describe(self) -> str:
+        """The id, with the configuration where one is named."""
+        return self.name if self.config is None else f"{self.name} ({self.config})"
+
+
+def _item(node: Any, where: str) -> Item:
+    prompt, answer = text_of(node, "prompt", where), text_of(node, "answer", where)
+    named = [name for name in ("relation", "subject") if node.get(name) is not None]
+    return Item(prompt, answer, **{name: text_of(node, name, where) for name in named})
+
+
+def _questions(articles: list[Any], path: Path) -> Iterator[tuple[str, str, str, list[str]]]:
+    for i, article in enumerate(articles):
+        try:
+            for paragraph in article["paragraphs"]:
+                for node in paragraph["qas"]:
+                    if node.get("is_impossible", False):
+                        continue
+                    answers = [answer["text"].strip() for answer in node["answers"]]
+                    yield article.get("title", ""), paragraph["context"], node["question"].strip(), answers
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"Article {i} of {path} is not as in SQuAD ({type(error).__name__}: {error}), wanted "
+                "paragraphs with context and qas, each with question and answers; correct or convert the file."
+            ) from error
