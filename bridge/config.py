@@ -1,0 +1,157 @@
+"""The resolved config as typed objects, the objects it stands for, and the run id.
+
+Below this module code sees dataclasses, never a DictConfig.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from bridge.controls import CONTROLS
+from bridge.errors import ConfigError
+from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, register
+
+RECORD_VERSION = 1
+# What never changes a result is left out of the run id.
+NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute")
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside an installed wheel, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+
+
+def compose_config(*overrides: str) -> BridgeConfig:
+    """Compose a config without a command line, as ``bridge`` does with the same words.
+
+    Args:
+        overrides: Hydra overrides such as ``"injection=late_layer"`` or ``"dataset.size=100"``.
+
+    Returns:
+        The typed config.
+
+    Raises:
+        hydra.errors.HydraException: an unknown key or option.
+
+    Example:
+        >>> compose_config("layer=2", "injection=late_layer").layer.source
+        2
+    """
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return typed(compose("config", [quote_layer(o) for o in overrides]))
+
+
+def quote_layer(override: str) -> str:
+    """Quote the numbers of a ``layer=8,16`` override: Hydra takes only strings as options of a group.
+
+    Example:
+        >>> quote_layer("layer=8,16"), quote_layer("layer.source=2"), quote_layer("layer=mid")
+        ("layer='8','16'", 'layer.source=2', 'layer=mid')
+    """
+    key, equals, value = override.partition("=")
+    if key != "layer" or not equals:
+        return override
+    names = {str(layer) for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS)}
+    return f"layer={','.join(repr(v) if v in names else v for v in value.split(','))}"
+
+
+def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
+    """A layer in 0..N from a number, -1, a fraction of the depth, or 'final'.
+
+    Args:
+        layer: what the config says.
+        n_blocks: N.
+        model: named in the error.
+
+    Raises:
+        ConfigError: the layer is none of these, or `model` has not so many blocks.
+
+    Example:
+        >>> [resolve_layer(layer, 32, "llama") for layer in (8, -1, 0.5, "0.25", "final")]
+        [8, 32, 16, 8, 32]
+    """
+    if isinstance(layer, str):
+        if layer == "final":
+            return n_blocks
+        try:
+            layer = float(layer) if "." in layer else int(layer)
+        except ValueError:
+            raise ConfigError(
+                f"layer {layer!r} is not a layer; give a number from 0 to {n_blocks}, -1, a fraction such as 0.5, or final"
+            ) from None
+    number = round(layer * n_blocks) if isinstance(layer, float) and 0 < layer < 1 else layer
+    number = n_blocks if number == -1 else number
+    if number != int(number) or not 0 <= number <= n_blocks:
+        raise ConfigError(f"layer {layer} is out of range for {model}: it has {n_blocks} blocks, so layers 0..{n_blocks}")
+    return int(number)
+
+
+def typed(config: DictConfig) -> BridgeConfig:
+    """The resolved config as dataclasses.
+
+    Raises:
+        ConfigError: a value is missing (``pair.source.name`` of ``pair=custom``) or makes no sense.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} must be given; add {missing[0]}=... to the command line")
+    result: BridgeConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
+    unknown = sorted(set(result.control.names) - set(CONTROLS))
+    if unknown:
+        raise ConfigError(f"unknown control {', '.join(unknown)}; the controls are {', '.join(CONTROLS)}")
+    for name, value in (("control.n_draws", result.control.n_draws), ("batch_size", result.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name}={value} must be at least 1")
+    if not 0 < result.dataset.split.eval_fraction < 1:
+        raise ConfigError(
+            f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1"
+        )
+    return result
+
+
+def build(node: Any, **more: Any) -> Any:
+    """Make the object that a config node stands for.
+
+    Args:
+        node: a config dataclass with ``_target_``; those of its fields that the class takes are passed on.
+        more: further arguments.
+
+    Raises:
+        ConfigError: ``_target_`` lies outside ``bridge.``, or is no class there.
+    """
+    target = node._target_
+    if not target.startswith("bridge."):
+        raise ConfigError(
+            f"_target_={target} lies outside bridge.; classes are chosen by group options, such as map=ridge"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"_target_={target} is not a class of bridge ({error})") from error
+    takes = inspect.signature(made).parameters
+    values = {f.name: getattr(node, f.name) for f in fields(node) if f.name in takes}
+    return made(**{k: v.value if isinstance(v, Enum) else v for k, v in values.items()}, **more)
+
+
+def to_plain(config: BridgeConfig) -> dict[str, Any]:
+    """The config as plain dicts, lists, strings and numbers, as records and trackers store it."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True)
+    return plain  # type: ignore[return-value]
+
+
+def run_id(config: BridgeConfig) -> str:
+    """Sixteen hex digits of the hash of everything in `config` that can change a result."""
+    kept = {k: v for k, v in to_plain(config).items() if k not in NOT_IN_RUN_ID}
+    text = json.dumps([RECORD_VERSION, kept], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,230 @@
+"""The small models that bridge trains itself, so that a fresh clone has a pair to run on.
+
+A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn the built-in facts in all
+wordings but one; the Rosetta set asks the wording they have not seen. They also learn to copy a word
+(``"Again zor gives zor"``), without which a soft prefix means nothing to a model this small. Saved in the
+ordinary ``save_pretrained`` format, trained once, reproducible from the seed.
+"""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from filelock import FileLock
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+from tqdm import tqdm
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from bridge.data.facts import held_out_template, relations
+from bridge.errors import ModelError, StoreError
+
+RECIPE_VERSION = 1
+COPY_LINE = "Again {word} gives {word}"
+SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
+ANSWER_LOSS_WEIGHT = 3.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ZooSpec:
+    """What decides the weights of one small model."""
+
+    architecture: Literal["llama", "mistral"] = "llama"
+    tokenizer: Literal["word", "bpe"] = "word"
+    seed: int = 0
+    n_blocks: int = 4
+    width: int = 128
+    n_steps: int = 210
+    vocab_size: int = 1600
+
+    def folder_name(self, name: str) -> str:
+        """`name` and a hash of everything that decides the weights."""
+        recipe = json.dumps(
+            [RECIPE_VERSION, asdict(self), [(r.name, r.templates, r.facts) for r in relations().values()]],
+            sort_keys=True,
+        )
+        return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+
+def corpus() -> tuple[list[tuple[str, str]], list[str]]:
+    """Training lines as (prompt, answer), and every word that occurs, for the tokenizers."""
+    lines = []
+    for relation in relations().values():
+        for subject, answer in relation.facts:
+            kept_out = held_out_template(relation, subject)
+            lines += [
+                (template.format(subject=subject), answer)
+                for i, template in enumerate(relation.templates)
+                if i != kept_out
+            ]
+    answers = sorted({answer for _, answer in lines})
+    lines += [tuple(COPY_LINE.format(word=a).rsplit(" ", 1)) for a in answers for _ in range(2)]  # type: ignore[misc]
+    asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
+    return lines, [*asked, *answers]
+
+
+def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer that knows every word of the built-in facts; answers are one token each."""
+    lines, texts = corpus()
+    answers = [f" {answer}" for _, answer in lines]
+    if kind == "word":
+        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        trainer: Any = trainers.WordLevelTrainer(vocab_size=1_000_000, special_tokens=SPECIAL_TOKENS)
+    else:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=SPECIAL_TOKENS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    # Answers are repeated so that BPE merges them into single tokens.
+    tokenizer.train_from_iterator([*texts, *(" ".join(p) for p in lines), *answers * 8], trainer)
+    bos = tokenizer.token_to_id("<s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bos)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _model(spec: ZooSpec, vocab_size: int) -> LlamaForCausalLM | MistralForCausalLM:
+    shape: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": spec.width,
+        "intermediate_size": 3 * spec.width,
+        "num_hidden_layers": spec.n_blocks,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+        # Tied embeddings learn slowly from the default range of 0.02.
+        "tie_word_embeddings": True,
+        "initializer_range": 0.06,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    if spec.architecture == "llama":
+        return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=4))
+    return MistralForCausalLM(MistralConfig(**shape, num_key_value_heads=2))
+
+
+def _batches(
+    lines: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All lines as ids (n, T) padded on the right, targets (n, T) with -100 on padding, weights (n, T)."""
+    prompts = tokenizer([p for p, _ in lines])["input_ids"]
+    wholes = tokenizer([f"{p} {a}" for p, a in lines])["input_ids"]
+    length = max(map(len, wholes))
+    ids = torch.zeros(len(lines), length, dtype=torch.long)
+    targets = torch.full((len(lines), length), -100)
+    weights = torch.zeros(len(lines), length)
+    for i, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True)):
+        ids[i, : len(whole)] = torch.tensor(whole)
+        targets[i, : len(whole) - 1] = torch.tensor(whole[1:])
+        weights[i, : len(whole) - 1] = 1.0
+        weights[i, len(prompt) - 1 : len(whole) - 1] = ANSWER_LOSS_WEIGHT
+    return ids, targets, weights
+
+
+def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
+    """Train one model and save it with its tokenizer under `folder`, which must not exist yet."""
+    torch.set_num_threads(1)
+    torch.manual_seed(spec.seed)
+    tokenizer = train_tokenizer(spec.tokenizer, spec.vocab_size)
+    lines, _ = corpus()
+    ids, targets, weights = _batches(lines, tokenizer)
+    model = _model(spec, len(tokenizer))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=spec.n_steps, pct_start=0.15)
+    generator = torch.Generator().manual_seed(spec.seed)
+    steps = tqdm(
+        range(spec.n_steps), desc=f"train {folder.name}", position=bar_position, leave=False, disable=None
+    )
+    order = torch.empty(0, dtype=torch.long)
+    for _ in steps:
+        if len(order) < 256:
+            order = torch.cat([order, torch.randperm(len(lines), generator=generator)])
+        rows, order = order[:256], order[256:]
+        width = int((targets[rows] >= 0).sum(1).max())
+        logits = model(input_ids=ids[rows, :width]).logits
+        losses = F.cross_entropy(logits.flatten(0, 1), targets[rows, :width].flatten(), reduction="none")
+        weight = weights[rows, :width].flatten()
+        loss = (losses * weight).sum() / weight.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        steps.set_postfix(loss=f"{loss.item():.3f}")
+    if not torch.isfinite(loss):
+        raise ModelError(f"training {folder.name} ended with loss {loss.item()}; try another seed")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _train_into_place(spec: ZooSpec, folder: Path, bar_position: int) -> None:
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            return
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        train(spec, unfinished, bar_position)
+        unfinished.rename(folder)
+
+
+def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
+    """Train the models that are not there yet, at once in one process each, and say where all are.
+
+    Args:
+        wanted: name -> spec.
+        root: the folder that holds the model folders.
+
+    Returns:
+        name -> folder in ``save_pretrained`` format.
+
+    Raises:
+        StoreError: `root` cannot be written.
+    """
+    folders = {name: root / spec.folder_name(name) for name, spec in wanted.items()}
+    missing = [name for name, folder in folders.items() if not folder.exists()]
+    if not missing:
+        return folders
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        log.info("training %s once (about a minute on two cores)", " and ".join(missing))
+        with ProcessPoolExecutor(len(missing), mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [
+                pool.submit(_train_into_place, wanted[name], folders[name], i) for i, name in enumerate(missing)
+            ]
+            for job in jobs:
+                job.result()
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the models to {root}: {error.strerror or error}; set paths.outputs to a writable folder"
+        ) from error
+    return folders

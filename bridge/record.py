@@ -1,0 +1,184 @@
+"""Records: what a cell leaves on disk, written under a temporary name and then renamed."""
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from bridge.config import RECORD_VERSION
+from bridge.errors import RecordError
+
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "hydra-core", "omegaconf")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell's results.
+
+    Attributes:
+        folder: holds record.json, config.yaml, items.parquet and run.log.
+        data: the content of record.json.
+        reused: whether it was read from disk rather than computed now.
+    """
+
+    folder: Path
+    data: dict[str, Any]
+    reused: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell was computed to the end."""
+        return bool(self.data["status"] == "done")
+
+    def items(self) -> pa.Table:
+        """Per-item scores: one row per control, draw and item."""
+        return pq.read_table(self.folder / "items.parquet")
+
+
+def runs_folder(outputs: str | Path) -> Path:
+    """Where the records of `outputs` lie."""
+    return Path(outputs) / "runs"
+
+
+@contextmanager
+def claimed(outputs: str | Path, run_id: str) -> Iterator[None]:
+    """Hold a run id, so that processes that want the same cell compute it once.
+
+    Raises:
+        RecordError: `outputs` cannot be written.
+    """
+    locks = runs_folder(outputs) / ".locks"
+    with writing(outputs):
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / run_id)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing(outputs: str | Path) -> Iterator[None]:
+    """Turn what the file system refuses into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"cannot write to {outputs}: {error.strerror or error}; free some space or set paths.outputs to a "
+            "writable folder. Nothing was half-written"
+        ) from error
+
+
+def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, columns: Any, log: str) -> Record:
+    """Write one record whole or not at all; an older one under the same run id is replaced.
+
+    Args:
+        outputs: the outputs folder.
+        run_id: names the record's folder.
+        data: record.json; numbers must be finite.
+        config_yaml: the resolved config.
+        columns: column name -> values of items.parquet, or None for a failed cell.
+        log: the text of run.log.
+
+    Raises:
+        RecordError: the disk is full or not writable.
+    """
+    runs = runs_folder(outputs)
+    final, unfinished = runs / run_id, runs / f".{run_id}.{os.getpid()}.unfinished"
+    data = {"run_id": run_id, "record_version": RECORD_VERSION, **data}
+    try:
+        with writing(outputs):
+            unfinished.mkdir(parents=True, exist_ok=True)
+            (unfinished / "record.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+            (unfinished / "config.yaml").write_text(config_yaml)
+            (unfinished / "run.log").write_text(log)
+            if columns is not None:
+                pq.write_table(_table(columns), unfinished / "items.parquet", compression="zstd")
+            if final.exists():
+                replaced = runs / f".{run_id}.{os.getpid()}.replaced"
+                final.rename(replaced)
+                unfinished.rename(final)
+                shutil.rmtree(replaced)
+            else:
+                unfinished.rename(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Record(final, data)
+
+
+def _table(columns: dict[str, Any]) -> pa.Table:
+    arrays = {}
+    for name, values in columns.items():
+        array = pa.array(values)
+        if pa.types.is_string(array.type):
+            array = array.dictionary_encode()
+        arrays[name] = array
+    return pa.table(arrays)
+
+
+def read(outputs: str | Path, run_id: str) -> Record | None:
+    """The record of a run id, or None when there is none.
+
+    Raises:
+        RecordError: record.json is damaged or of another version.
+    """
+    folder = runs_folder(outputs) / run_id
+    path = folder / "record.json"
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text())
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged ({error}); delete its folder and run the cell again") from error
+    if data.get("record_version") != RECORD_VERSION:
+        raise RecordError(
+            f"{path} is of record version {data.get('record_version')}, this bridge reads {RECORD_VERSION}; "
+            "move the folder away and run the cell again"
+        )
+    return Record(folder, data, reused=True)
+
+
+def read_all(outputs: str | Path) -> list[Record]:
+    """Every record under `outputs`, sorted by run id."""
+    runs = runs_folder(outputs)
+    if not runs.is_dir():
+        return []
+    found = [read(outputs, p.name) for p in sorted(runs.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    return [record for record in found if record is not None]
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Package versions, and the commit of the checkout that bridge runs from (null outside one)."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    inside = git("ls-files", "--error-unmatch", "record.py") is not None
+    status = git("status", "--porcelain", "--", str(here)) if inside else None
+    return {
+        "versions": {"bridge": version("bridge-llm"), "python": platform.python_version()}
+        | {p: version(p) for p in PACKAGES},
+        "commit": git("rev-parse", "HEAD") if inside else None,
+        "dirty": bool(status) if status is not None else None,
+    }

@@ -1,0 +1,209 @@
+"""run(config) -> Record: the only place where all parts meet."""
+
+import io
+import logging
+import time
+import traceback
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from bridge import record
+from bridge.config import build, resolve_layer, run_id, to_plain
+from bridge.data.pairing import aligned_positions
+from bridge.data.rosetta import RosettaSet, Split, fingerprint, split
+from bridge.errors import BridgeError, ConfigError, DataError
+from bridge.injection import Injection, LateLayer
+from bridge.record import Record
+from bridge.schema import BridgeConfig
+from bridge.session import Session
+from bridge.tasks.translate import Rows, Side, TaskResult
+
+log = logging.getLogger("bridge")
+
+
+def run(config: BridgeConfig, session: Session | None = None) -> Record:
+    """Run one cell, or read its record when it was run before on the same inputs.
+
+    Args:
+        config: typed, from `compose_config` or the command line.
+        session: what cells share; a fresh one when None.
+
+    Returns:
+        The record. One of status "done" is complete; on any error a record of status "failed" with the traceback
+        is left on disk and the error is raised.
+
+    Raises:
+        BridgeError: something that a user can put right.
+    """
+    session = session or Session(config.paths.outputs, config.device, config.batch_size)
+    identity = run_id(config)
+    with record.claimed(config.paths.outputs, identity):
+        started = time.perf_counter()
+        inputs: dict[str, str] = {}
+        text = io.StringIO()
+        handler = logging.StreamHandler(text)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        try:
+            # Inputs that changed under an unchanged config (an edited file, other weights) are computed again.
+            session.locate(config.pair)
+            inputs = {
+                "source": session.fingerprint(config.pair.source),
+                "target": session.fingerprint(config.pair.target),
+                "items": fingerprint(session.items(config.dataset)),
+            }
+            found = None if config.recompute else record.read(config.paths.outputs, identity)
+            if found is not None and found.ok and found.data["inputs"] == inputs:
+                return found
+            data, result = _compute(config, session)
+            done = {"status": "done", **data}
+            return _write(config, identity, done, inputs, result.columns, text, started)
+        except Exception as error:
+            failed = {
+                "status": "failed",
+                "error": str(error) or type(error).__name__,
+                "traceback": traceback.format_exc(),
+                "valid": False,
+            }
+            try:
+                _write(config, identity, failed, inputs, None, text, started)
+            except BridgeError:
+                log.warning("the failure could not be recorded under %s", config.paths.outputs)
+            raise
+        finally:
+            log.removeHandler(handler)
+
+
+def _write(
+    config: BridgeConfig,
+    identity: str,
+    data: dict[str, Any],
+    inputs: dict[str, str],
+    columns: dict[str, Any] | None,
+    text: io.StringIO,
+    started: float,
+) -> Record:
+    whole = {
+        **data,
+        "config": to_plain(config),
+        "inputs": inputs,
+        **record.provenance(),
+        "wall_s": time.perf_counter() - started,
+    }
+    yaml = OmegaConf.to_yaml(OmegaConf.create(whole["config"]))
+    return record.write(config.paths.outputs, identity, whole, yaml, columns, text.getvalue())
+
+
+def _compute(config: BridgeConfig, session: Session) -> tuple[dict[str, Any], TaskResult]:
+    pair = config.pair
+    source, target = session.model(pair.source), session.model(pair.target)
+    injection: Injection = build(config.injection)
+    layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
+
+    rosetta = session.rosetta(config)
+    by = config.dataset.split
+    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    items = [rosetta.items[i] for i in parts.eval.tolist()]
+    prompts = [i.prompt for i in rosetta.items]
+    injection.prepare(target, [i.prompt for i in items], layers["target"])
+
+    fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
+    finals = [
+        session.states(m, prompts, side.anatomy.n_blocks)[parts.eval]
+        for m, side in ((pair.source, source), (pair.target, target))
+    ]
+    result: TaskResult = build(config.task).run(
+        map=build(config.map),
+        normalize=build(config.normalize),
+        injection=injection,
+        fit=fit,
+        evaluation=evaluation,
+        items=items,
+        seen_answer=parts.seen_answer,
+        source=Side(source, rosetta.gold_source[parts.eval], finals[0]),
+        target=Side(target, rosetta.gold_target[parts.eval], finals[1]),
+        controls=config.control.names,
+        n_draws=config.control.n_draws,
+        seed=config.seed,
+    )
+    for warning in result.warnings:
+        log.warning(warning)
+    data = {
+        "layers": layers,
+        "n_fit": len(parts.fit),
+        "n_eval": len(items),
+        "n_left": parts.pool_size,
+        "coverage": rosetta.coverage,
+        "rank": result.fit["rank"],
+        "fit": result.fit,
+        "gates": result.gates,
+        "valid": all(gate["passed"] for gate in result.gates.values()),
+        "scores": result.scores,
+        "scores_by_answer": result.scores_by_answer,
+        "contrasts": result.contrasts,
+        "state_scores": result.state_scores,
+        "warnings": result.warnings,
+    }
+    return data, result
+
+
+def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:
+    """The layers as numbers. Where `layer.target` is not given, the injection says where it wants its states."""
+    layer, pair = config.layer, config.pair
+    source = resolve_layer(layer.source, n_source, pair.source.name)
+    wanted = None if layer.target is None else resolve_layer(layer.target, n_target, pair.target.name)
+    if wanted is None and isinstance(injection, LateLayer) and injection.k is None:
+        wanted = resolve_layer(layer.source, n_target, pair.target.name)
+    return {
+        "source": source,
+        "target": injection.target_layer(n_target, wanted, pair.target.name),
+        "n_source": n_source,
+        "n_target": n_target,
+    }
+
+
+def _rows(
+    config: BridgeConfig,
+    session: Session,
+    rosetta: RosettaSet,
+    parts: Split,
+    layers: dict[str, int],
+    n_states: int,
+) -> tuple[Rows, Rows]:
+    """States to fit on and states to carry, row by row from the same item at the same text position."""
+    pair, position = config.pair, config.layer.position
+    prompts = [i.prompt for i in rosetta.items]
+    names = {name: k for k, name in enumerate(sorted({i.relation for i in rosetta.items}))}
+    labels = torch.tensor([names[i.relation] for i in rosetta.items])
+
+    def both(at: str, positions: list[list[list[int]]] | None = None) -> list[Tensor]:
+        return [
+            session.states(m, prompts, layers[side], at, None if positions is None else positions[k])
+            for k, (side, m) in enumerate((("source", pair.source), ("target", pair.target)))
+        ]
+
+    if position not in ("last", "mean", "aligned"):
+        raise ConfigError(f"layer.position={position} is unknown; give last, mean or aligned")
+    if position == "mean" and n_states > 1:
+        raise ConfigError(
+            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or injection.k=1"
+        )
+    carried = position if position == "mean" else f"last:{n_states}"
+    X, Y = both(carried)
+    if position == "mean":
+        X, Y = X[:, None], Y[:, None]
+    evaluation = Rows(X[parts.eval], Y[parts.eval], labels[parts.eval])
+    if position != "aligned":
+        return Rows(X[parts.fit, -1], Y[parts.fit, -1], labels[parts.fit]), evaluation
+
+    tokenizers = [session.model(m).tokenizer for m in (pair.source, pair.target)]
+    matched = [aligned_positions(p, *tokenizers) for p in prompts]
+    if not all(matched):
+        raise DataError("a prompt has no position where both tokenizers have a boundary; give layer.position=last")
+    X, Y = both("index", [[[m[side] for m in row] for row in matched] for side in (0, 1)])
+    item = torch.tensor([i for i, row in enumerate(matched) for _ in row])
+    rows = torch.isin(item, parts.fit)
+    return Rows(X[rows], Y[rows], labels[item[rows]]), evaluation

@@ -1,0 +1,137 @@
+"""What cells share while a process lives: loaded models, items, and the store of states."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bridge.activations import Store
+from bridge.config import build
+from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
+from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
+from bridge.models.zoo import ZooSpec, ensure
+from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
+
+MODELS_IN_MEMORY = 2
+log = logging.getLogger("bridge")
+
+
+class Session:
+    """Keeps models, Rosetta sets and states between cells, so that a grid costs its distinct work.
+
+    Args:
+        outputs: the outputs folder.
+        device: where models run.
+        batch_size: texts per pass in an extraction.
+    """
+
+    def __init__(self, outputs: str | Path, device: str, batch_size: int) -> None:
+        self.outputs = Path(outputs)
+        self.device = device
+        self.batch_size = batch_size
+        self.store = Store(self.outputs / "activations")
+        self._models: dict[str, LoadedModel] = {}
+        self._items: dict[str, list[Item]] = {}
+        self._sets: dict[str, RosettaSet] = {}
+        self._paths: dict[str, str] = {}
+        self._states: dict[str, dict[int, Tensor]] = {}
+
+    def locate(self, pair: PairConfig) -> None:
+        """Train those models of a pair that bridge trains itself, unless they are there."""
+        both = [m for m in (pair.source, pair.target) if m.zoo is not None and _key(m) not in self._paths]
+        specs = {m.name: ZooSpec(**_plain(m.zoo)) for m in both}
+        folders = ensure(specs, self.outputs / "models")
+        self._paths |= {_key(m): str(folders[m.name]) for m in both}
+
+    def path(self, model: ModelConfig) -> str:
+        """A local folder or a hub id."""
+        return self._paths.get(_key(model), model.name)
+
+    def fingerprint(self, model: ModelConfig) -> str:
+        """What identifies the weights and the tokenizer."""
+        return fingerprint(self.path(model), model.revision)
+
+    def model(self, config: ModelConfig) -> LoadedModel:
+        """The loaded model; the two used last stay in memory."""
+        key = _key(config)
+        if key not in self._models:
+            while len(self._models) >= MODELS_IN_MEMORY:
+                del self._models[next(iter(self._models))]
+            self._models[key] = load(
+                self.path(config),
+                revision=config.revision,
+                dtype=config.dtype.value,
+                device=self.device,
+                device_map=config.device_map,
+                attn_implementation=config.attn_implementation,
+                trust_remote_code=config.trust_remote_code,
+            )
+        self._models[key] = self._models.pop(key)
+        return self._models[key]
+
+    def items(self, dataset: DatasetConfig) -> list[Item]:
+        """All items of a data set, before any tokenizer has seen them."""
+        source = build(dataset)
+        key = json.dumps(_plain(source.__dict__), sort_keys=True) + type(source).__name__
+        if key not in self._items:
+            self._items[key] = source.load()
+        return self._items[key]
+
+    def rosetta(self, config: BridgeConfig) -> RosettaSet:
+        """The items whose answer is one token in both tokenizers."""
+        items = self.items(config.dataset)
+        pair = config.pair
+        key = f"{_key(pair.source)} {_key(pair.target)} {id(items)}"
+        if key not in self._sets:
+            tokenizers = [
+                load_tokenizer(self.path(m), m.revision, m.trust_remote_code) for m in (pair.source, pair.target)
+            ]
+            found = rosetta_set(items, *tokenizers)
+            log.info(describe_coverage(found.coverage))
+            self._sets[key] = found
+        return self._sets[key]
+
+    def states(
+        self,
+        model: ModelConfig,
+        texts: Sequence[str],
+        layer: int,
+        position: str = "last",
+        positions: Sequence[Sequence[int]] | None = None,
+    ) -> Tensor:
+        """States at one layer, from the store where they are there."""
+        # All layers come from one pass, so that a layer ablation extracts once; aligned positions, of which one
+        # prompt gives many, are kept only where they are wanted.
+        loaded = self.model(model)
+        layers = [layer] if positions is not None else list(range(loaded.anatomy.n_blocks + 1))
+        key = f"{_key(model)} {position} {layers} {hash(tuple(texts))} {hash(str(positions))}"
+        if key not in self._states:
+            self._states[key] = self.store.states(
+                self.fingerprint(model),
+                lambda: loaded,
+                texts,
+                layers,
+                position,
+                positions,
+                dtype=model.dtype.value,
+                batch_size=self.batch_size,
+            )
+        return self._states[key][layer]
+
+    def serves(self, config: BridgeConfig) -> bool:
+        """Whether this session was made for the outputs, device and batch size of `config`."""
+        mine = (self.outputs, self.device, self.batch_size)
+        return mine == (Path(config.paths.outputs), config.device, config.batch_size)
+
+
+def _key(model: ModelConfig) -> str:
+    return json.dumps(_plain(asdict(model)), sort_keys=True)
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    values = node if isinstance(node, dict) else asdict(node)
+    return json.loads(json.dumps(values, default=lambda enum: enum.value))

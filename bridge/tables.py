@@ -1,0 +1,136 @@
+"""Tables for a terminal: a fitted score never stands without its controls."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bridge.comparison import Comparison, injection_label
+from bridge.controls import CONTROLS, REFERENCES
+
+HEADINGS = {
+    "shuffled_within": "shuf.\nwithin",
+    "shuffled": "shuf-\nfled",
+    "identity": "iden-\ntity",
+    "same_model": "same\nmodel",
+    "native_target": "target\nnative",
+    "random": "ran-\ndom",
+    "planted": "plan-\nted",
+}
+KIND_STYLE = {"estimate": "bold", "negative": "", "ceiling": "cyan", "reference": "dim"}
+
+
+def comparison_table(c: Comparison) -> Table:
+    """One cell: every control a row, with 95 % intervals and the fitted map's paired lead."""
+    title = f"{c.config['pair']['name']}: {c.label}, {c.data['n_eval']} eval items"
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, caption_justify="left")
+    table.add_column("control")
+    for heading in ("top-1 [95 %]", "top-10", "MRR", "log-prob\n(nats)", "of\nnative", "fitted - control\ntop-1 [95 %]", "p"):
+        table.add_column(heading, justify="right")
+    kinds = {**CONTROLS, **REFERENCES}
+    for name, scores in c.scores.items():
+        top1 = scores["top1"]
+        native = scores.get("fraction_of_native")
+        found = c.contrasts.get(name, {}).get("top1")
+        draws = f" x{top1['n_draws']}" if "n_draws" in top1 else ""
+        table.add_row(
+            f"{name}{draws}",
+            f"{top1['mean']:.3f} [{top1['low']:.2f}, {top1['high']:.2f}]",
+            f"{scores['top10']['mean']:.3f}",
+            f"{scores['mrr']['mean']:.3f}",
+            f"{scores['logprob_nats']['mean']:.2f}",
+            "" if native is None or name == "native_source" else f"{native['mean']:.0%}",
+            "" if found is None else f"{found['difference']:+.3f} [{found['low']:+.2f}, {found['high']:+.2f}]",
+            "" if found is None else f"{max(found['p'], found.get('p_draws', 0.0)):.3f}",
+            style=KIND_STYLE[kinds[name].kind],
+        )
+    return table
+
+
+def print_comparison(c: Comparison, console: Console) -> None:
+    """The table of one cell, then states, answers seen and unseen, gates, and what may be concluded."""
+    console.print(comparison_table(c))
+    for label, part in c.scores_by_answer.items():
+        if "fitted" in part["scores"]:
+            line = ", ".join(
+                f"{name} {part['scores'][name]['top1']['mean']:.3f}"
+                for name in ("fitted", "shuffled_within", "shuffled", "random", "same_model")
+                if name in part["scores"]
+            )
+            console.print(f"answers {label} in the fit ({part['n']} items), top-1: {line}", highlight=False)
+    if "fitted" in c.state_scores:
+        line = ", ".join(f"{name} {s['explained_variance']['mean']:.2f}" for name, s in c.state_scores.items())
+        console.print(f"held-out explained variance of the states: {line}", highlight=False)
+    fit = c.data["fit"]
+    console.print(
+        f"fit: {fit['n_rows']} rows, rank {fit['rank']}, n/d {fit['n_over_d']:.2f}, "
+        f"{fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span",
+        highlight=False,
+    )
+    console.print(gates_line(c))
+    if c.missing:
+        console.print(f"not scored here: {', '.join(c.missing)} (control=all scores everything)", style="yellow")
+    console.print(Text(c.verdict(), style="bold green" if c.verdict().startswith("above") else "bold yellow"))
+
+
+def gates_line(c: Comparison) -> Text:
+    """The gates, each with its value against its threshold."""
+    line = Text("gates: ")
+    for i, (name, gate) in enumerate(c.gates.items()):
+        line.append(", " if i else "")
+        sign = ">=" if name == "same_model" else "<="
+        passed = "passed" if gate["passed"] else "FAILED"
+        line.append(
+            f"{name} {passed} ({gate['value']:.2g} {sign if gate['passed'] else 'not ' + sign} {gate['threshold']:g})",
+            style="" if gate["passed"] else "bold red",
+        )
+    return line
+
+
+def grid_table(found: Sequence[Comparison], metric: str = "top1") -> Table:
+    """Many cells: one row each, the fitted score beside every control."""
+    names = [n for n in [*CONTROLS, "native_target"] if any(n in c.scores for c in found)]
+    pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in found))
+    table = Table(title=f"{pairs}: {metric}", title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("injection", no_wrap=True)
+    table.add_column("layer", justify="right")
+    table.add_column("n", justify="right")
+    for name in names:
+        table.add_column(HEADINGS.get(name, name), justify="right")
+    table.add_column("verdict")
+    for c in found:
+        layers = c.data["layers"]
+        table.add_row(
+            injection_label(c.config),
+            f"{layers['source']}→{layers['target']}",
+            str(c.data["n_fit"]),
+            *[_short(c.mean(name, metric)) for name in names],
+            _short_verdict(c),
+            style="" if c.valid else "dim",
+        )
+    return table
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _short_verdict(c: Comparison) -> str:
+    verdict = c.verdict()
+    if verdict.startswith("dead"):
+        return "dead"
+    if verdict.startswith("above"):
+        return "above all"
+    return verdict.replace("negative control", "").strip()
+
+
+def failures_table(failed: Sequence[dict[str, Any]]) -> Table:
+    """The cells that failed, each with its error."""
+    table = Table(title="failed cells", title_justify="left", title_style="bold red", box=None, pad_edge=False)
+    table.add_column("run id", no_wrap=True)
+    table.add_column("error")
+    for data in failed:
+        table.add_row(data["run_id"], data["error"])
+    return table

@@ -1,0 +1,1 @@
+"""Tasks: what is carried over and how it is scored."""

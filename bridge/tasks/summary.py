@@ -1,0 +1,125 @@
+"""From per-item scores to means, intervals and paired contrasts."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
+
+
+@dataclass
+class Branch:
+    """Per-item scores of one control: metric -> (n_draws, m); `answers` are the decoded tokens, draw by draw."""
+
+    metrics: dict[str, Tensor]
+    answers: list[str] = field(default_factory=list)
+
+    @property
+    def n_draws(self) -> int:
+        """How many draws stand behind each item."""
+        return len(next(iter(self.metrics.values())))
+
+    def mean(self, metric: str) -> float:
+        """Mean over draws and items."""
+        return float(self.metrics[metric].mean())
+
+
+def summarize(
+    branch: Branch, mask: Tensor, native: Branch, n_resamples: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Mean and 95 % interval of every metric over the items in `mask`.
+
+    The interval of a control with many draws is the spread of its draws (2.5 % to 97.5 %, with `min` and
+    `max`); that of everything else is a percentile bootstrap over items. `fraction_of_native` is top-1 over
+    the target's own top-1 on the same items, resampled together.
+
+    Args:
+        branch: the scores.
+        mask: (m,) which items count.
+        native: the target's own scores.
+        n_resamples: bootstrap resamples.
+        generator: seeded.
+
+    Returns:
+        metric -> {mean, low, high}, with n_draws, min and max where there are draws.
+    """
+    names = list(branch.metrics)
+    values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
+    native_top1 = native.metrics["top1"][0, mask]
+    summary: dict[str, Any] = {}
+    if branch.n_draws > 1:
+        by_draw = values.mean(1)
+        share = by_draw[:, names.index("top1")] / native_top1.mean()
+        for i, name in enumerate([*names, "fraction_of_native"]):
+            column = by_draw[:, i] if i < len(names) else share
+            low, high = torch.quantile(column, torch.tensor([0.025, 0.975], dtype=column.dtype)).tolist()
+            summary[name] = {
+                "mean": float(column.mean()),
+                "low": low,
+                "high": high,
+                "n_draws": branch.n_draws,
+                "min": float(column.min()),
+                "max": float(column.max()),
+            }
+    else:
+        columns = torch.cat([values[0], native_top1[:, None]], 1)
+        means = columns.mean(0)
+        low_all, high_all = bootstrap_interval(columns, n_resamples, generator)
+        for i, name in enumerate(names):
+            summary[name] = {"mean": float(means[i]), "low": float(low_all[i]), "high": float(high_all[i])}
+        summary["fraction_of_native"] = _ratio(values[0, :, names.index("top1")], native_top1, n_resamples, generator)
+    if native_top1.mean() == 0:
+        del summary["fraction_of_native"]
+    return summary
+
+
+def _ratio(numerator: Tensor, denominator: Tensor, n_resamples: int, generator: torch.Generator) -> dict[str, float]:
+    """Ratio of two means over the same items, with a percentile bootstrap interval."""
+    m = len(numerator)
+    rows = torch.randint(m, (n_resamples, m), generator=generator)
+    ratios = numerator[rows].mean(1) / denominator[rows].mean(1)
+    ratios = ratios[torch.isfinite(ratios)]
+    if not len(ratios):
+        ratios = torch.zeros(1, dtype=numerator.dtype)
+    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=ratios.dtype)).tolist()
+    return {"mean": float(numerator.mean() / denominator.mean().clamp_min(1e-300)), "low": low, "high": high}
+
+
+def contrast(
+    fitted: Branch, control: Branch, n_resamples: int, generator: torch.Generator
+) -> dict[str, dict[str, float]]:
+    """Fitted minus control, paired by item.
+
+    Args:
+        fitted: the fitted map's scores.
+        control: a control's scores; its draws are averaged item by item.
+        n_resamples: bootstrap resamples and sign flips.
+        generator: seeded.
+
+    Returns:
+        metric -> {difference, low, high, p}: a 95 % bootstrap interval of the mean difference and a two-sided
+        sign-flip p. With many draws also p_draws, the one-sided rank of the fitted score among the draws,
+        which no number of items can push below ``1 / (1 + n_draws)``.
+    """
+    names = [n for n in fitted.metrics if n in control.metrics]
+    differences = torch.stack([fitted.metrics[n][0] - control.metrics[n].mean(0) for n in names], -1)
+    low, high = bootstrap_interval(differences, n_resamples, generator)
+    p = paired_permutation_p(differences, n_resamples, generator)
+    result = {
+        name: {
+            "difference": float(differences[:, i].mean()),
+            "low": float(low[i]),
+            "high": float(high[i]),
+            "p": float(p[i]),
+        }
+        for i, name in enumerate(names)
+    }
+    if control.n_draws > 1:
+        sign = torch.tensor([-1.0 if n == "kl_nats" else 1.0 for n in names], dtype=torch.float64)
+        own = torch.stack([fitted.metrics[n][0].mean() for n in names]) * sign
+        draws = torch.stack([control.metrics[n].mean(1) for n in names], -1) * sign
+        for name, rank in zip(names, draw_rank_p(own, draws).tolist(), strict=True):
+            result[name]["p_draws"] = rank
+    return result
