@@ -239,7 +239,7 @@ def _groups(items: Sequence[Item], by: SplitBy) -> list[list[int]]:
         name = str(index) if by == "item" else getattr(item, by).strip()
         if not name:
             raise DataError(
-                f"Item {index} ('{item.prompt[:60]}') has no {by}, so the items cannot be split by {by}; "
+                f"Item {index} ({item.prompt[:60]!r}) has no {by}, so the items cannot be split by {by}; "
                 f"fill in '{by}' for every item, or split by item or answer."
             )
         groups.setdefault(name, []).append(index)

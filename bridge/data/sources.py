@@ -232,8 +232,8 @@ class HuggingFace(Source):
             reason = " ".join(str(error).split())[:200]
             raise DataError(
                 f"The data set '{self.name}' (config {self.config}, split '{self.split}') could not be "
-                f"loaded: {type(error).__name__}: {reason}; check its name, config and split, and that the hub "
-                "can be reached, or download it and use a JSON file."
+                f"loaded: {type(error).__name__}: {reason}; check its name, config and split, and that the "
+                "hub can be reached, or download it and use a JSON file."
             ) from error
         fields = {
             "prompt": self.prompt_field,
@@ -280,5 +280,5 @@ def _questions(articles: list[Any], path: Path) -> Iterator[tuple[str, str, str,
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"Article {i} of {path} is not as in SQuAD ({type(error).__name__}: {error}), wanted "
-                "paragraphs with context and qas, each with question and answers; correct or convert the file."
+                "paragraphs with context and qas, these with question and answers; convert the file."
             ) from error

@@ -1,0 +1,212 @@
+import re
+
+import pytest
+import torch
+
+from bridge.data import Facts, Item, describe_coverage, fingerprint, rosetta_set, split
+from bridge.errors import DataError
+
+PROMPTS = ["The capital of France is", "The capital of Spain is", "Ask: the capital of Italy?\n"]
+WORDS = "The the capital of France Spain Italy is Ask : ? Paris Madrid Rome"
+
+
+def test_gold_is_the_one_token_that_the_answer_adds_in_each_tokenizer(word_level, byte_level) -> None:
+    items = [
+        Item(prompt, answer) for prompt, answer in zip(PROMPTS, ("Paris", " Madrid", "Rome "), strict=True)
+    ]
+    source = word_level([WORDS])
+    target = byte_level([f"{WORDS} Paris Madrid Rome \nRome \nRome"] * 5, vocab_size=500)
+    kept = rosetta_set(items, source, target)
+    assert kept.items == items
+    assert source.batch_decode(kept.gold_source[:, None]) == ["Paris", "Madrid", "Rome"]
+    assert target.batch_decode(kept.gold_target[:, None]) == [" Paris", " Madrid", "Rome"]
+    assert kept.gold_source.dtype == kept.gold_target.dtype == torch.long
+    assert kept.coverage == {
+        "loaded": 3,
+        "kept": 3,
+        "empty": 0,
+        "not_one_token_in_source": 0,
+        "not_one_token_in_target": 0,
+        "one_token_in_neither": 0,
+        "duplicate_prompt": 0,
+    }
+
+
+def test_an_end_token_that_a_tokenizer_adds_does_not_hide_the_answer(word_level) -> None:
+    items = [Item(PROMPTS[0], "Paris"), Item(PROMPTS[1], "Madrid")]
+    plain = rosetta_set(items, word_level([WORDS]), word_level([WORDS]))
+    ended = rosetta_set(items, word_level([WORDS], eos=True), word_level([WORDS], bos=False, eos=True))
+    assert ended.gold_source.equal(plain.gold_source)
+    assert ended.gold_target.equal(plain.gold_target)
+    assert (ended.gold_source > 2).all()
+
+
+def test_coverage_counts_every_reason_once(word_level) -> None:
+    source = word_level([f"{WORDS} Lisbon"])
+    target = word_level([f"{WORDS} Oslo"])
+    items = [
+        Item(PROMPTS[0], "Paris"),
+        Item(PROMPTS[0], " "),
+        Item(" ", "Paris"),
+        Item(PROMPTS[0], "Madrid"),
+        Item("The capital of Portugal is", "Lisbon"),
+        Item("The capital of Norway is", "Oslo"),
+        Item("The capital of Peru is", "Lima"),
+        Item("The capital of Chad is", "New Rome"),
+        Item(PROMPTS[1], "Madrid"),
+    ]
+    kept = rosetta_set(items, source, target)
+    assert kept.items == [items[0], items[8]]
+    assert kept.coverage == {
+        "loaded": 9,
+        "kept": 2,
+        "empty": 2,
+        "not_one_token_in_source": 1,
+        "not_one_token_in_target": 1,
+        "one_token_in_neither": 2,
+        "duplicate_prompt": 1,
+    }
+    assert describe_coverage(kept.coverage) == (
+        "2 of 9 items kept; dropped: 2 empty, 1 not one token in source, 1 not one token in target, "
+        "2 one token in neither, 1 duplicate prompt"
+    )
+
+
+def test_an_answer_that_swallows_the_end_of_the_prompt_is_dropped(byte_level) -> None:
+    tokenizer = byte_level(["The capital of France is Paris"] * 5)
+    usable, swallowing = Item("The capital of France is", "Paris"), Item("The capital of France is ", "Paris")
+    assert tokenizer(swallowing.prompt)["input_ids"][-1] == tokenizer(" ")["input_ids"][-1]
+    kept = rosetta_set([swallowing, usable], tokenizer, tokenizer)
+    assert kept.items == [usable]
+    assert kept.coverage["one_token_in_neither"] == 1
+
+
+def test_no_usable_item_says_what_fell_out_and_what_to_do(word_level) -> None:
+    tokenizer = word_level([WORDS])
+    items = [Item(PROMPTS[0], "Lutetia"), Item(PROMPTS[1], "")]
+    message = (
+        "No usable item: 0 of 2 items kept; dropped: 1 empty, 1 one token in neither. Wanted answers that "
+        "are one token in both tokenizers; use shorter, commoner answers, end the prompts without a space, "
+        "or choose another data set."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        rosetta_set(items, tokenizer, tokenizer)
+    with pytest.raises(DataError, match=r"^No usable item: 0 of 0 items kept\. Wanted"):
+        rosetta_set([], tokenizer, tokenizer)
+
+
+def test_the_built_in_facts_are_usable_with_a_word_level_and_a_byte_level_tokenizer(
+    word_level, byte_level
+) -> None:
+    items = Facts().load()
+    texts = [f"{item.prompt} {item.answer}" for item in items] + [f" {item.answer}" for item in items] * 3
+    kept = rosetta_set(items, word_level(texts), byte_level(texts, vocab_size=2_000))
+    assert kept.coverage["loaded"] == 947
+    assert kept.coverage["kept"] >= 930
+
+
+def test_a_fingerprint_changes_with_every_field_and_with_the_order() -> None:
+    item = Item("a", "b", "c", "d")
+    changed = [
+        Item("x", "b", "c", "d"),
+        Item("a", "x", "c", "d"),
+        Item("a", "b", "x", "d"),
+        Item("a", "b", "c", "x"),
+    ]
+    prints = [fingerprint([other]) for other in [item, *changed, Item("ab", "", "c", "d")]]
+    prints += [fingerprint([]), fingerprint([item, changed[0]]), fingerprint([changed[0], item])]
+    assert len(set(prints)) == 9
+    assert fingerprint([Item("a", "b", "c", "d")]) == prints[0]
+    assert re.fullmatch("[0-9a-f]{64}", prints[0])
+
+
+@pytest.mark.parametrize("by", ["item", "answer", "subject", "relation"])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_is_on_both_sides(numbers, by, seed) -> None:
+    parts = split(numbers, by=by, seed=seed)
+    fit, held = parts.fit.tolist(), parts.eval.tolist()
+    assert fit
+    assert not set(fit) & set(held)
+    assert len(set(fit)) == len(fit) == parts.pool_size
+    assert len(set(fit) | set(held)) == len(numbers)
+    assert 24 <= len(held) <= 30
+    if by != "item":
+        assert not {getattr(numbers[i], by) for i in fit} & {getattr(numbers[i], by) for i in held}
+
+
+def test_the_evaluation_does_not_depend_on_the_size_and_fits_are_nested(numbers) -> None:
+    whole = split(numbers, by="subject", seed=3)
+    for size in (1, 7, 20):
+        part = split(numbers, by="subject", size=size, seed=3)
+        assert part.eval.equal(whole.eval)
+        assert part.fit.equal(whole.fit[:size])
+        assert part.pool_size == whole.pool_size
+    assert not split(numbers, by="subject", seed=4).eval.equal(whole.eval)
+
+
+def test_seen_answers_are_those_of_the_fit_as_drawn(numbers) -> None:
+    few = split(numbers, size=3, seed=1)
+    known = {numbers[i].answer for i in few.fit.tolist()}
+    assert few.seen_answer.tolist() == [numbers[i].answer in known for i in few.eval.tolist()]
+    assert few.seen_answer.any()
+    assert not few.seen_answer.all()
+    assert split(numbers, seed=1).seen_answer.all()
+    assert not split(numbers, by="answer", seed=1).seen_answer.any()
+
+
+def test_answers_are_compared_without_outer_space_but_with_case() -> None:
+    items = [Item("1", "Rome"), Item("2", " Rome"), Item("3", "rome"), Item("4", "rome ")]
+    for seed in range(8):
+        parts = split(items, by="answer", eval_fraction=0.5, seed=seed)
+        assert sorted(parts.eval.tolist()) in ([0, 1], [2, 3])
+    spaced = [Item("1", "Rome"), Item("2", "Rome ")]
+    assert split(spaced, eval_fraction=0.5).seen_answer.tolist() == [True]
+
+
+def test_an_exact_evaluation_size_is_kept_and_the_rest_of_its_groups_is_not_fitted_on(numbers) -> None:
+    parts = split(numbers, by="relation", eval_size=20, seed=2)
+    assert len(parts.eval) == 20
+    assert parts.pool_size == 30
+    assert not {numbers[i].relation for i in parts.fit.tolist()} & {
+        numbers[i].relation for i in parts.eval.tolist()
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"size": 37},
+            "Got a data set size of 37, but 36 of 60 items are left to fit on after 24 went to the "
+            "evaluation; ask for 1 to 36, evaluate on fewer, or give more data.",
+        ),
+        ({"size": 0}, "Got a data set size of 0, but 36 of 60 items are left to fit on"),
+        (
+            {"eval_size": 60},
+            "Got an evaluation size of 60, but 59 of 60 items can be evaluated on when split by item; "
+            "ask for 1 to 59, or give more data.",
+        ),
+        ({"eval_size": 0}, "Got an evaluation size of 0, but"),
+        ({"eval_fraction": 1.0}, "Got eval_fraction=1.0, wanted a number between 0 and 1; change it."),
+        ({"by": "colour"}, "Got split by 'colour', wanted one of item, answer, subject, relation."),
+    ],
+)
+def test_a_split_that_cannot_be_made_says_both_numbers(numbers, arguments, message) -> None:
+    with pytest.raises(DataError, match=f"^{re.escape(message)}"):
+        split(numbers, **arguments)
+
+
+def test_items_without_a_group_or_in_one_group_cannot_be_split() -> None:
+    message = (
+        "Item 1 ('c\\nd') has no subject, so the items cannot be split by subject; fill in 'subject' for "
+        "every item, or split by item or answer."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        split([Item("a", "b", subject="s"), Item("c\nd", "e", subject=" ")], by="subject")
+    one = (
+        "Got 2 items in 1 group(s) when split by answer, wanted at least two groups, one to fit on and one to"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(one)}"):
+        split([Item("a", "b"), Item("c", "b")], by="answer")
+    with pytest.raises(DataError, match=re.escape("Got 0 items in 0 group(s)")):
+        split([])
