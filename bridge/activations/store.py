@@ -1,0 +1,232 @@
+"""Keep extracted states on disk, so that nothing is extracted twice and nothing wrong is ever read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bridge.activations.extract import estimate_bytes, extract
+from bridge.errors import StoreError
+from bridge.models.loading import LoadedModel
+
+FORMAT_VERSION = 1
+DATA, META = "states.safetensors", "meta.json"
+log = logging.getLogger(__name__)
+
+_verified: set[tuple[str, int, int]] = set()
+
+
+class Store:
+    """A folder of states, one entry per layer, each found by the content of what it was made from.
+
+    The key of an entry is a hash of the model's fingerprint (weights or commit, and tokenizer), the exact
+    texts, the position, the dtype, the layer and the format version. An entry is written once, under a lock,
+    to a temporary name and then renamed. It is memory-mapped afterwards; changing the tensor never changes
+    the file. Its checksum is verified when a process first opens it. A damaged entry is warned about and made
+    again.
+
+    Args:
+        root: the folder; made when the first states are kept.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def states(
+        self,
+        fingerprint: str,
+        load: Callable[[], LoadedModel],
+        texts: Sequence[str],
+        layers: Sequence[int],
+        position: str = "last",
+        positions: Sequence[Sequence[int]] | None = None,
+        dtype: str = "float32",
+        batch_size: int = 64,
+    ) -> dict[int, Tensor]:
+        """The states `extract` would give, from disk where they are there, all others in one pass.
+
+        Args:
+            fingerprint: what `bridge.models.fingerprint` says of the model.
+            load: gives the model; called only when something is missing.
+            dtype: the name under which the model is loaded, a part of the key.
+
+        Returns:
+            {layer: states}, memory-mapped.
+
+        Raises:
+            StoreError: the folder cannot be written, its disk is full, or `load` gave another model.
+        """
+        keys = {layer: self.key(fingerprint, texts, layer, position, positions, dtype) for layer in layers}
+        found = {layer: states for layer, key in keys.items() if (states := self._read(key)) is not None}
+        if len(found) < len(keys):
+            with self._locked(self.key(fingerprint, texts, None, position, positions, dtype)):
+                for layer in keys.keys() - found.keys():
+                    if (states := self._read(keys[layer], warn=True)) is not None:
+                        found[layer] = states
+                missing = sorted(keys.keys() - found.keys())
+                if missing:
+                    lm = self._loaded(load, fingerprint)
+                    self._announce(
+                        lm, len(texts), missing, estimate_bytes(lm, texts, missing, position, positions)
+                    )
+                    about = {"fingerprint": fingerprint, "position": position, "dtype": dtype}
+                    made = extract(lm, texts, missing, position, positions, batch_size)
+                    for layer in missing:
+                        self._write(
+                            keys[layer], made[layer], {**about, "layer": layer, "n_texts": len(texts)}
+                        )
+                        kept = self._read(keys[layer])
+                        found[layer] = made.pop(layer) if kept is None else kept
+        return {layer: found[layer] for layer in keys}
+
+    def missing(
+        self,
+        fingerprint: str,
+        texts: Sequence[str],
+        layers: Sequence[int],
+        position: str = "last",
+        positions: Sequence[Sequence[int]] | None = None,
+        dtype: str = "float32",
+    ) -> list[int]:
+        """The layers that `states` would have to extract for the same arguments."""
+        keys = {layer: self.key(fingerprint, texts, layer, position, positions, dtype) for layer in layers}
+        return [layer for layer, key in keys.items() if self._read(key) is None]
+
+    def key(
+        self,
+        fingerprint: str,
+        texts: Sequence[str],
+        layer: int | None,
+        position: str = "last",
+        positions: Sequence[Sequence[int]] | None = None,
+        dtype: str = "float32",
+    ) -> str:
+        """The name of an entry's folder; without a layer, of what all layers of one extraction share."""
+        places = None if positions is None else [list(tokens) for tokens in positions]
+        parts = [FORMAT_VERSION, fingerprint, dtype, position, places, list(texts)]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return digest if layer is None else f"{digest}-layer{layer}"
+
+    def _read(self, key: str, warn: bool = False) -> Tensor | None:
+        """The states of an entry, or None when there is none or it is damaged."""
+        folder = self.root / key
+        try:
+            meta = json.loads((folder / META).read_text())
+            data = folder / DATA
+            stat = data.stat()
+            seen = (str(data.resolve()), stat.st_size, stat.st_mtime_ns)
+            if seen not in _verified:
+                with data.open("rb") as stream:
+                    if hashlib.file_digest(stream, "sha256").hexdigest() != meta["sha256"]:
+                        raise ValueError("its checksum is wrong")
+                _verified.add(seen)
+            with safe_open(data, "pt") as stored:
+                return stored.get_tensor("states")
+        except PermissionError as error:
+            raise StoreError(
+                f"{folder} cannot be read ({error.strerror}); give yourself the right to"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            if warn and folder.exists():
+                log.warning("%s is damaged (%s: %s) and is made again", folder, type(error).__name__, error)
+            return None
+
+    def _write(self, key: str, states: Tensor, about: dict[str, object]) -> None:
+        """All of an entry or nothing."""
+        temporary: Path | None = None
+        try:
+            for left_by_the_killed in self.root.glob(f".{key}-*"):
+                shutil.rmtree(left_by_the_killed)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self.root))
+            save_file({"states": states.contiguous()}, temporary / DATA)
+            with (temporary / DATA).open("rb") as stream:
+                checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+            meta = {
+                "format_version": FORMAT_VERSION,
+                **about,
+                "shape": list(states.shape),
+                "sha256": checksum,
+            }
+            (temporary / META).write_text(json.dumps(meta, indent=1) + "\n")
+            _open_to_others(temporary)
+            if (self.root / key).exists():
+                shutil.rmtree(self.root / key)
+            temporary.rename(self.root / key)
+        except (OSError, SafetensorError) as error:
+            raise self._refused(error, states.nbytes) from error
+        finally:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        lock = FileLock(self.root / ".locks" / f"{key}.lock")
+        try:
+            (self.root / ".locks").mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise self._refused(error, 0) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _loaded(self, load: Callable[[], LoadedModel], fingerprint: str) -> LoadedModel:
+        lm = load()
+        if lm.fingerprint != fingerprint:
+            raise StoreError(
+                f"states of {fingerprint} were asked for and {lm.fingerprint} was loaded; "
+                "give name and revision of one and the same model"
+            )
+        return lm
+
+    def _announce(self, lm: LoadedModel, n_texts: int, layers: list[int], n_bytes: int) -> None:
+        """Say how large it will be, and refuse before the work is done when it cannot be kept."""
+        log.info("extracting %d texts at layers %s of %s: %s", n_texts, layers, lm.name, readable(n_bytes))
+        if shutil.disk_usage(self.root).free < n_bytes:
+            raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), n_bytes)
+
+    def _refused(self, error: Exception, n_bytes: int) -> StoreError:
+        text = str(error)
+        if "No space left" in text or "quota" in text:
+            return StoreError(
+                f"{self.root} has no space left for {readable(n_bytes)} of states; free some, or choose "
+                "another folder for the store (nothing half-written was left)"
+            )
+        return StoreError(f"{self.root} cannot be written ({text}); choose another folder for the store")
+
+
+def readable(n_bytes: int) -> str:
+    """A number of bytes for people.
+
+    >>> readable(123), readable(12_345_678)
+    ('123 B', '12.3 MB')
+    """
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _open_to_others(folder: Path) -> None:
+    """Temporary files are private; an entry has the rights that any new file here would have."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~umask)
