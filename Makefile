@@ -1,0 +1,55 @@
+# Every command a newcomer needs; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+# Called through its interpreter: scripts in a folder whose path holds a space are not found by every shell.
+PY := $(VENV)/bin/python
+BRIDGE := $(PY) -m bridge
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help run report test test-quick lint bench clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+run: $(VENV)/.installed  ## train the two small models once, run the first grid, print its table, write the report
+	@$(BRIDGE) experiment=first_look
+	@$(BRIDGE) report
+
+report: $(VENV)/.installed  ## write the report again from the records
+	@$(BRIDGE) report
+
+test: $(VENV)/.installed-dev  ## check style and types, then run every test
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest -n 2 --dist worksteal
+
+test-quick: $(VENV)/.installed-dev  ## the tests that train no model
+	@$(PY) -m pytest -n 2 -m "not trained"
+
+lint: $(VENV)/.installed-dev  ## put style right where that can be done by machine
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: $(VENV)/.installed-dev  ## measure speed and memory against named alternatives, write outputs/bench.json
+	@$(PY) -m benchmarks
+
+clean:  ## delete the environment and everything that was computed
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	find outputs -mindepth 1 -not -name .gitkeep -delete
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bridge needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); run: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,wandb]'
+	@touch $@ $(VENV)/.installed
