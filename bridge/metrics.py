@@ -165,8 +165,8 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 def _kl_nats(native: Tensor, z: Tensor) -> Tensor:
     """KL(native || z) of each row: log of the mean over `native` of e^u, u = z - native about its mean.
 
-    Written as log1p of the mean of e^u - 1 - u, which never cancels: exact 0 for equal logits, accurate in
-    float32 down to divergences far below the rounding of a log-probability.
+    Written as log1p of the mean of e^u - 1 - u, in which large terms never cancel: exactly 0 for equal logits,
+    and accurate in float32 down to divergences far below the rounding of a log-probability.
     """
     p = native.softmax(dim=1)
     u = z - native
@@ -175,7 +175,7 @@ def _kl_nats(native: Tensor, z: Tensor) -> Tensor:
     kl = torch.log1p((p * (torch.expm1(u) - u)).sum(dim=1))
     # e^u overflows where a logit rose by more than float32 can hold; such a divergence is too large to cancel
     plain = z.logsumexp(dim=1) - native.logsumexp(dim=1) - mean[:, 0]
-    return torch.where(u.amax(dim=1) < LARGEST_EXPONENT, kl, plain)
+    return torch.where(u.amax(dim=1) < LARGEST_EXPONENT, kl, plain).clamp_min(0.0)
 
 
 def _check_finite(logits: Tensor, name: str) -> None:

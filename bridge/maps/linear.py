@@ -96,8 +96,6 @@ class Ridge(LeastSquares):
 
     def _filter(self, s: Tensor, X: Tensor) -> Tensor:
         if not self.penalty > 0:
-            raise FitError(
-                f"ridge penalty is {self.penalty}; wanted a number above 0: use map=linear for none"
-            )
+            raise FitError(f"ridge penalty is {self.penalty}; wanted a number above 0: map=linear has none")
         absolute = self.penalty * X.square().sum() / min(X.shape)
         return s / (s.square() + absolute)
