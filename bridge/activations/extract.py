@@ -72,11 +72,12 @@ def extract(
     result = {
         layer: torch.empty(offsets[-1], lm.anatomy.width, dtype=lm.dtype) for layer in sorted(set(layers))
     }
+    some = [index for index, tokens in enumerate(wanted) if tokens]
     bar = tqdm(
-        total=len(texts), desc=f"states of {lm.name}", unit="text", delay=2.0, leave=False, disable=None
+        total=len(some), desc=f"states of {lm.name}", unit="text", delay=2.0, leave=False, disable=None
     )
     with bar, torch.inference_mode():
-        for batch in _batches(ids, batch_size, padding, lm.device):
+        for batch in _batches(ids, some, batch_size, padding, lm.device):
             rows = [row for row, index in enumerate(batch.indices) for _ in wanted[index]]
             columns = [
                 start + t for start, i in zip(batch.starts, batch.indices, strict=True) for t in wanted[i]
@@ -115,8 +116,10 @@ def _states(
 ) -> dict[int, Tensor]:
     """The wanted positions of one batch at every layer; with `counts`, the mean of each text's positions."""
 
+    at = torch.tensor([rows, columns])
+
     def gather(state: Tensor) -> Tensor:
-        picked = state[torch.tensor(rows, device=state.device), torch.tensor(columns, device=state.device)]
+        picked = state[tuple(at.to(state.device))]
         if counts is None:
             return picked
         return torch.stack([part.float().mean(0) for part in picked.split(counts)]).to(picked.dtype)
@@ -153,10 +156,10 @@ def _watching(lm: LoadedModel, layers: list[int], see: Callable[[int, Tensor], N
 
 
 def _batches(
-    ids: list[list[int]], batch_size: int, padding: Padding, device: torch.device
+    ids: list[list[int]], some: list[int], batch_size: int, padding: Padding, device: torch.device
 ) -> Iterator[Batch]:
-    """Longest first, so that what does not fit into memory shows at once."""
-    order = sorted(range(len(ids)), key=lambda index: (-len(ids[index]), index))
+    """`some` of the texts, longest first, so that what does not fit into memory shows at once."""
+    order = sorted(some, key=lambda index: (-len(ids[index]), index))
     while order:
         longest = len(ids[order[0]])
         here = [i for i in order[:batch_size] if padding != "none" or len(ids[i]) == longest]

@@ -58,10 +58,14 @@ class LateLayer(Injection):
             raise ConfigError("late_layer was given neither k nor a layer; give injection.k or layer")
         if self.k is None:
             return checked_layer(n_blocks, layer or 0, name)
-        if not 0 <= self.k <= n_blocks:
-            what = "larger than" if self.k > 0 else "no number of blocks among"
+        if self.k < 0:
             raise ConfigError(
-                f"k={self.k} is {what} the {n_blocks} blocks of {name}; "
+                f"k={self.k} is negative; give injection.k between 0 and {n_blocks}, "
+                f"the number of blocks of {name}"
+            )
+        if self.k > n_blocks:
+            raise ConfigError(
+                f"k={self.k} is larger than the {n_blocks} blocks of {name}; "
                 f"give injection.k between 0 and {n_blocks}"
             )
         if layer is not None and checked_layer(n_blocks, layer, name) != n_blocks - self.k:
@@ -75,12 +79,15 @@ class LateLayer(Injection):
         """Cache the contexts, once for every length of prompt.
 
         Raises:
-            ConfigError: `layer` is not where the states must live.
+            ConfigError: `layer` is not where the states must live, or `context` is unknown.
             DataError: a prompt has no token.
         """
+        if self.context not in ("same", "neutral"):
+            raise ConfigError(
+                f"context={self.context!r} is not known; give injection.context same or neutral"
+            )
         self.target_ = target
         self.layer_ = self.target_layer(target.anatomy.n_blocks, layer, target.name)
-        self.n_prompts_ = len(prompts)
         texts = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
         by_length: dict[int, dict[tuple[int, ...], list[int]]] = {}
         for index, ids in enumerate(target.encode(texts)):
