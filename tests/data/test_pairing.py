@@ -105,6 +105,33 @@ def test_a_token_across_two_characters_leaves_no_boundary_between_them() -> None
     assert aligned_positions("éé", target, source) == [(2, 1)]
 
 
+class Spans:
+    """A tokenizer that is nothing but its offsets."""
+
+    is_fast = True
+
+    def __init__(self, *offsets: tuple[int, int]) -> None:
+        self.offsets = list(offsets)
+
+    def __call__(self, text: str, **_: object) -> dict[str, list]:
+        return {"offset_mapping": self.offsets, "special_tokens_mask": [0] * len(self.offsets)}
+
+
+def test_tokens_without_width_belong_to_the_text_read_before_them() -> None:
+    letters = Spans((0, 1), (1, 2), (2, 3))
+    assert aligned_positions("abc", letters, Spans((0, 0), (0, 1), (1, 1), (1, 3))) == [(0, 2), (2, 3)]
+
+
+def test_a_later_token_that_reaches_back_leaves_no_boundary_under_it() -> None:
+    letters = Spans((0, 1), (1, 2), (2, 3))
+    assert aligned_positions("abc", letters, Spans((0, 1), (0, 2), (1, 2), (2, 3))) == [(1, 2), (2, 3)]
+    assert aligned_positions("abc", letters, Spans((0, 1), (0, 2), (2, 3), (2, 3))) == [(1, 1), (2, 3)]
+    assert aligned_positions("abc", letters, Spans((0, 1), (0, 1), (0, 2), (1, 2), (2, 3))) == [
+        (1, 3),
+        (2, 4),
+    ]
+
+
 def test_a_tokenizer_is_aligned_with_itself_everywhere(word_level) -> None:
     tokenizer = word_level(["one two three"])
     assert aligned_positions("one  two three ", tokenizer, tokenizer) == [(1, 1), (2, 2), (3, 3)]

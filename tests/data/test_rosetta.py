@@ -73,12 +73,16 @@ def test_coverage_counts_every_reason_once(word_level) -> None:
 
 
 def test_an_answer_that_swallows_the_end_of_the_prompt_is_dropped(byte_level) -> None:
-    tokenizer = byte_level(["The capital of France is Paris"] * 5)
-    usable, swallowing = Item("The capital of France is", "Paris"), Item("The capital of France is ", "Paris")
-    assert tokenizer(swallowing.prompt)["input_ids"][-1] == tokenizer(" ")["input_ids"][-1]
-    kept = rosetta_set([swallowing, usable], tokenizer, tokenizer)
+    tokenizer = byte_level(["The capital of France is Paris   "] * 5)
+    usable, one_space, two_spaces = (
+        Item(f"The capital of France is{end}", "Paris") for end in ("", " ", "  ")
+    )
+    short, long = tokenizer([two_spaces.prompt, f"{two_spaces.prompt}Paris"])["input_ids"]
+    assert len(long) == len(short) + 1
+    assert long[:-1] != short
+    kept = rosetta_set([one_space, two_spaces, usable], tokenizer, tokenizer)
     assert kept.items == [usable]
-    assert kept.coverage["one_token_in_neither"] == 1
+    assert kept.coverage["one_token_in_neither"] == 2
 
 
 def test_no_usable_item_says_what_fell_out_and_what_to_do(word_level) -> None:
@@ -160,7 +164,8 @@ def test_answers_are_compared_without_outer_space_but_with_case() -> None:
         parts = split(items, by="answer", eval_fraction=0.5, seed=seed)
         assert sorted(parts.eval.tolist()) in ([0, 1], [2, 3])
     spaced = [Item("1", "Rome"), Item("2", "Rome ")]
-    assert split(spaced, eval_fraction=0.5).seen_answer.tolist() == [True]
+    for seed in range(8):
+        assert split(spaced, eval_fraction=0.5, seed=seed).seen_answer.tolist() == [True]
 
 
 def test_an_exact_evaluation_size_is_kept_and_the_rest_of_its_groups_is_not_fitted_on(numbers) -> None:

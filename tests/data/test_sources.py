@@ -68,7 +68,7 @@ def test_json_and_json_lines_give_the_same_items(tmp_path, ending) -> None:
         {"prompt": "Two lines\u2028are", "answer": "one", "relation": None},
     ]
     lines = [json.dumps(node, ensure_ascii=False) for node in nodes]
-    content = "\ufeff" + (f"[{','.join(lines)}]" if ending == ".json" else "\r\n\n".join(lines) + "\n")
+    content = "\ufeff" + (f"[{','.join(lines)}]" if ending == ".json" else "\r\n \r\n".join(lines) + "\n")
     source = JsonFile(_write(tmp_path / f"items{ending}", content))
     assert source.load() == [
         Item("Ein Bär heißt auf Englisch", "bear", "german", "Bär"),
@@ -165,7 +165,7 @@ SQUAD = _squad(
     _asked("What is it?", "a town", is_impossible=False),
     _asked("Who made it?", "Rollo", is_impossible=True),
     _asked("Which river?", is_impossible=True, plausible_answers=[{"text": "Seine", "answer_start": 0}]),
-    _asked("Which town?", "Rouen", is_impossible=False),
+    _asked("Which town?", " Rouen", is_impossible=False),
 )
 
 
