@@ -130,6 +130,7 @@ def test_a_later_token_that_reaches_back_leaves_no_boundary_under_it() -> None:
         (1, 3),
         (2, 4),
     ]
+    assert aligned_positions("abc", letters, Spans((0, 2), (2, 3), (1, 3))) == [(2, 2)]
 
 
 def test_a_tokenizer_is_aligned_with_itself_everywhere(word_level) -> None:
