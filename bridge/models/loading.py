@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
 from bridge.errors import ConfigError, ModelError
@@ -109,19 +110,28 @@ def load(
     path = options.pop("path")
     try:
         config = AutoConfig.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            config=config,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            device_map=device_map,
-            attn_implementation=attn_implementation,
-            **options,
-        )
+        with _bars_only_where_it_takes_long(path):
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                device_map=device_map,
+                attn_implementation=attn_implementation,
+                output_loading_info=True,
+                **options,
+            )
     except Exception as error:
         raise ModelError(
             f"{name} could not be loaded as a causal language model: {_one_line(error)}"
         ) from error
+    # transformers would go on with random numbers in place of what is missing
+    absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    if absent:
+        raise ModelError(
+            f"{name} lacks {len(absent)} of the weights of a {type(model).__name__} ({absent[0]}"
+            f"{', ...' if len(absent) > 1 else ''}); give a folder or revision whose weights fit its config"
+        )
     if where is not None:
         model = model.to(where)
     model.eval().requires_grad_(False)
@@ -185,11 +195,16 @@ def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
 def _source(name: str, revision: str | None) -> dict[str, Any]:
     """Where transformers is to read from: the folder, or the hub id at the commit `revision` means now."""
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return {"path": str(folder)}
+    return {"path": str(folder)} if folder.is_dir() else {"path": name, "revision": _commit(name, revision)}
+
+
+@functools.cache
+def _commit(name: str, revision: str | None) -> str:
+    """Asked once per process, so that weights, tokenizer and fingerprint belong to one commit."""
     try:
-        config = cached_file(name, "config.json", revision=revision)
-        commit = extract_commit_hash(config, None)
+        commit = extract_commit_hash(cached_file(name, "config.json", revision=revision), None)
+        if commit is None:
+            raise OSError("no commit is known")
     except Exception as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
@@ -197,7 +212,21 @@ def _source(name: str, revision: str | None) -> dict[str, Any]:
             "written by save_pretrained, or get the model first where there is a network: `hf auth login` "
             f"if it is gated, then `hf download {name}`"
         ) from error
-    return {"path": name, "revision": commit or revision}
+    return commit
+
+
+@contextmanager
+def _bars_only_where_it_takes_long(path: str) -> Iterator[None]:
+    """Without this, loading a model of a megabyte draws two progress bars."""
+    weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
+    quiet = logging.is_progress_bar_enabled() and bool(weights) and sum(weights) < 1e9
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if quiet:
+            logging.enable_progress_bar()
 
 
 def _device(device: str) -> torch.device:

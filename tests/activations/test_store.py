@@ -206,7 +206,7 @@ def _compute(root, gate, results):
 
 
 def test_two_processes_at_once_compute_once(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(2), context.Queue()
     processes = [context.Process(target=_compute, args=(tmp_path, gate, results)) for _ in range(2)]
     for process in processes:
