@@ -12,6 +12,7 @@ from bridge.maps import Orthogonal
 WIDTH = 4096
 N_NEW = 1000
 N_REPEATS = {100: 10, 1000: 5}
+N_REPEATS_SCIPY = 2
 
 
 def best_wall_s(call: Callable[[], object], n_repeats: int) -> float:
@@ -46,26 +47,28 @@ def bench() -> dict[str, dict[str, float | str]]:
         ours = best_wall_s(lambda X=X, Y=Y: Orthogonal().fit(X, Y), n_repeats)
         ours_with = best_wall_s(lambda X=X, Y=Y, new=X_new: Orthogonal().fit(X, Y).transform(new), n_repeats)
 
-        start = time.perf_counter()
-        R, _ = scipy.linalg.orthogonal_procrustes(X.numpy(), Y.numpy())
-        theirs = time.perf_counter() - start
-        X_new.numpy() @ R
-        theirs_with = time.perf_counter() - start
+        fits, applications = [], []
+        for _ in range(N_REPEATS_SCIPY):
+            start = time.perf_counter()
+            R, _ = scipy.linalg.orthogonal_procrustes(X.numpy(), Y.numpy())
+            fits.append(time.perf_counter() - start)
+            applications.append(best_wall_s(lambda new=X_new, R=R: new.numpy() @ R, 1))
+        theirs, theirs_with = min(fits), min(fits) + min(applications)
 
         fitted = Orthogonal().fit(X, Y)
         on_span = torch.from_numpy(X.numpy() @ R)
         error = float((fitted.transform(X) - on_span).abs().max() / on_span.abs().max())
         kept = fitted.transform(X_new).norm(dim=1) / X_new.norm(dim=1)
         print(
-            f"n={n}, d={WIDTH}, solver {fitted.solver_}, rank {fitted.rank_}: largest difference from scipy on the "
-            f"span {error:.1e}, largest change of a new row's norm {float((kept - 1).abs().max()):.1e}"
+            f"n={n}, d={WIDTH}, solver {fitted.solver_}, rank {fitted.rank_}: largest difference from scipy "
+            f"on the span {error:.1e}, largest change of a new row's norm {float((kept - 1).abs().max()):.1e}"
         )
-        against = f"orthogonal fit of {n} centered rows, d={WIDTH}, float64, against scipy.linalg.orthogonal_procrustes"
+        against = f"orthogonal fit, n={n} centered rows, d={WIDTH}, float64, against scipy"
         results[f"fit_n{n}"] = entry(ours, theirs, against)
         results[f"fit_n{n}_with_transform"] = entry(
             ours_with,
             theirs_with,
-            f"{against}, both with the transform of {N_NEW} new rows, completion included",
+            f"{against}, both with the transform of {N_NEW} new rows",
         )
     return results
 

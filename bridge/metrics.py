@@ -173,7 +173,7 @@ def _kl_nats(native: Tensor, z: Tensor) -> Tensor:
     mean = (p * u).sum(dim=1, keepdim=True)
     u -= mean
     kl = torch.log1p((p * (torch.expm1(u) - u)).sum(dim=1))
-    # e^u overflows where a logit rose by more than float32 can hold; such a divergence is too large to cancel
+    # e^u overflows where a logit rose by a lot; so large a divergence has no small difference to lose
     plain = z.logsumexp(dim=1) - native.logsumexp(dim=1) - mean[:, 0]
     return torch.where(u.amax(dim=1) < LARGEST_EXPONENT, kl, plain).clamp_min(0.0)
 

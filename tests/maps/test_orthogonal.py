@@ -195,14 +195,15 @@ def test_permuted_fits_are_the_same_in_chunks_of_one(completion, monkeypatch):
     torch.testing.assert_close(whole, loop, rtol=0.0, atol=1e-9)
 
 
-def test_permutations_that_change_the_rank_are_each_completed_at_their_own_rank():
+@pytest.mark.parametrize("completion", ["nearest", "none"])
+def test_permutations_that_change_the_rank_are_each_completed_at_their_own_rank(completion):
     X = torch.eye(5)[[0, 0, 1, 1]]
     orders = torch.tensor([[0, 1, 2, 3], [0, 2, 1, 3]])
     ranks = [Orthogonal().fit(X, X[order]).rank_ for order in orders]
     assert ranks == [2, 1]
-    draws = Orthogonal().transform_permuted(X, X, orders, torch.eye(5))
+    draws = Orthogonal(completion).transform_permuted(X, X, orders, torch.eye(5))
     for draw, order in zip(draws, orders, strict=True):
-        torch.testing.assert_close(draw, naive(X.double(), X[order].double(), "nearest")[1], **EXACT)
+        torch.testing.assert_close(draw, naive(X.double(), X[order].double(), completion)[1], **EXACT)
 
 
 def test_rows_without_anything_in_common_are_refused():
