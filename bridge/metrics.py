@@ -165,8 +165,8 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 def _kl_nats(native: Tensor, z: Tensor) -> Tensor:
     """KL(native || z) of each row: log of the mean over `native` of e^u, u = z - native about its mean.
 
-    Written as log1p of the mean of e^u - 1 - u, in which large terms never cancel: exactly 0 for equal logits,
-    and accurate in float32 down to divergences far below the rounding of a log-probability.
+    Written as log1p of the mean of e^u - 1 - u, in which large terms never cancel: exactly 0 for equal
+    logits, and accurate in float32 down to divergences far below the rounding of a log-probability.
     """
     p = native.softmax(dim=1)
     u = z - native
