@@ -35,8 +35,9 @@ from bridge.data.facts import held_out_template, relations
 from bridge.errors import ModelError, StoreError
 
 RECIPE_VERSION = 1
-COPY_LINE = "Again {word} gives {word}"
+COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
+COPIES = 4
 ANSWER_LOSS_WEIGHT = 3.0
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def corpus() -> tuple[list[tuple[str, str]], list[str]]:
                 if i != kept_out
             ]
     answers = sorted({answer for _, answer in lines})
-    lines += [tuple(COPY_LINE.format(word=a).rsplit(" ", 1)) for a in answers for _ in range(2)]  # type: ignore[misc]
+    subjects = sorted({subject for relation in relations().values() for subject, _ in relation.facts})
+    lines += [(COPY_PROMPT.format(word=word), word) for word in [*answers * COPIES, *subjects] if " " not in word]
     asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
     return lines, [*asked, *answers]
 
