@@ -191,10 +191,10 @@ def _rows(
         raise ConfigError(
             f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or injection.k=1"
         )
-    carried = position if position == "mean" else f"last:{n_states}"
-    X, Y = both(carried)
-    if position == "mean":
-        X, Y = X[:, None], Y[:, None]
+    if n_states == 1:
+        X, Y = (states[:, None] for states in both("mean" if position == "mean" else "last"))
+    else:
+        X, Y = both(f"last:{n_states}")
     evaluation = Rows(X[parts.eval], Y[parts.eval], labels[parts.eval])
     if position != "aligned":
         return Rows(X[parts.fit, -1], Y[parts.fit, -1], labels[parts.fit]), evaluation

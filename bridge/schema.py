@@ -172,7 +172,7 @@ class SplitConfig:
 
     by: SplitBy = SplitBy.item
     eval_fraction: float = 0.4
-    eval_size: int | None = 240
+    eval_size: int | None = None
 
 
 @dataclass
@@ -237,6 +237,7 @@ class HuggingFaceConfig(DatasetConfig):
     answer_field: str = "answer"
     relation_field: str | None = None
     subject_field: str | None = None
+    revision: str | None = None
 
 
 @dataclass

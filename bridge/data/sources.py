@@ -187,9 +187,9 @@ class HuggingFace(Source):
     """A data set on the Hugging Face hub, or in its local cache; needs the package `datasets`.
 
     Args:
-        name: the id on the hub, or a local folder that `datasets` can read.
+        repository: the id on the hub, or a local folder that `datasets` can read.
         config: the configuration of the data set, where it has several.
-        split: which split of it.
+        hub_split: which split of it.
         prompt_field: the column that holds the prompt.
         answer_field: the column that holds the answer.
         relation_field: the column that holds the relation; None leaves it empty.
@@ -199,18 +199,18 @@ class HuggingFace(Source):
 
     def __init__(
         self,
-        name: str,
+        repository: str,
         config: str | None = None,
-        split: str = "train",
+        hub_split: str = "train",
         prompt_field: str = "prompt",
         answer_field: str = "answer",
         relation_field: str | None = None,
         subject_field: str | None = None,
         revision: str | None = None,
     ) -> None:
-        self.name = name
+        self.repository = repository
         self.config = config
-        self.split = split
+        self.hub_split = hub_split
         self.prompt_field = prompt_field
         self.answer_field = answer_field
         self.relation_field = relation_field
@@ -223,15 +223,15 @@ class HuggingFace(Source):
             from datasets import load_dataset
         except ImportError as error:
             raise DataError(
-                f"The data set '{self.name}' needs the package `datasets`, which is not installed; "
+                f"The data set '{self.repository}' needs the package `datasets`, which is not installed; "
                 "run: pip install 'bridge-llm[hub]'."
             ) from error
         try:
-            rows = load_dataset(self.name, self.config, split=self.split, revision=self.revision)
+            rows = load_dataset(self.repository, self.config, split=self.hub_split, revision=self.revision)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(
-                f"The data set '{self.name}' (config {self.config}, split '{self.split}') could not be "
+                f"The data set '{self.repository}' (config {self.config}, split '{self.hub_split}') could not be "
                 f"loaded: {type(error).__name__}: {reason}; check its name, config and split, and that the "
                 "hub can be reached, or download it and use a JSON file."
             ) from error
@@ -245,7 +245,7 @@ class HuggingFace(Source):
         items = [
             Item(
                 **{
-                    name: text_of(row, field, f"Row {index} of '{self.name}'")
+                    name: text_of(row, field, f"Row {index} of '{self.repository}'")
                     for name, field in named.items()
                 }
             )
@@ -253,13 +253,13 @@ class HuggingFace(Source):
         ]
         if not items:
             raise DataError(
-                f"The data set '{self.name}' has no rows in '{self.split}'; choose another split."
+                f"The data set '{self.repository}' has no rows in '{self.hub_split}'; choose another split."
             )
         return items
 
     def describe(self) -> str:
         """The id, with the configuration where one is named."""
-        return self.name if self.config is None else f"{self.name} ({self.config})"
+        return self.repository if self.config is None else f"{self.repository} ({self.config})"
 
 
 def _item(node: Any, where: str) -> Item:

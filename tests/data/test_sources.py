@@ -2,7 +2,6 @@ import json
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -248,48 +247,31 @@ def test_bad_relation_files_and_templates_are_refused(tmp_path) -> None:
     _refused(Relations(path), r"Object 1 of .*past\.json has the keys input, out, wanted 'output'; add it\.")
 
 
-def _pretend_hub(monkeypatch: pytest.MonkeyPatch, answer: object) -> list[tuple]:
-    calls = []
-
-    def load_dataset(*arguments: object, **named: object) -> object:
-        calls.append((*arguments, named))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    module = ModuleType("datasets")
-    module.load_dataset = load_dataset
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    return calls
+def _folder_data_set(folder: Path, rows: list[dict[str, str]]) -> str:
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder)
 
 
-def test_a_hub_data_set_is_read_by_its_named_columns(monkeypatch) -> None:
-    rows = [{"q": "The capital of France is", "a": "Paris", "r": "capital"}]
-    calls = _pretend_hub(monkeypatch, rows)
-    source = HuggingFace("some/facts", "en", "test", "q", "a", relation_field="r", revision="abc")
+def test_a_data_set_of_the_hub_format_is_read_by_its_named_columns(tmp_path) -> None:
+    folder = _folder_data_set(tmp_path, [{"q": "The capital of France is", "a": "Paris", "r": "capital"}])
+    source = HuggingFace(folder, prompt_field="q", answer_field="a", relation_field="r")
     assert source.load() == [Item("The capital of France is", "Paris", "capital")]
-    assert calls == [("some/facts", "en", {"split": "test", "revision": "abc"})]
-    assert (source.describe(), HuggingFace("some/facts").describe()) == ("some/facts (en)", "some/facts")
+    assert HuggingFace("some/facts", "en").describe() == "some/facts (en)"
 
 
-def test_hub_rows_without_the_named_columns_and_no_rows_are_refused(monkeypatch) -> None:
-    _pretend_hub(monkeypatch, [{"prompt": "p", "answer": "a"}])
+def test_hub_rows_without_the_named_columns_are_refused(tmp_path) -> None:
+    folder = _folder_data_set(tmp_path, [{"prompt": "p", "answer": "a"}])
     _refused(
-        HuggingFace("some/facts", subject_field="about"),
-        r"Row 0 of 'some/facts' has the keys prompt, answer, wanted 'about'; add it\.",
-    )
-    _pretend_hub(monkeypatch, [])
-    _refused(
-        HuggingFace("some/facts"), r"The data set 'some/facts' has no rows in 'train'; choose another split\."
+        HuggingFace(folder, subject_field="about"),
+        rf"Row 0 of '{folder}' has the keys prompt, answer, wanted 'about'; add it\.",
     )
 
 
-def test_a_hub_that_cannot_be_reached_is_said_in_one_line(monkeypatch) -> None:
-    _pretend_hub(monkeypatch, ConnectionError("Couldn't reach 'some/facts'\non the Hub"))
+def test_a_hub_that_cannot_be_reached_is_said_in_one_line() -> None:
     _refused(
         HuggingFace("some/facts"),
-        r"The data set 'some/facts' \(config None, split 'train'\) could not be loaded: ConnectionError: "
-        r"Couldn't reach 'some/facts' on the Hub; check its name, config and split, and that the hub can be "
+        r"The data set 'some/facts' \(config None, split 'train'\) could not be loaded: \w+: "
+        r".*; check its name, config and split, and that the hub can be "
         r"reached, or download it and use a JSON file\.",
     )
 
