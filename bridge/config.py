@@ -92,7 +92,9 @@ def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
     number = round(layer * n_blocks) if isinstance(layer, float) and 0 < layer < 1 else layer
     number = n_blocks if number == -1 else number
     if number != int(number) or not 0 <= number <= n_blocks:
-        raise ConfigError(f"layer {layer} is out of range for {model}: it has {n_blocks} blocks, so layers 0..{n_blocks}")
+        raise ConfigError(
+            f"layer {layer} is out of range for {model}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
+        )
     return int(number)
 
 

@@ -1,0 +1,145 @@
+"""A dataclass for every node of the configuration, registered for Hydra.
+
+``_target_`` stands only here, as a default: YAML files name options, never classes.
+"""
+
+from dataclasses import dataclass, field
+
+from hydra.core.config_store import ConfigStore
+
+from bridge.schema.dataset import (
+    DatasetConfig,
+    FactsConfig,
+    HuggingFaceConfig,
+    JsonConfig,
+    RelationsConfig,
+    SplitConfig,
+    SquadConfig,
+)
+from bridge.schema.method import (
+    ControlConfig,
+    GatesConfig,
+    InjectionConfig,
+    LateLayerConfig,
+    LinearConfig,
+    LmHeadConfig,
+    MapConfig,
+    NormalizeConfig,
+    OrthogonalConfig,
+    RidgeConfig,
+    SoftPrefixConfig,
+    TaskConfig,
+    TranslateConfig,
+)
+from bridge.schema.model import (
+    LayerConfig,
+    ModelConfig,
+    PairConfig,
+    ZooConfig,
+)
+from bridge.schema.tracker import (
+    NoTrackerConfig,
+    TrackerConfig,
+    WandbConfig,
+)
+
+
+@dataclass
+class PathsConfig:
+    """Where everything that is computed goes."""
+
+    outputs: str = "outputs"
+
+
+@dataclass
+class BridgeConfig:
+    """The whole configuration of one cell."""
+
+    pair: PairConfig = field(default_factory=PairConfig)
+    layer: LayerConfig = field(default_factory=LayerConfig)
+    injection: InjectionConfig = field(default_factory=InjectionConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    normalize: NormalizeConfig = field(default_factory=NormalizeConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 64
+    recompute: bool = False
+
+
+# Every schema that a YAML file of the same group can stand on: (group, name, class).
+SCHEMAS: tuple[tuple[str, str, type], ...] = (
+    ("pair", "pair", PairConfig),
+    ("layer", "layer", LayerConfig),
+    ("injection", "lm_head", LmHeadConfig),
+    ("injection", "late_layer", LateLayerConfig),
+    ("injection", "soft_prefix", SoftPrefixConfig),
+    ("control", "control", ControlConfig),
+    ("dataset", "facts", FactsConfig),
+    ("dataset", "json", JsonConfig),
+    ("dataset", "squad", SquadConfig),
+    ("dataset", "relations", RelationsConfig),
+    ("dataset", "huggingface", HuggingFaceConfig),
+    ("map", "orthogonal", OrthogonalConfig),
+    ("map", "linear", LinearConfig),
+    ("map", "ridge", RidgeConfig),
+    ("normalize", "normalize", NormalizeConfig),
+    ("task", "translate", TranslateConfig),
+    ("tracker", "none", NoTrackerConfig),
+    ("tracker", "wandb", WandbConfig),
+)
+LAYER_NUMBERS: tuple[int, ...] = (*range(-1, 129),)
+LAYER_FRACTIONS: tuple[float, ...] = tuple(
+    sorted({*(i / 20 for i in range(1, 20)), *(i / 8 for i in range(1, 8)), 0.33, 0.67})
+)
+
+
+def register() -> None:
+    """Put every schema, and the numbered and fractional layers, into Hydra's ConfigStore."""
+    store = ConfigStore.instance()
+    store.store(name="bridge_schema", node=BridgeConfig)
+    for group, name, node in SCHEMAS:
+        store.store(group=f"schema/{group}", name=name, node=node)
+    for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS):
+        store.store(group="layer", name=str(layer), node=LayerConfig(source=layer))
+
+
+__all__ = [
+    "LAYER_FRACTIONS",
+    "LAYER_NUMBERS",
+    "SCHEMAS",
+    "BridgeConfig",
+    "ControlConfig",
+    "DatasetConfig",
+    "FactsConfig",
+    "GatesConfig",
+    "HuggingFaceConfig",
+    "InjectionConfig",
+    "JsonConfig",
+    "LateLayerConfig",
+    "LayerConfig",
+    "LinearConfig",
+    "LmHeadConfig",
+    "MapConfig",
+    "ModelConfig",
+    "NoTrackerConfig",
+    "NormalizeConfig",
+    "OrthogonalConfig",
+    "PairConfig",
+    "PathsConfig",
+    "RelationsConfig",
+    "RidgeConfig",
+    "SoftPrefixConfig",
+    "SplitConfig",
+    "SquadConfig",
+    "TaskConfig",
+    "TrackerConfig",
+    "TranslateConfig",
+    "WandbConfig",
+    "ZooConfig",
+    "register",
+]

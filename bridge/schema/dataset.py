@@ -1,0 +1,89 @@
+"""The items, and how they are split."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class SplitBy(Enum):
+    """What fit and eval never share."""
+
+    item = "item"
+    answer = "answer"
+    subject = "subject"
+    relation = "relation"
+
+
+@dataclass
+class SplitConfig:
+    """What fit and eval never share, and the share of items kept for eval."""
+
+    by: SplitBy = SplitBy.item
+    eval_fraction: float = 0.4
+    eval_size: int | None = None
+
+
+@dataclass
+class DatasetConfig:
+    """A list of items; `size` is the number of items to fit on (null: all that are left)."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+    size: int | None = None
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+
+@dataclass
+class FactsConfig(DatasetConfig):
+    """The built-in facts."""
+
+    _target_: str = "bridge.data.sources.Facts"
+    name: str = "facts"
+    relations: list[str] | None = None
+
+
+@dataclass
+class JsonConfig(DatasetConfig):
+    """A JSON or JSONL file with prompt, answer, and optionally relation and subject."""
+
+    _target_: str = "bridge.data.sources.JsonFile"
+    name: str = "json"
+    path: str = MISSING
+
+
+@dataclass
+class SquadConfig(DatasetConfig):
+    """A SQuAD 1.1 or 2.0 file: the questions with a one-word answer."""
+
+    _target_: str = "bridge.data.sources.Squad"
+    name: str = "squad"
+    path: str = MISSING
+    prompt: str = "Question: {question} Answer:"
+    max_context_chars: int | None = None
+
+
+@dataclass
+class RelationsConfig(DatasetConfig):
+    """Files of input/output pairs, and the template that makes a prompt of an input."""
+
+    _target_: str = "bridge.data.sources.Relations"
+    name: str = "relations"
+    path: str = MISSING
+    prompt: str = MISSING
+
+
+@dataclass
+class HuggingFaceConfig(DatasetConfig):
+    """A data set from the Hugging Face hub."""
+
+    _target_: str = "bridge.data.sources.HuggingFace"
+    name: str = "huggingface"
+    repository: str = MISSING
+    config: str | None = None
+    hub_split: str = "train"
+    prompt_field: str = "prompt"
+    answer_field: str = "answer"
+    relation_field: str | None = None
+    subject_field: str | None = None
+    revision: str | None = None

@@ -1,0 +1,146 @@
+"""What is fitted, how it enters the target, what it is held against, and how it is scored."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from bridge.controls import CONTROLS
+
+
+class Scale(Enum):
+    """How rows are scaled before a fit."""
+
+    none = "none"
+    l2 = "l2"
+    frobenius = "frobenius"
+
+
+class Completion(Enum):
+    """What an orthogonal map does outside the span of its fit rows."""
+
+    nearest = "nearest"
+    none = "none"
+
+
+class Context(Enum):
+    """Which prompt a mapped state is put behind."""
+
+    same = "same"
+    neutral = "neutral"
+
+
+@dataclass
+class InjectionConfig:
+    """How a mapped state enters the target."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class LmHeadConfig(InjectionConfig):
+    """Decoded by the target's final norm and head."""
+
+    _target_: str = "bridge.injection.lm_head.LmHead"
+    name: str = "lm_head"
+
+
+@dataclass
+class LateLayerConfig(InjectionConfig):
+    """Put in k blocks before the end, at the last position."""
+
+    _target_: str = "bridge.injection.late_layer.LateLayer"
+    name: str = "late_layer"
+    k: int | None = None
+    context: Context = Context.neutral
+    neutral_prompt: str = "${pair.neutral_prompt}"
+
+
+@dataclass
+class SoftPrefixConfig(InjectionConfig):
+    """The last k states as input embeddings."""
+
+    _target_: str = "bridge.injection.soft_prefix.SoftPrefix"
+    name: str = "soft_prefix"
+    k: int = 1
+    template: str = "${pair.copy_prompt}"
+
+
+@dataclass
+class ControlConfig:
+    """What is scored, and how many draws a random control has."""
+
+    names: list[str] = field(default_factory=lambda: list(CONTROLS))
+    n_draws: int = 20
+
+
+@dataclass
+class MapConfig:
+    """What is fitted from the source's states to the target's."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class OrthogonalConfig(MapConfig):
+    """Orthogonal Procrustes."""
+
+    _target_: str = "bridge.maps.orthogonal.Orthogonal"
+    name: str = "orthogonal"
+    completion: Completion = Completion.nearest
+
+
+@dataclass
+class LinearConfig(MapConfig):
+    """Least squares of minimum norm."""
+
+    _target_: str = "bridge.maps.linear.Linear"
+    name: str = "linear"
+
+
+@dataclass
+class RidgeConfig(MapConfig):
+    """Least squares with a penalty."""
+
+    _target_: str = "bridge.maps.linear.Ridge"
+    name: str = "ridge"
+    penalty: float = 1.0
+
+
+@dataclass
+class NormalizeConfig:
+    """What is done to states before a fit and undone in the target's scale and mean after it."""
+
+    _target_: str = "bridge.normalize.Normalize"
+    center: bool = True
+    scale: Scale = Scale.none
+
+
+@dataclass
+class GatesConfig:
+    """Thresholds of the validity gates."""
+
+    decode: float = 1e-4
+    same_model: float = 0.8
+    planted: float = 0.05
+    pairing: float = 0.05
+
+
+@dataclass
+class TaskConfig:
+    """What is carried and how it is scored."""
+
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class TranslateConfig(TaskConfig):
+    """A hidden state, scored by the token that the target decodes from it."""
+
+    _target_: str = "bridge.tasks.translate.Translate"
+    name: str = "translate"
+    n_resamples: int = 2000
+    gates: GatesConfig = field(default_factory=GatesConfig)

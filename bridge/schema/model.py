@@ -1,0 +1,76 @@
+"""The pair and the layer: which models, and where in them."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Dtype(Enum):
+    """The precision a model runs in. Maps are fitted in float64 whatever it is."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Architecture(Enum):
+    """The architectures of the small models that bridge trains itself."""
+
+    llama = "llama"
+    mistral = "mistral"
+
+
+class TokenizerKind(Enum):
+    """The tokenizers of the small models."""
+
+    word = "word"
+    bpe = "bpe"
+
+
+@dataclass
+class ZooConfig:
+    """A small model that bridge trains itself; these fields decide its weights."""
+
+    architecture: Architecture = MISSING
+    tokenizer: TokenizerKind = MISSING
+    seed: int = 0
+    n_blocks: int = 4
+    width: int = 128
+    n_steps: int = 210
+    vocab_size: int = 1600
+
+
+@dataclass
+class ModelConfig:
+    """One model: a local folder, a hub id, or (with `zoo`) one that bridge trains."""
+
+    name: str = MISSING
+    revision: str | None = None
+    dtype: Dtype = Dtype.float32
+    device_map: str | None = None
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    zoo: ZooConfig | None = None
+
+
+@dataclass
+class PairConfig:
+    """Source model -> target model, and two prompts that both know how to go on from."""
+
+    name: str = MISSING
+    source: ModelConfig = field(default_factory=ModelConfig)
+    target: ModelConfig = field(default_factory=ModelConfig)
+    neutral_prompt: str = "The answer is"
+    copy_prompt: str = "cat -> cat; 1135 -> 1135; hello -> hello; {state} ->"
+
+
+@dataclass
+class LayerConfig:
+    """A layer in 0..N: the raw residual stream after that many blocks; -1, fractions and 'final' too."""
+
+    source: int | float | str = "final"
+    # null: where the injection wants it (lm_head and soft_prefix: final; late_layer: the same layer).
+    target: int | float | str | None = None
+    position: str = "last"

@@ -1,0 +1,189 @@
+"""Every option of every group composes; what is wrong fails with a text that says so."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+
+from bridge.config import build, compose_config, conf_dir, quote_layer, resolve_layer, run_id, to_plain
+from bridge.controls import CONTROLS
+from bridge.errors import ConfigError
+from bridge.injection import LateLayer
+from bridge.maps import Orthogonal
+from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, OrthogonalConfig, register
+
+register()
+YAML = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent != conf_dir())
+# What an option cannot do without.
+NEEDS = {
+    "pair=custom": ["pair.source.name=a", "pair.target.name=b"],
+    "dataset=json": ["dataset.path=x.jsonl"],
+    "dataset=squad": ["dataset.path=x.json"],
+    "dataset=relations": ["dataset.path=x", "dataset.prompt='{input} gives'"],
+    "dataset=huggingface": ["dataset.repository=a/b"],
+}
+
+
+def options() -> list[str]:
+    from_files = [f"{p.parent.relative_to(conf_dir())}={p.stem}" for p in YAML]
+    stored = ConfigStore.instance().list("layer")
+    return from_files + [f"layer={name.removesuffix('.yaml')}" for name in stored]
+
+
+def test_the_options_are_all_there() -> None:
+    assert len(YAML) == 37
+    assert len(options()) == 37 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    groups = {p.parent.name for p in YAML}
+    assert groups == {
+        *("pair", "layer", "injection", "control", "dataset"),
+        *("map", "normalize", "task", "tracker", "experiment"),
+    }
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_composes(option: str) -> None:
+    assert isinstance(compose_config(option, *NEEDS.get(option, [])), BridgeConfig)
+
+
+@pytest.mark.parametrize("layer", [-1, 0, 128, 0.05, 0.25, 0.375])
+def test_numbered_and_fractional_layers_are_options(layer: float) -> None:
+    assert compose_config(f"layer={layer}").layer.source == layer
+
+
+def test_layers_that_differ_and_arbitrary_fractions_are_overrides() -> None:
+    layer = compose_config("layer.source=3", "layer.target=0.41").layer
+    assert (layer.source, layer.target) == (3, 0.41)
+
+
+def test_only_the_numbers_of_the_layer_group_are_quoted() -> None:
+    assert quote_layer("layer=8,0.5,mid,-1") == "layer='8','0.5',mid,'-1'"
+    assert [quote_layer(o) for o in ("--help", "seed=1", "layer.source=2", "layer")] == [
+        *("--help", "seed=1", "layer.source=2", "layer")
+    ]
+
+
+def test_an_unknown_key_is_refused_by_name() -> None:
+    with pytest.raises(HydraException, match=r"Could not override 'dataset.sise'"):
+        compose_config("dataset.sise=3")
+
+
+def test_a_wrong_type_is_refused_with_value_and_key() -> None:
+    with pytest.raises(HydraException, match="Error merging override dataset.size=many") as caught:
+        compose_config("dataset.size=many")
+    assert "Value 'many' of type 'str' could not be converted to Integer" in str(caught.value.__cause__)
+
+
+def test_a_value_outside_an_enumeration_is_refused_with_the_choices() -> None:
+    with pytest.raises(HydraException) as caught:
+        compose_config("dataset.split.by=colour")
+    assert "Invalid value 'colour', expected one of [item, answer, subject, relation]" in str(
+        caught.value.__cause__
+    )
+
+
+def test_an_unknown_option_is_refused_with_those_there_are() -> None:
+    with pytest.raises(HydraException) as caught:
+        compose_config("pair=tinny")
+    assert "Could not find 'pair/tinny'" in str(caught.value)
+    assert "tiny_same" in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["os.system", "bridgeful.Thing"])
+def test_a_foreign_target_is_refused(target: str) -> None:
+    config = compose_config(f"map._target_={target}")
+    with pytest.raises(ConfigError, match=rf"_target_={target} lies outside bridge\.; classes are chosen by"):
+        build(config.map)
+
+
+def test_a_target_that_bridge_has_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"_target_=bridge\.maps\.Nothing is not a class of bridge"):
+        build(OrthogonalConfig(_target_="bridge.maps.Nothing"))
+
+
+def test_no_yaml_file_names_a_class() -> None:
+    assert not [p for p in [*YAML, conf_dir() / "config.yaml"] if "_target_" in p.read_text()]
+
+
+def test_build_makes_the_object_with_its_values() -> None:
+    made = build(compose_config("map.completion=none").map)
+    assert isinstance(made, Orthogonal)
+    assert made.completion == "none"
+    late = build(compose_config("injection=late_layer", "injection.context=same", "injection.k=2").injection)
+    assert isinstance(late, LateLayer)
+    assert (late.k, late.context, late.neutral_prompt) == (2, "same", "Again")
+
+
+def test_a_missing_value_is_named_with_what_to_type() -> None:
+    with pytest.raises(
+        ConfigError, match=r"pair\.source\.name, pair\.target\.name must be given; add pair\.source"
+    ):
+        compose_config("pair=custom")
+
+
+def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"
+    ):
+        compose_config("control.names=[fitted,rotated]")
+    with pytest.raises(ConfigError, match=r"control\.n_draws=0 must be at least 1"):
+        compose_config("control.n_draws=0")
+    with pytest.raises(ConfigError, match=r"dataset\.split\.eval_fraction=1\.5 must lie between 0 and 1"):
+        compose_config("dataset.split.eval_fraction=1.5")
+
+
+@pytest.mark.parametrize(
+    ("layer", "number"), [(0, 0), (4, 4), (-1, 4), (0.5, 2), ("0.25", 1), ("3", 3), ("final", 4)]
+)
+def test_a_layer_is_a_number_a_fraction_or_final(layer: float | str, number: int) -> None:
+    assert resolve_layer(layer, 4, "m") == number
+
+
+@pytest.mark.parametrize("layer", [5, -2, 1.5, 4.5])
+def test_a_layer_out_of_range_is_refused_with_the_range(layer: float) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"layer {layer} is out of range for m: it has 4 blocks, so layers 0\.\.4"
+    ):
+        resolve_layer(layer, 4, "m")
+
+
+def test_a_layer_that_is_a_word_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="layer 'top' is not a layer; give a number from 0 to 4, -1, a fraction"
+    ):
+        resolve_layer("top", 4, "m")
+
+
+def test_the_run_id_depends_on_what_changes_results_and_on_nothing_else() -> None:
+    same = run_id(compose_config())
+    assert same == run_id(
+        compose_config("device=cpu", "batch_size=3", "paths.outputs=/x", "tracker=wandb", "recompute=true")
+    )
+    others = [
+        "seed=1",
+        "layer=2",
+        "dataset.size=5",
+        "map=ridge",
+        "control=fitted",
+        "pair=tiny_same",
+        "normalize=l2",
+    ]
+    assert len({same, *(run_id(compose_config(o)) for o in others)}) == len(others) + 1
+
+
+def test_the_plain_config_holds_nothing_but_json() -> None:
+    plain = to_plain(compose_config())
+    assert plain["normalize"]["scale"] == "none"
+    assert plain["control"]["names"] == list(CONTROLS)
+
+
+def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    (tmp_path / "pair").mkdir()
+    (tmp_path / "pair" / "mine.yaml").write_text(
+        "defaults:\n  - /schema/pair/pair@_here_\n  - _self_\nname: mine\nsource: {name: a}\ntarget: {name: b}\n"
+    )
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", ["pair=mine", f"hydra.searchpath=[file://{tmp_path}]"])
+    assert config.pair.source.name == "a"
