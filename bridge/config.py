@@ -87,7 +87,8 @@ def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
             layer = float(layer) if "." in layer else int(layer)
         except ValueError:
             raise ConfigError(
-                f"layer {layer!r} is not a layer; give a number from 0 to {n_blocks}, -1, a fraction such as 0.5, or final"
+                f"layer {layer!r} is not a layer; give a number from 0 to {n_blocks}, -1, a fraction such as 0.5, "
+                "or final"
             ) from None
     number = round(layer * n_blocks) if isinstance(layer, float) and 0 < layer < 1 else layer
     number = n_blocks if number == -1 else number
@@ -115,9 +116,7 @@ def typed(config: DictConfig) -> BridgeConfig:
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
     if not 0 < result.dataset.split.eval_fraction < 1:
-        raise ConfigError(
-            f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1"
-        )
+        raise ConfigError(f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1")
     return result
 
 
@@ -148,8 +147,9 @@ def build(node: Any, **more: Any) -> Any:
 
 def to_plain(config: BridgeConfig) -> dict[str, Any]:
     """The config as plain dicts, lists, strings and numbers, as records and trackers store it."""
-    plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True)
-    return plain  # type: ignore[return-value]
+    return OmegaConf.to_container(  # type: ignore[return-value]
+        OmegaConf.structured(config), resolve=True, enum_to_str=True
+    )
 
 
 def run_id(config: BridgeConfig) -> str:

@@ -95,7 +95,7 @@ def haar_rotated(X: Tensor, width: int, generator: torch.Generator) -> Tensor:
     n, d = X.shape
     full = max(d, width)
     if n < d:
-        q, r = torch.linalg.qr(X.double().T)
+        r = torch.linalg.qr(X.double().T, mode="r").R
         return (r.T @ haar_rows(min(n, d), full, generator).to(X.device))[:, :width]
     return X.double() @ haar_rows(d, full, generator).to(X.device)[:, :width]
 

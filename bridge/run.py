@@ -189,7 +189,8 @@ def _rows(
         raise ConfigError(f"layer.position={position} is unknown; give last, mean or aligned")
     if position == "mean" and n_states > 1:
         raise ConfigError(
-            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or injection.k=1"
+            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or "
+            "injection.k=1"
         )
     if n_states == 1:
         X, Y = (states[:, None] for states in both("mean" if position == "mean" else "last"))

@@ -19,15 +19,29 @@ HEADINGS = {
     "random": "ran-\ndom",
     "planted": "plan-\nted",
 }
+HEADINGS_OF_ONE = (
+    *("top-1 [95 %]", "top-10", "MRR", "log-prob\n(nats)", "of\nnative"),
+    *("fitted - control\ntop-1 [95 %]", "p"),
+)
 KIND_STYLE = {"estimate": "bold", "negative": "", "ceiling": "cyan", "reference": "dim"}
 
 
 def comparison_table(c: Comparison) -> Table:
     """One cell: every control a row, with 95 % intervals and the fitted map's paired lead."""
     title = f"{c.config['pair']['name']}: {c.label}, {c.data['n_eval']} eval items"
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, caption_justify="left")
+    table = Table(
+        title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, caption_justify="left"
+    )
     table.add_column("control")
-    for heading in ("top-1 [95 %]", "top-10", "MRR", "log-prob\n(nats)", "of\nnative", "fitted - control\ntop-1 [95 %]", "p"):
+    for heading in (
+        "top-1 [95 %]",
+        "top-10",
+        "MRR",
+        "log-prob\n(nats)",
+        "of\nnative",
+        "fitted - control\ntop-1 [95 %]",
+        "p",
+    ):
         table.add_column(heading, justify="right")
     kinds = {**CONTROLS, **REFERENCES}
     for name, scores in c.scores.items():

@@ -43,9 +43,7 @@ class WandbTracker:
         init_timeout_s: seconds to wait for the server before going on offline.
     """
 
-    def __init__(
-        self, project: str, entity: str | None, group: str | None, mode: str, init_timeout_s: float
-    ) -> None:
+    def __init__(self, project: str, entity: str | None, group: str | None, mode: str, init_timeout_s: float) -> None:
         self.project = project
         self.entity = entity
         self.group = group

@@ -116,9 +116,11 @@ class Translate:
 
         decode = LmHead().prepare(target.model, [i.prompt for i in items], target.model.anatomy.n_blocks)
         native_logits = decode.logits(target.final_states, torch.arange(m))
-        source_logits = LmHead().prepare(
-            source.model, [i.prompt for i in items], source.model.anatomy.n_blocks
-        ).logits(source.final_states, torch.arange(m))
+        source_logits = (
+            LmHead()
+            .prepare(source.model, [i.prompt for i in items], source.model.anatomy.n_blocks)
+            .logits(source.final_states, torch.arange(m))
+        )
         source_answers = [source.model.tokenizer.decode([i]).strip() for i in source_logits.argmax(-1).tolist()]
         judge = _Judge(target, injection, native_logits, source_answers)
 
@@ -177,10 +179,7 @@ class Translate:
         ids = target.model.encode([i.prompt for i in items[:N_DECODE_CHECK]])
         with torch.inference_mode():
             own = torch.stack(
-                [
-                    target.model.model(input_ids=torch.tensor([i], device=target.model.device)).logits[0, -1]
-                    for i in ids
-                ]
+                [target.model.model(input_ids=torch.tensor([i], device=target.model.device)).logits[0, -1] for i in ids]
             )
         own = own.float().cpu()
         value = float((own - native_logits[: len(own)]).abs().max() / own.abs().max())
@@ -218,9 +217,7 @@ _GATE_CONTROLS = ("fitted", "shuffled", "same_model", "planted")
 class _Judge:
     """Decodes carried states inside the target and scores the tokens that come out."""
 
-    def __init__(
-        self, target: Side, injection: Injection, native_logits: Tensor, source_answers: list[str]
-    ) -> None:
+    def __init__(self, target: Side, injection: Injection, native_logits: Tensor, source_answers: list[str]) -> None:
         self.target = target
         self.injection = injection
         self.native_logits = native_logits
@@ -253,9 +250,7 @@ class _Judge:
         return Branch(metrics, [a for p in parts for a in p["answers"]])
 
 
-def _alone(
-    logits: Tensor, side: Side, native: Tensor | None, source_answers: list[str]
-) -> dict[str, Tensor]:
+def _alone(logits: Tensor, side: Side, native: Tensor | None, source_answers: list[str]) -> dict[str, Tensor]:
     """Scores of logits (m, V) that involve no map, one per eval item."""
     metrics: dict[str, Tensor] = _scored(logits, side.gold, native, side.model, source_answers)["metrics"]
     return {name: values[None] for name, values in metrics.items()}
@@ -296,9 +291,7 @@ def _fit_facts(carrier: Carrier, fit: Rows, evaluation: Rows) -> dict[str, Any]:
     Z_fit = carrier.source_.transform(carrier.X_fit)
     Z_eval = carrier.source_.transform(evaluation.X[:, -1].double())
     outside = share_outside_span(Z_fit, Z_eval)
-    in_sample = state_scores(
-        carrier.carry("fitted", fit.X, fit.Y)[0], fit.Y.double(), carrier.Y_fit.mean(0)
-    )
+    in_sample = state_scores(carrier.carry("fitted", fit.X, fit.Y)[0], fit.Y.double(), carrier.Y_fit.mean(0))
     facts = {
         "n_rows": n,
         "d_source": d_source,
@@ -340,4 +333,3 @@ def _columns(
             values = branch.metrics.get(metric)
             columns[metric] += [None] * (n_draws * m) if values is None else values.flatten().tolist()
     return columns
-
