@@ -111,9 +111,7 @@ def bench() -> dict[str, dict[str, float | str]]:
     beside_hidden = f"{shape}: extract beside output_hidden_states=True"
     return {
         "extraction_time": row(best["ours"], best["bare"], "s", f"time, {beside_bare}"),
-        "extraction_memory": row(
-            peak["ours"], peak["bare"], "MB", f"peak of all tensors made, {beside_bare}"
-        ),
+        "extraction_memory": row(peak["ours"], peak["bare"], "MB", f"peak of all tensors made, {beside_bare}"),
         "extraction_vs_output_hidden_states": row(best["ours"], best["hidden_states"], "s", beside_hidden),
     }
 

@@ -69,19 +69,13 @@ def extract(
     offsets = [0]
     for tokens in wanted:
         offsets.append(offsets[-1] + (1 if position == "mean" else len(tokens)))
-    result = {
-        layer: torch.empty(offsets[-1], lm.anatomy.width, dtype=lm.dtype) for layer in sorted(set(layers))
-    }
+    result = {layer: torch.empty(offsets[-1], lm.anatomy.width, dtype=lm.dtype) for layer in sorted(set(layers))}
     some = [index for index, tokens in enumerate(wanted) if tokens]
-    bar = tqdm(
-        total=len(some), desc=f"states of {lm.name}", unit="text", delay=2.0, leave=False, disable=None
-    )
+    bar = tqdm(total=len(some), desc=f"states of {lm.name}", unit="text", delay=2.0, leave=False, disable=None)
     with bar, torch.inference_mode():
         for batch in _batches(ids, some, batch_size, padding, lm.device):
             rows = [row for row, index in enumerate(batch.indices) for _ in wanted[index]]
-            columns = [
-                start + t for start, i in zip(batch.starts, batch.indices, strict=True) for t in wanted[i]
-            ]
+            columns = [start + t for start, i in zip(batch.starts, batch.indices, strict=True) for t in wanted[i]]
             counts = [len(wanted[index]) for index in batch.indices] if position == "mean" else None
             into = torch.tensor([at for i in batch.indices for at in range(offsets[i], offsets[i + 1])])
             for layer, states in _states(lm, batch, list(result), rows, columns, counts).items():
@@ -181,8 +175,7 @@ def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
     for layer in layers:
         if not 0 <= layer <= n_blocks:
             raise ConfigError(
-                f"layer {layer} is out of range for {lm.name}: it has {n_blocks} blocks, "
-                f"so layers 0..{n_blocks}"
+                f"layer {layer} is out of range for {lm.name}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
             )
 
 
@@ -191,8 +184,7 @@ def _check_lengths(lm: LoadedModel, texts: Sequence[str], ids: list[list[int]]) 
     for text, row in zip(texts, ids, strict=True):
         if limit is not None and len(row) > limit:
             raise DataError(
-                f"{shown(text)} has {len(row)} tokens and {lm.name} reads at most {limit}; "
-                "leave this text out"
+                f"{shown(text)} has {len(row)} tokens and {lm.name} reads at most {limit}; leave this text out"
             )
 
 

@@ -30,16 +30,12 @@ def wanted_tokens(
     """
     if (position == "index") != (positions is not None):
         given = "without" if positions is None else "with"
-        raise ConfigError(
-            f"position={position!r} was given {given} a list of positions; give one with 'index' only"
-        )
+        raise ConfigError(f"position={position!r} was given {given} a list of positions; give one with 'index' only")
     if positions is not None:
         return _checked(positions, texts, ids)
     if position == "mean":
         special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-        return _at_least(
-            1, [[t for t, token in enumerate(row) if token not in special] for row in ids], texts
-        )
+        return _at_least(1, [[t for t, token in enumerate(row) if token not in special] for row in ids], texts)
     k = n_last(position)
     return _at_least(k, [list(range(max(len(row) - k, 0), len(row))) for row in ids], texts)
 
@@ -55,22 +51,16 @@ def n_last(position: str) -> int:
     """
     head, colon, number = position.partition(":")
     if head != "last" or (colon and not (number.isdecimal() and int(number) >= 1)):
-        raise ConfigError(
-            f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index"
-        )
+        raise ConfigError(f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index")
     return int(number) if colon else 1
 
 
-def _checked(
-    positions: Sequence[Sequence[int]], texts: Sequence[str], ids: Sequence[Sequence[int]]
-) -> list[list[int]]:
+def _checked(positions: Sequence[Sequence[int]], texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[list[int]]:
     if len(positions) != len(texts):
         raise DataError(f"{len(positions)} lists of positions for {len(texts)} texts; give one list per text")
     for text, tokens, row in zip(texts, positions, ids, strict=True):
         if any(not 0 <= token < len(row) for token in tokens):
-            raise DataError(
-                f"positions {list(tokens)} do not all lie in the {len(row)} tokens of {shown(text)}"
-            )
+            raise DataError(f"positions {list(tokens)} do not all lie in the {len(row)} tokens of {shown(text)}")
     return [list(tokens) for tokens in positions]
 
 

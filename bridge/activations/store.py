@@ -79,15 +79,11 @@ class Store:
                 missing = sorted(keys.keys() - found.keys())
                 if missing:
                     lm = self._loaded(load, fingerprint)
-                    self._announce(
-                        lm, len(texts), missing, estimate_bytes(lm, texts, missing, position, positions)
-                    )
+                    self._announce(lm, len(texts), missing, estimate_bytes(lm, texts, missing, position, positions))
                     about = {"fingerprint": fingerprint, "position": position, "dtype": dtype}
                     made = extract(lm, texts, missing, position, positions, batch_size)
                     for layer in missing:
-                        self._write(
-                            keys[layer], made[layer], {**about, "layer": layer, "n_texts": len(texts)}
-                        )
+                        self._write(keys[layer], made[layer], {**about, "layer": layer, "n_texts": len(texts)})
                         kept = self._read(keys[layer])
                         found[layer] = made.pop(layer) if kept is None else kept
         return {layer: found[layer] for layer in keys}
@@ -136,9 +132,7 @@ class Store:
             with safe_open(data, "pt") as stored:
                 return stored.get_tensor("states")
         except PermissionError as error:
-            raise StoreError(
-                f"{folder} cannot be read ({error.strerror}); give yourself the right to"
-            ) from error
+            raise StoreError(f"{folder} cannot be read ({error.strerror}); give yourself the right to") from error
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if warn and folder.exists():
                 log.warning("%s is damaged (%s: %s) and is made again", folder, type(error).__name__, error)

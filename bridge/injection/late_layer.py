@@ -60,13 +60,11 @@ class LateLayer(Injection):
             return checked_layer(n_blocks, layer or 0, name)
         if self.k < 0:
             raise ConfigError(
-                f"k={self.k} is negative; give injection.k between 0 and {n_blocks}, "
-                f"the number of blocks of {name}"
+                f"k={self.k} is negative; give injection.k between 0 and {n_blocks}, the number of blocks of {name}"
             )
         if self.k > n_blocks:
             raise ConfigError(
-                f"k={self.k} is larger than the {n_blocks} blocks of {name}; "
-                f"give injection.k between 0 and {n_blocks}"
+                f"k={self.k} is larger than the {n_blocks} blocks of {name}; give injection.k between 0 and {n_blocks}"
             )
         if layer is not None and checked_layer(n_blocks, layer, name) != n_blocks - self.k:
             raise ConfigError(
@@ -83,9 +81,7 @@ class LateLayer(Injection):
             DataError: a prompt has no token.
         """
         if self.context not in ("same", "neutral"):
-            raise ConfigError(
-                f"context={self.context!r} is not known; give injection.context same or neutral"
-            )
+            raise ConfigError(f"context={self.context!r} is not known; give injection.context same or neutral")
         self.target_ = target
         self.layer_ = self.target_layer(target.anatomy.n_blocks, layer, target.name)
         texts = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
@@ -103,9 +99,7 @@ class LateLayer(Injection):
         lm = self.target_
         if n_tokens == 0 or self.layer_ == lm.anatomy.n_blocks:
             return Context(None, row_of_prompt)
-        return Context(
-            context_cache(lm.model, lm.anatomy, torch.tensor(list(prompts_of)), self.layer_), row_of_prompt
-        )
+        return Context(context_cache(lm.model, lm.anatomy, torch.tensor(list(prompts_of)), self.layer_), row_of_prompt)
 
     @torch.inference_mode()
     def _fill(self, result: Tensor, states: Tensor, rows: list[int]) -> None:

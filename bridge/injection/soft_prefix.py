@@ -41,13 +41,10 @@ class SoftPrefix(Injection):
             ModelError: the target cannot be given embeddings instead of tokens.
         """
         if self.k < 1:
-            raise ConfigError(
-                f"k={self.k} states were asked for in soft_prefix; give injection.k of at least 1"
-            )
+            raise ConfigError(f"k={self.k} states were asked for in soft_prefix; give injection.k of at least 1")
         if self.template.count(SLOT) != 1:
             raise ConfigError(
-                f"the template {self.template!r} has {self.template.count(SLOT)} times {SLOT}; "
-                "give it exactly one"
+                f"the template {self.template!r} has {self.template.count(SLOT)} times {SLOT}; give it exactly one"
             )
         self.target_ = target
         before, after = self._around(target)
@@ -120,9 +117,7 @@ class SoftPrefix(Injection):
         end = start + len(STAND_IN)
         text = self.template.replace(SLOT, STAND_IN)
         ids = target.encode([text])[0]
-        offsets = target.tokenizer(text, add_special_tokens=True, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
+        offsets = target.tokenizer(text, add_special_tokens=True, return_offsets_mapping=True)["offset_mapping"]
         before: list[int] = []
         after: list[int] = []
         for token, (left, right) in zip(ids, offsets, strict=False):

@@ -122,9 +122,7 @@ def load(
                 **options,
             )
     except Exception as error:
-        raise ModelError(
-            f"{name} could not be loaded as a causal language model: {_one_line(error)}"
-        ) from error
+        raise ModelError(f"{name} could not be loaded as a causal language model: {_one_line(error)}") from error
     # transformers would go on with random numbers in place of what is missing
     absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if absent:
@@ -147,9 +145,7 @@ def load(
     )
 
 
-def load_tokenizer(
-    name: str, revision: str | None = None, trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load a tokenizer alone, without the weights.
 
     Raises:
@@ -157,9 +153,7 @@ def load_tokenizer(
     """
     options = _source(name, revision)
     try:
-        return AutoTokenizer.from_pretrained(
-            options.pop("path"), trust_remote_code=trust_remote_code, **options
-        )
+        return AutoTokenizer.from_pretrained(options.pop("path"), trust_remote_code=trust_remote_code, **options)
     except Exception as error:
         raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
 
@@ -238,8 +232,7 @@ def _device(device: str) -> torch.device:
         raise ConfigError(f"device={device!r} is not known; give auto, cpu, cuda or cuda:N") from error
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device={device!r} was asked for and torch sees {torch.cuda.device_count()} GPUs; "
-            "give device=cpu or auto"
+            f"device={device!r} was asked for and torch sees {torch.cuda.device_count()} GPUs; give device=cpu or auto"
         )
     return wanted
 

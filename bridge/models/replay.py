@@ -65,9 +65,7 @@ def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def context_cache(
-    model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0
-) -> DynamicCache:
+def context_cache(model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0) -> DynamicCache:
     """Keys and values of a context, made by the model's own forward pass without its head.
 
     Args:

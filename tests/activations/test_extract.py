@@ -175,9 +175,7 @@ def test_no_layer_at_all_is_refused():
 def test_an_unknown_position_is_refused_in_one_line(position):
     with pytest.raises(ConfigError) as caught:
         extract(shared("llama"), TEXTS, [1], position)
-    assert str(caught.value) == (
-        f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index"
-    )
+    assert str(caught.value) == (f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index")
 
 
 def test_positions_and_index_belong_together():
@@ -194,23 +192,15 @@ def test_positions_and_index_belong_together():
 
 
 def test_a_text_with_too_few_tokens_is_named():
-    with pytest.raises(
-        DataError, match=r"^'w5 w6' has 3 tokens where at least 4 were wanted; leave this text out$"
-    ):
+    with pytest.raises(DataError, match=r"^'w5 w6' has 3 tokens where at least 4 were wanted; leave this text out$"):
         extract(shared("llama"), ["w5 w6 w7", "w5 w6"], [1], "last:4")
-    with pytest.raises(
-        DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"
-    ):
+    with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
         extract(shared("llama"), ["w5", ""], [1], "mean")
     lm = dataclasses.replace(shared("llama"), tokenizer=word_tokenizer(template=None))
-    with pytest.raises(
-        DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"
-    ):
+    with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
         extract(lm, ["w5", ""], [1])
 
 
 def test_a_text_longer_than_the_model_reads_is_named():
-    with pytest.raises(
-        DataError, match=r"\.\.\.' has 71 tokens and opt reads at most 64; leave this text out$"
-    ):
+    with pytest.raises(DataError, match=r"\.\.\.' has 71 tokens and opt reads at most 64; leave this text out$"):
         extract(shared("opt"), prompts(3, 70), [1])

@@ -233,9 +233,7 @@ def small_disk(tmp_path):
 
 
 def test_what_cannot_fit_is_refused_before_the_work_is_done(small_disk, monkeypatch):
-    monkeypatch.setattr(
-        "bridge.activations.store.extract", lambda *a: pytest.fail("nothing should be extracted")
-    )
+    monkeypatch.setattr("bridge.activations.store.extract", lambda *a: pytest.fail("nothing should be extracted"))
     with pytest.raises(StoreError) as caught:
         states_of(Store(small_disk), texts=TEXTS * 3000, layers=[1])
     assert str(caught.value) == (

@@ -1,8 +1,10 @@
 """The late layer against a full forward pass with a hook: within 1e-5 in float32, in every family."""
 
+import dataclasses
+
 import pytest
 import torch
-from families import hooked_logits, prompts, shared
+from families import hooked_logits, prompts, shared, word_tokenizer
 
 from bridge.activations import extract
 from bridge.errors import ConfigError, DataError
@@ -19,9 +21,7 @@ def foreign(n, seed=3):
 
 def slow(lm, texts, states, layer):
     ids = [torch.tensor(row)[None] for row in lm.encode(texts)]
-    return torch.cat(
-        [hooked_logits(lm, row, state[None], layer) for row, state in zip(ids, states, strict=True)]
-    )
+    return torch.cat([hooked_logits(lm, row, state[None], layer) for row, state in zip(ids, states, strict=True)])
 
 
 @pytest.mark.parametrize("k", range(5))
@@ -50,9 +50,7 @@ def test_a_hook_one_block_off_would_show(lm, k):
 
 def test_the_targets_own_states_give_its_own_logits(lm):
     states = extract(lm, TEXTS, [2])[2]
-    own = torch.stack(
-        [lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in lm.encode(TEXTS)]
-    )
+    own = torch.stack([lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in lm.encode(TEXTS)])
     got = LateLayer(k=2, context="same").prepare(lm, TEXTS, 2).logits(states, torch.arange(5))
     torch.testing.assert_close(got, own, **CLOSE)
 
@@ -60,11 +58,7 @@ def test_the_targets_own_states_give_its_own_logits(lm):
 def test_with_no_block_left_it_is_lm_head_and_the_prompt_plays_no_part(lm):
     plain = LmHead().prepare(lm, TEXTS, 4).logits(foreign(7), ROWS)
     for context in ("same", "neutral"):
-        got = (
-            LateLayer(k=0, context=context, neutral_prompt="w8 w9")
-            .prepare(lm, TEXTS, 4)
-            .logits(foreign(7), ROWS)
-        )
+        got = LateLayer(k=0, context=context, neutral_prompt="w8 w9").prepare(lm, TEXTS, 4).logits(foreign(7), ROWS)
         torch.testing.assert_close(got, plain, **CLOSE)
 
 
@@ -126,9 +120,7 @@ def test_states_prepared_for_another_layer_are_refused():
 
 
 def test_an_unknown_context_is_refused_in_one_line():
-    with pytest.raises(
-        ConfigError, match=r"^context='other' is not known; give injection.context same or neutral$"
-    ):
+    with pytest.raises(ConfigError, match=r"^context='other' is not known; give injection.context same or neutral$"):
         LateLayer(k=1, context="other").prepare(shared("llama"), TEXTS, 3)
 
 
@@ -137,3 +129,11 @@ def test_a_prompt_without_a_token_is_refused(monkeypatch):
     monkeypatch.setattr(type(lm), "encode", lambda self, texts: [[] for _ in texts])
     with pytest.raises(DataError, match=r"^the prompt '' has no token; leave it out$"):
         LateLayer(k=1, context="same").prepare(lm, [""], 3)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_prompt_of_one_token_has_no_context_and_works(lm, k):
+    bare = dataclasses.replace(lm, tokenizer=word_tokenizer(template=None))
+    texts = ["w5", "w6 w7 w8"]
+    got = LateLayer(k=k, context="same").prepare(bare, texts, 4 - k).logits(foreign(2), torch.arange(2))
+    torch.testing.assert_close(got, slow(bare, texts, foreign(2), 4 - k), **CLOSE)

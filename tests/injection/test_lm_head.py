@@ -14,9 +14,7 @@ def test_the_targets_own_last_states_give_its_own_logits(lm):
     texts = prompts(7, 4, 9, 4)
     states = extract(lm, texts, [4])[4]
     got = LmHead().prepare(lm, texts, 4).logits(states, torch.arange(4))
-    own = torch.stack(
-        [lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in lm.encode(texts)]
-    )
+    own = torch.stack([lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in lm.encode(texts)])
     torch.testing.assert_close(got, own, **CLOSE)
     assert got.dtype == torch.float32
 
@@ -44,9 +42,7 @@ def test_at_an_earlier_layer_a_state_is_read_as_if_it_were_the_last():
 def test_the_layer_is_the_final_one_unless_given():
     assert LmHead().target_layer(4, None) == 4
     assert LmHead().target_layer(4, 2) == 2
-    with pytest.raises(
-        ConfigError, match=r"^layer 9 is out of range for m: it has 4 blocks, so layers 0\.\.4$"
-    ):
+    with pytest.raises(ConfigError, match=r"^layer 9 is out of range for m: it has 4 blocks, so layers 0\.\.4$"):
         LmHead().target_layer(4, 9, "m")
 
 

@@ -75,9 +75,7 @@ def test_many_states_go_through_in_passes_of_bounded_size(monkeypatch):
     whole = injection.logits(foreign(7, 32), torch.arange(7))
     monkeypatch.setattr("bridge.injection.soft_prefix.ROWS_PER_PASS", 3)
     sizes = []
-    handle = lm.anatomy.head.register_forward_hook(
-        lambda module, args, output: sizes.append(output.shape[:2])
-    )
+    handle = lm.anatomy.head.register_forward_hook(lambda module, args, output: sizes.append(output.shape[:2]))
     torch.testing.assert_close(injection.logits(foreign(7, 32), torch.arange(7)), whole, **CLOSE)
     handle.remove()
     assert sizes == [(3, 1), (3, 1), (1, 1)]
@@ -96,8 +94,7 @@ def test_it_wants_as_many_states_as_k_says_at_the_final_layer_unless_given():
         ("{state} {state}", "the template '{state} {state}' has 2 times {state}; give it exactly one"),
         (
             "w5{state} w6",
-            "the tokenizer of llama joins {state} with what stands next to it in 'w5{state} w6'; "
-            "put spaces around it",
+            "the tokenizer of llama joins {state} with what stands next to it in 'w5{state} w6'; put spaces around it",
         ),
     ],
 )
@@ -115,9 +112,7 @@ def test_less_than_one_state_is_refused():
 
 
 def test_embeddings_narrower_than_the_states_are_refused_in_one_line():
-    with pytest.raises(
-        ModelError, match=r"^opt_post_norm has embeddings of width 16 and states of width 32; soft_pre"
-    ):
+    with pytest.raises(ModelError, match=r"^opt_post_norm has embeddings of width 16 and states of width 32; soft_pre"):
         SoftPrefix(template="{state}").prepare(shared("opt_post_norm"), prompts(3), 4)
 
 
@@ -131,9 +126,7 @@ def test_a_model_that_does_more_with_ids_than_embed_them_is_refused_in_one_line(
 
     handle = lm.model.register_forward_pre_hook(doubled, with_kwargs=True)
     try:
-        with pytest.raises(
-            ModelError, match=r"^llama reads embeddings differently from the tokens they belong to"
-        ):
+        with pytest.raises(ModelError, match=r"^llama reads embeddings differently from the tokens they belong to"):
             SoftPrefix(template="w5 {state}").prepare(lm, [], 4)
     finally:
         handle.remove()

@@ -119,11 +119,7 @@ def hooked_logits(lm, input_ids, states, layer):
         return (overwrite(args[0]), *args[1:])
 
     blocks = lm.anatomy.blocks
-    handle = (
-        blocks[layer - 1].register_forward_hook(leave)
-        if layer
-        else blocks[0].register_forward_pre_hook(enter)
-    )
+    handle = blocks[layer - 1].register_forward_hook(leave) if layer else blocks[0].register_forward_pre_hook(enter)
     try:
         return lm.model(input_ids=input_ids, use_cache=False).logits[:, -1]
     finally:
@@ -134,6 +130,5 @@ def prompts(*lengths, seed=0):
     """One text per length, the special token at the start not counted."""
     generator = torch.Generator().manual_seed(seed)
     return [
-        " ".join(f"w{i}" for i in torch.randint(4, VOCAB_SIZE, (n,), generator=generator).tolist())
-        for n in lengths
+        " ".join(f"w{i}" for i in torch.randint(4, VOCAB_SIZE, (n,), generator=generator).tolist()) for n in lengths
     ]

@@ -21,8 +21,7 @@ FINAL_NORM = {
 def test_there_are_at_least_eight_architectures_tied_and_untied_with_both_kinds_of_norm():
     assert len({architecture for architecture, _ in FAMILIES.values()}) >= 12
     tied = {
-        family: shared(family).anatomy.head.weight is shared(family).anatomy.embeddings.weight
-        for family in FAMILIES
+        family: shared(family).anatomy.head.weight is shared(family).anatomy.embeddings.weight for family in FAMILIES
     }
     assert sum(tied.values()) >= 4
     assert sum(not value for value in tied.values()) >= 4
@@ -79,9 +78,7 @@ def test_a_model_without_a_head_is_refused_in_one_line():
 def test_a_model_that_cannot_read_a_token_is_refused_in_one_line():
     model = build("llama")
     model.model.norm = nn.LayerNorm(7)
-    with pytest.raises(
-        ModelError, match=r"LlamaForCausalLM could not read a single token \(RuntimeError: "
-    ) as caught:
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM could not read a single token \(RuntimeError: ") as caught:
         anatomy(model)
     assert "\n" not in str(caught.value)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

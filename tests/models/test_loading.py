@@ -97,9 +97,7 @@ def test_a_hub_id_is_fingerprinted_by_its_commit_and_read_at_that_commit(monkeyp
     commits = {"main": "1" * 40, "old": "2" * 40}
     monkeypatch.setattr(
         "bridge.models.loading.cached_file",
-        lambda name, file, revision=None: (
-            f"/cache/models--a--b/snapshots/{commits[revision or 'main']}/{file}"
-        ),
+        lambda name, file, revision=None: f"/cache/models--a--b/snapshots/{commits[revision or 'main']}/{file}",
     )
     monkeypatch.setattr("bridge.models.loading._commit", _commit.__wrapped__)
     assert fingerprint("a/b") == f"a/b@{'1' * 40}"
@@ -122,16 +120,12 @@ def test_a_hub_id_that_cannot_be_reached_is_refused_in_one_line():
             "written by save_pretrained, or get the model first where there is a network: `hf auth login` "
             "if it is gated, then `hf download nobody/nothing`"
         )
-    with pytest.raises(
-        ModelError, match=r"^nobody/nothing at revision v2 is neither a local folder nor reachable"
-    ):
+    with pytest.raises(ModelError, match=r"^nobody/nothing at revision v2 is neither a local folder nor reachable"):
         fingerprint("nobody/nothing", "v2")
 
 
 def test_a_name_that_could_never_be_a_hub_id_is_refused_in_one_line():
-    with pytest.raises(
-        ModelError, match=r"^\./no such/folder/at all is neither a local folder nor"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"^\./no such/folder/at all is neither a local folder nor") as caught:
         load("./no such/folder/at all")
     assert "\n" not in str(caught.value)
 
@@ -150,18 +144,13 @@ def test_a_folder_without_weights_is_refused_in_one_line(folder):
 def test_a_folder_without_a_config_is_refused_in_one_line(tmp_path):
     with pytest.raises(ModelError) as caught:
         load(str(tmp_path))
-    assert (
-        str(caught.value)
-        == f"{tmp_path} is a folder without config.json; give a folder written by save_pretrained"
-    )
+    assert str(caught.value) == f"{tmp_path} is a folder without config.json; give a folder written by save_pretrained"
 
 
 def test_damaged_weights_are_refused_in_one_line(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(
-        ModelError, match="could not be loaded as a causal language model: SafetensorError"
-    ) as caught:
+    with pytest.raises(ModelError, match="could not be loaded as a causal language model: SafetensorError") as caught:
         load(str(folder))
     assert "\n" not in str(caught.value)
 
@@ -172,18 +161,14 @@ def test_weights_that_do_not_fill_the_model_are_refused(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        ModelError, match=r"lacks 1 of the weights of a LlamaForCausalLM \(model\.layers\.1\.mlp\.up_"
-    ):
+    with pytest.raises(ModelError, match=r"lacks 1 of the weights of a LlamaForCausalLM \(model\.layers\.1\.mlp\.up_"):
         load(str(folder))
 
 
 def test_a_model_that_is_no_causal_language_model_is_refused_in_one_line(tmp_path):
     transformers.T5Config(num_layers=1).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(
-        ModelError, match="could not be loaded as a causal language model: ValueError: "
-    ) as caught:
+    with pytest.raises(ModelError, match="could not be loaded as a causal language model: ValueError: ") as caught:
         load(str(tmp_path))
     assert "\n" not in str(caught.value)
 
@@ -196,9 +181,7 @@ def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path):
 
 
 def test_an_unknown_dtype_or_device_is_refused_in_one_line(saved):
-    with pytest.raises(
-        ConfigError, match=r"^dtype='int8' is not known; give one of float32, bfloat16, float16, auto$"
-    ):
+    with pytest.raises(ConfigError, match=r"^dtype='int8' is not known; give one of float32, bfloat16, float16, auto$"):
         load(str(saved), dtype="int8")
     with pytest.raises(ConfigError, match=r"^device='gpu' is not known; give auto, cpu, cuda or cuda:N$"):
         load(str(saved), device="gpu")
@@ -209,9 +192,7 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(saved):
     n = torch.cuda.device_count()
     with pytest.raises(ConfigError) as caught:
         load(str(saved), device="cuda:8")
-    assert (
-        str(caught.value) == f"device='cuda:8' was asked for and torch sees {n} GPUs; give device=cpu or auto"
-    )
+    assert str(caught.value) == f"device='cuda:8' was asked for and torch sees {n} GPUs; give device=cpu or auto"
 
 
 def test_an_end_of_text_token_is_stripped_only_where_the_tokenizer_adds_it():

@@ -76,9 +76,7 @@ def test_in_float64_the_difference_from_the_hooked_pass_vanishes(family):
     cache = context_cache(lm.model, lm.anatomy, ids[:, :-1])
     states = foreign(lm, 3).double()
     worst = max(
-        (replay(lm.model, lm.anatomy, states, layer, cache) - hooked_logits(lm, ids, states, layer))
-        .abs()
-        .max()
+        (replay(lm.model, lm.anatomy, states, layer, cache) - hooked_logits(lm, ids, states, layer)).abs().max()
         for layer in LAYERS
     )
     assert worst < (1e-5 if family in FLOAT32_INSIDE else 1e-11)
@@ -216,9 +214,7 @@ def test_eager_and_sdpa_attention_both_equal_the_hooked_pass():
 def test_states_in_float64_are_brought_to_the_models_dtype():
     lm = shared("llama")
     states = foreign(lm, 2)
-    assert torch.equal(
-        replay(lm.model, lm.anatomy, states.double(), 4), replay(lm.model, lm.anatomy, states, 4)
-    )
+    assert torch.equal(replay(lm.model, lm.anatomy, states.double(), 4), replay(lm.model, lm.anatomy, states, 4))
 
 
 def test_a_model_with_a_recurrent_state_is_refused_in_one_line():
