@@ -77,9 +77,7 @@ def test_a_wrong_type_is_refused_with_value_and_key() -> None:
 def test_a_value_outside_an_enumeration_is_refused_with_the_choices() -> None:
     with pytest.raises(HydraException) as caught:
         compose_config("dataset.split.by=colour")
-    assert "Invalid value 'colour', expected one of [item, answer, subject, relation]" in str(
-        caught.value.__cause__
-    )
+    assert "Invalid value 'colour', expected one of [item, answer, subject, relation]" in str(caught.value.__cause__)
 
 
 def test_an_unknown_option_is_refused_with_those_there_are() -> None:
@@ -115,16 +113,12 @@ def test_build_makes_the_object_with_its_values() -> None:
 
 
 def test_a_missing_value_is_named_with_what_to_type() -> None:
-    with pytest.raises(
-        ConfigError, match=r"pair\.source\.name, pair\.target\.name must be given; add pair\.source"
-    ):
+    with pytest.raises(ConfigError, match=r"pair\.source\.name, pair\.target\.name must be given; add pair\.source"):
         compose_config("pair=custom")
 
 
 def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"
-    ):
+    with pytest.raises(ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"):
         compose_config("control.names=[fitted,rotated]")
     with pytest.raises(ConfigError, match=r"control\.n_draws=0 must be at least 1"):
         compose_config("control.n_draws=0")
@@ -132,25 +126,19 @@ def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
         compose_config("dataset.split.eval_fraction=1.5")
 
 
-@pytest.mark.parametrize(
-    ("layer", "number"), [(0, 0), (4, 4), (-1, 4), (0.5, 2), ("0.25", 1), ("3", 3), ("final", 4)]
-)
+@pytest.mark.parametrize(("layer", "number"), [(0, 0), (4, 4), (-1, 4), (0.5, 2), ("0.25", 1), ("3", 3), ("final", 4)])
 def test_a_layer_is_a_number_a_fraction_or_final(layer: float | str, number: int) -> None:
     assert resolve_layer(layer, 4, "m") == number
 
 
 @pytest.mark.parametrize("layer", [5, -2, 1.5, 4.5])
 def test_a_layer_out_of_range_is_refused_with_the_range(layer: float) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"layer {layer} is out of range for m: it has 4 blocks, so layers 0\.\.4"
-    ):
+    with pytest.raises(ConfigError, match=rf"layer {layer} is out of range for m: it has 4 blocks, so layers 0\.\.4"):
         resolve_layer(layer, 4, "m")
 
 
 def test_a_layer_that_is_a_word_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="layer 'top' is not a layer; give a number from 0 to 4, -1, a fraction"
-    ):
+    with pytest.raises(ConfigError, match="layer 'top' is not a layer; give a number from 0 to 4, -1, a fraction"):
         resolve_layer("top", 4, "m")
 
 

@@ -2,7 +2,7 @@
 
 A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn the built-in facts in all
 wordings but one; the Rosetta set asks the wording they have not seen. They also learn to copy a word
-(``"Again zor gives zor"``), without which a soft prefix means nothing to a model this small. Saved in the
+(``"Again Paris gives Paris"``), without which a soft prefix means nothing to a model this small. Saved in the
 ordinary ``save_pretrained`` format, trained once, reproducible from the seed.
 """
 
@@ -37,7 +37,7 @@ from bridge.errors import ModelError, StoreError
 RECIPE_VERSION = 1
 COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
-COPIES = 4
+N_FACTS, N_COPIES = 192, 64  # lines in a batch
 ANSWER_LOSS_WEIGHT = 3.0
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class ZooSpec:
     seed: int = 0
     n_blocks: int = 4
     width: int = 128
-    n_steps: int = 210
-    vocab_size: int = 1600
+    n_steps: int = 300
+    vocab_size: int = 2600
 
     def folder_name(self, name: str) -> str:
         """`name` and a hash of everything that decides the weights."""
@@ -63,27 +63,28 @@ class ZooSpec:
         return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
-def corpus() -> tuple[list[tuple[str, str]], list[str]]:
-    """Training lines as (prompt, answer), and every word that occurs, for the tokenizers."""
-    lines = []
-    for relation in relations().values():
-        for subject, answer in relation.facts:
-            kept_out = held_out_template(relation, subject)
-            lines += [
-                (template.format(subject=subject), answer)
-                for i, template in enumerate(relation.templates)
-                if i != kept_out
-            ]
-    answers = sorted({answer for _, answer in lines})
-    subjects = sorted({subject for relation in relations().values() for subject, _ in relation.facts})
-    lines += [(COPY_PROMPT.format(word=word), word) for word in [*answers * COPIES, *subjects] if " " not in word]
-    asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
-    return lines, [*asked, *answers]
+def fact_lines() -> list[tuple[str, str]]:
+    """(prompt, answer) of every fact in every wording but the one that the Rosetta set asks."""
+    return [
+        (template.format(subject=subject), answer)
+        for relation in relations().values()
+        for subject, answer in relation.facts
+        for i, template in enumerate(relation.templates)
+        if i != held_out_template(relation, subject)
+    ]
+
+
+def copy_lines() -> list[tuple[str, str]]:
+    """(prompt, answer) that say a word again; answers three times as often as subjects."""
+    facts = [fact for relation in relations().values() for fact in relation.facts]
+    answers, subjects = sorted({a for _, a in facts}), sorted({s for s, _ in facts if " " not in s})
+    return [(COPY_PROMPT.format(word=word), word) for word in [*answers * 3, *subjects]]
 
 
 def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrainedTokenizerFast:
     """A tokenizer that knows every word of the built-in facts; answers are one token each."""
-    lines, texts = corpus()
+    lines = [*fact_lines(), *copy_lines()]
+    asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
     answers = [f" {answer}" for _, answer in lines]
     if kind == "word":
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
@@ -100,7 +101,7 @@ def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrained
             show_progress=False,
         )
     # Answers are repeated so that BPE merges them into single tokens.
-    tokenizer.train_from_iterator([*texts, *(" ".join(p) for p in lines), *answers * 8], trainer)
+    tokenizer.train_from_iterator([*asked, *(" ".join(p) for p in lines), *answers * 8], trainer)
     bos = tokenizer.token_to_id("<s>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bos)]
@@ -135,9 +136,7 @@ def _model(spec: ZooSpec, vocab_size: int) -> LlamaForCausalLM | MistralForCausa
     return MistralForCausalLM(MistralConfig(**shape, num_key_value_heads=2))
 
 
-def _batches(
-    lines: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast
-) -> tuple[Tensor, Tensor, Tensor]:
+def _encoded(lines: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor, Tensor]:
     """All lines as ids (n, T) padded on the right, targets (n, T) with -100 on padding, weights (n, T)."""
     prompts = tokenizer([p for p, _ in lines])["input_ids"]
     wholes = tokenizer([f"{p} {a}" for p, a in lines])["input_ids"]
@@ -153,26 +152,33 @@ def _batches(
     return ids, targets, weights
 
 
+def _epoch(lengths: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Batches of lines of similar length, in random order, so that little of a batch is padding."""
+    noisy = lengths + torch.rand(len(lengths), generator=generator) * 2
+    batches = torch.argsort(noisy).split(N_FACTS)
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
 def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
     """Train one model and save it with its tokenizer under `folder`, which must not exist yet."""
     torch.set_num_threads(1)
     torch.manual_seed(spec.seed)
     tokenizer = train_tokenizer(spec.tokenizer, spec.vocab_size)
-    lines, _ = corpus()
-    ids, targets, weights = _batches(lines, tokenizer)
+    facts, copies = fact_lines(), copy_lines()
+    ids, targets, weights = _encoded([*facts, *copies], tokenizer)
     model = _model(spec, len(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=spec.n_steps, pct_start=0.15)
     generator = torch.Generator().manual_seed(spec.seed)
-    steps = tqdm(
-        range(spec.n_steps), desc=f"train {folder.name}", position=bar_position, leave=False, disable=None
-    )
-    order = torch.empty(0, dtype=torch.long)
+    steps = tqdm(range(spec.n_steps), desc=f"train {folder.name}", position=bar_position, leave=False, disable=None)
+    lengths = (targets >= 0).sum(1)
+    waiting: list[Tensor] = []
     for _ in steps:
-        if len(order) < 256:
-            order = torch.cat([order, torch.randperm(len(lines), generator=generator)])
-        rows, order = order[:256], order[256:]
-        width = int((targets[rows] >= 0).sum(1).max())
+        if not waiting:
+            waiting = _epoch(lengths[: len(facts)], generator)
+        copied = len(facts) + torch.randint(len(copies), (N_COPIES,), generator=generator)
+        rows = torch.cat([waiting.pop(), copied])
+        width = int(lengths[rows].max())
         logits = model(input_ids=ids[rows, :width]).logits
         losses = F.cross_entropy(logits.flatten(0, 1), targets[rows, :width].flatten(), reduction="none")
         weight = weights[rows, :width].flatten()
@@ -220,9 +226,7 @@ def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
         root.mkdir(parents=True, exist_ok=True)
         log.info("training %s once (about a minute on two cores)", " and ".join(missing))
         with ProcessPoolExecutor(len(missing), mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [
-                pool.submit(_train_into_place, wanted[name], folders[name], i) for i, name in enumerate(missing)
-            ]
+            jobs = [pool.submit(_train_into_place, wanted[name], folders[name], i) for i, name in enumerate(missing)]
             for job in jobs:
                 job.result()
     except OSError as error:

@@ -38,8 +38,8 @@ class ZooConfig:
     seed: int = 0
     n_blocks: int = 4
     width: int = 128
-    n_steps: int = 210
-    vocab_size: int = 1600
+    n_steps: int = 300
+    vocab_size: int = 2600
 
 
 @dataclass

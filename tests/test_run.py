@@ -1,0 +1,240 @@
+"""The whole way from a config to a record, on the two small models."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bridge import record
+from bridge.comparison import comparisons
+from bridge.config import compose_config
+from bridge.controls import CONTROLS
+from bridge.errors import DataError
+from bridge.record import Record
+from bridge.run import run
+from bridge.session import Session
+
+pytestmark = pytest.mark.trained
+NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
+
+Cell = Callable[..., Record]
+
+
+@pytest.fixture()
+def cell(outputs: Path) -> Cell:
+    session = Session(outputs, "cpu", 64)
+
+    def compute(*overrides: str, session: Session = session) -> Record:
+        return run(compose_config(f"paths.outputs={outputs}", *overrides), session)
+
+    return compute
+
+
+def top1(found: Record, control: str) -> float:
+    return found.data["scores"][control]["top1"]["mean"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["injection=late_layer", "layer=3"], ["injection=late_layer", "layer=2"], ["injection=soft_prefix"]],
+    ids=["lm_head", "late_layer-3", "late_layer-2", "soft_prefix"],
+)
+def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(cell: Cell, overrides: list[str]) -> None:
+    found = cell(*overrides)
+    data = found.data
+    assert all(gate["passed"] for gate in data["gates"].values()), data["gates"]
+    assert data["valid"]
+    for control in NEGATIVES:
+        scores = data["scores"][control]["top1"]
+        assert top1(found, "fitted") > scores.get("max", scores["mean"]) + 0.1
+        assert data["contrasts"][control]["top1"]["p"] < 0.01
+    assert top1(found, "fitted") < top1(found, "same_model") <= top1(found, "native_target") + 0.02
+    (compared,) = comparisons([found])
+    assert compared.verdict() == "above every negative control"
+
+
+def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None:
+    found = cell("dataset.size=100")
+    data = json.loads((found.folder / "record.json").read_text())
+    assert data.keys() >= {
+        *("run_id", "record_version", "status", "config", "n_fit", "n_eval", "rank", "gates", "valid", "scores"),
+        *("contrasts", "versions", "commit", "dirty", "wall_s", "coverage", "fit", "warnings", "scores_by_answer"),
+    }
+    assert (data["status"], data["n_fit"], data["rank"]) == ("done", 100, 99)
+    assert data["scores"].keys() >= {*CONTROLS, "native_source", "native_target"}
+    metrics = {"top1", "top5", "top10", "mrr", "logprob_nats", "agreement"}
+    for control, scores in data["scores"].items():
+        assert scores.keys() >= metrics, control
+        assert all(s["low"] <= s["mean"] <= s["high"] for s in scores.values()), control
+    for control in ("random", "shuffled", "shuffled_within"):
+        assert data["scores"][control]["top1"]["n_draws"] == 20
+    assert data["scores"]["fitted"]["kl_nats"]["mean"] > data["scores"]["native_target"]["kl_nats"]["mean"] == 0.0
+    assert data["contrasts"].keys() == data["scores"].keys() - {"fitted"}
+    assert data["gates"].keys() == {"decode", "same_model", "planted", "pairing"}
+    assert any("n=100 fit rows are fewer than d=128" in warning for warning in data["warnings"])
+    assert 0 < data["fit"]["eval_variance_outside_span"] < 1
+    assert data["fit"]["in_sample"]["explained_variance"] > data["state_scores"]["fitted"]["explained_variance"]["mean"]
+    assert sum(part["n"] for part in data["scores_by_answer"].values()) == data["n_eval"]
+
+    table = found.items()
+    n_rows = (3 * 20 + 5 + 2) * data["n_eval"]
+    assert table.num_rows == n_rows
+    rows = table.filter([c == "fitted" for c in table["control"].to_pylist()])
+    assert sum(rows["top1"].to_pylist()) / len(rows) == pytest.approx(data["scores"]["fitted"]["top1"]["mean"])
+    assert {p.name for p in found.folder.iterdir()} == {"record.json", "items.parquet", "config.yaml", "run.log"}
+    assert [r.data["run_id"] for r in record.read_all(outputs)] == [data["run_id"]]
+
+
+def test_answers_seen_in_the_fit_and_not_seen_are_told_apart(cell: Cell) -> None:
+    parts = cell().data["scores_by_answer"]
+    seen, unseen = (parts[label]["scores"]["fitted"]["top1"]["mean"] for label in ("seen", "unseen"))
+    assert seen > unseen + 0.3
+
+
+def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
+    found = cell("dataset.split.by=answer", "dataset.size=300")
+    assert list(found.data["scores_by_answer"]) == ["unseen"]
+    assert not any(found.items()["answer_seen"].to_pylist())
+
+
+def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(cell: Cell) -> None:
+    first = cell("dataset.size=60")
+    again = cell("dataset.size=60")
+    assert (first.reused, again.reused) == (False, True)
+    assert again.data == json.loads((first.folder / "record.json").read_text())
+    anew = cell("dataset.size=60", "recompute=true", "batch_size=7")
+    assert not anew.reused
+    assert anew.data["scores"] == first.data["scores"]
+    assert anew.data["contrasts"] == first.data["contrasts"]
+    assert anew.items() == first.items()
+
+
+class OutOfStep(Session):
+    """Gives the target's states one row late."""
+
+    def states(self, model: Any, *arguments: Any, **named: Any) -> Tensor:
+        states = super().states(model, *arguments, **named)
+        return states.roll(1, 0) if model.name == "tiny-mistral" else states
+
+
+def test_rows_out_of_step_are_caught_by_a_gate(cell: Cell, outputs: Path) -> None:
+    found = cell("dataset.size=200", session=OutOfStep(outputs, "cpu", 64))
+    assert not found.data["gates"]["pairing"]["passed"]
+    assert not found.data["gates"]["decode"]["passed"]
+    assert not found.data["valid"]
+
+
+def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:
+    found = cell("control.n_draws=1")
+    assert not found.data["gates"]["pairing"]["passed"]
+    (compared,) = comparisons([found])
+    assert compared.verdict() == "invalid: gate pairing failed"
+
+
+def test_a_dead_strategy_says_so_itself(cell: Cell) -> None:
+    (compared,) = comparisons([cell("injection=soft_prefix", "injection.template='The capital of {state} is'")])
+    assert not compared.valid
+    assert compared.verdict().startswith("dead: the target's own states reach only ")
+
+
+def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cell) -> None:
+    whole = cell("dataset.size=200")
+    parts = [cell("dataset.size=200", f"control={name}") for name in CONTROLS]
+    joined, single = comparisons(parts)[0], comparisons([whole])[0]
+    assert len(comparisons(parts)) == 1
+    for name in CONTROLS:
+        assert joined.mean(name) == single.mean(name), name
+        assert joined.mean(name, "logprob_nats") == single.mean(name, "logprob_nats"), name
+    assert joined.contrasts.keys() == single.contrasts.keys()
+    assert joined.contrasts["shuffled"]["top1"]["difference"] == pytest.approx(
+        single.contrasts["shuffled"]["top1"]["difference"]
+    )
+    (alone,) = comparisons(parts[:1])
+    assert set(alone.missing) == CONTROLS.keys() - {"fitted"}
+    assert alone.verdict().startswith("open: no score yet for random, shuffled")
+
+
+def test_the_same_prompt_leaks_and_the_neutral_one_does_not(cell: Cell) -> None:
+    neutral = cell("injection=late_layer", "layer=2")
+    same = cell("injection=late_layer_same_prompt", "layer=2")
+    assert top1(neutral, "mean") < 0.1
+    assert top1(same, "mean") > top1(neutral, "mean") + 0.1
+    assert top1(same, "same_model") == top1(same, "native_target")
+
+
+def test_aligned_positions_give_many_rows_of_one_prompt(cell: Cell) -> None:
+    found = cell("layer.position=aligned", "dataset.size=50")
+    assert found.data["n_fit"] == 50
+    assert found.data["fit"]["n_rows"] > 200
+    mean = cell("layer.position=mean", "dataset.size=50", "injection=late_layer", "layer=2")
+    assert mean.data["fit"]["n_rows"] == 50
+
+
+def test_several_states_can_enter_as_a_soft_prefix(cell: Cell) -> None:
+    found = cell("injection=soft_prefix", "injection.k=3", "dataset.size=100")
+    assert found.data["status"] == "done"
+
+
+@pytest.mark.parametrize("map", ["linear", "ridge"])
+def test_every_map_goes_the_whole_way(cell: Cell, map: str) -> None:
+    found = cell(f"map={map}")
+    assert found.data["valid"], found.data["gates"]
+    assert top1(found, "fitted") > top1(found, "shuffled") + 0.3
+
+
+@pytest.mark.parametrize("normalize", ["l2", "frobenius", "none"])
+def test_every_normalisation_gives_back_the_targets_scale(cell: Cell, normalize: str) -> None:
+    found = cell(f"normalize={normalize}")
+    assert found.data["valid"], found.data["gates"]
+    assert top1(found, "same_model") == top1(found, "native_target")
+    assert top1(found, "fitted") > 0.4
+
+
+def test_a_changed_data_file_is_computed_again_under_the_same_config(cell: Cell, tmp_path: Path) -> None:
+    from bridge.data import Facts
+
+    path = tmp_path / "items.jsonl"
+
+    def write(n: int) -> None:
+        items = Facts().load()[:n]
+        path.write_text("".join(json.dumps({"prompt": i.prompt, "answer": i.answer, "relation": i.relation}) + "\n" for i in items))
+
+    overrides = ["dataset=json", f"dataset.path={path}", "control.n_draws=2"]
+    write(100)
+    first = cell(*overrides)
+    write(120)
+    second = run(compose_config(f"paths.outputs={first.folder.parents[1]}", *overrides))
+    assert first.data["run_id"] == second.data["run_id"]
+    assert (first.data["coverage"]["kept"], second.data["coverage"]["kept"]) == (100, 120)
+
+
+def test_a_failed_cell_leaves_its_traceback_and_is_run_again(cell: Cell, outputs: Path) -> None:
+    with pytest.raises(DataError, match=r"Got a data set size of 5000, but \d+ of 947 items are left to fit on"):
+        cell("dataset.size=5000")
+    (failed,) = record.read_all(outputs)
+    assert failed.data["status"] == "failed"
+    assert "DataError" in failed.data["traceback"]
+    assert failed.data["error"].startswith("Got a data set size of 5000")
+    assert not (failed.folder / "items.parquet").exists()
+    with pytest.raises(DataError):
+        cell("dataset.size=5000")
+
+
+def test_states_of_the_two_models_are_extracted_once_for_a_grid(cell: Cell, outputs: Path) -> None:
+    cell("layer=2", "dataset.size=60")
+    entries = {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")}
+    assert len(entries) == 10
+    fresh = Session(outputs, "cpu", 64)
+    cell("layer=3", "dataset.size=100", "injection=late_layer", session=fresh)
+    assert {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")} == entries
+
+
+def test_library_use_needs_no_config() -> None:
+    from bridge.maps import Orthogonal
+
+    X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    assert Orthogonal().fit(X, X).transform(X).shape == (20, 8)
