@@ -1,0 +1,146 @@
+"""Grids: comparisons that differ in layer and data set size alone, which is what a curve may join."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bridge.comparison import NEGATIVES, Comparison, injection_label
+from bridge.config import NOT_IN_RUN_ID
+from bridge.controls import CONTROLS, REFERENCES
+
+KINDS = {**CONTROLS, **REFERENCES}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of one pair, injection, map and seed over layers and data set sizes.
+
+    `pair` names the two models; `title` names the injection and whatever else tells this grid from its neighbours.
+    """
+
+    pair: str
+    title: str
+    cells: tuple[Comparison, ...]
+
+    @property
+    def fixed(self) -> Comparison:
+        """The cell of the largest size and, at that size, of the deepest layers: chosen without looking at scores."""
+        return max(self.cells, key=lambda c: (c.data["n_fit"], *layers(c)))
+
+    def along_layers(self) -> list[Comparison]:
+        """The cells of the largest size, from the first layer to the last."""
+        size = self.fixed.data["n_fit"]
+        # layer=-1 and layer=4 can be one and the same point
+        found = {layers(c): c for c in self.cells if c.data["n_fit"] == size}
+        return [found[at] for at in sorted(found)]
+
+    def along_sizes(self) -> list[Comparison]:
+        """The cells at the layers of `fixed`, from the smallest size to the largest."""
+        deepest = layers(self.fixed)
+        found = {c.data["n_fit"]: c for c in self.cells if layers(c) == deepest}
+        return [found[size] for size in sorted(found)]
+
+
+def layers(c: Comparison) -> tuple[int, int]:
+    """Source and target layer, as numbers."""
+    found = c.data["layers"]
+    return found["source"], found["target"]
+
+
+def layer_label(c: Comparison) -> str:
+    """Source and target layer, as in every table."""
+    source, target = layers(c)
+    return f"{source}→{target}"
+
+
+def failed_gates(c: Comparison) -> list[str]:
+    """Names of the gates that did not pass in any of the cells joined in `c`."""
+    return list(dict.fromkeys(n for r in c.records for n, gate in r.data["gates"].items() if not gate["passed"]))
+
+
+def state(c: Comparison) -> str:
+    """`valid`, `dead` where the injection carries not even the target's own states, else `invalid`."""
+    if c.valid:
+        return "valid"
+    return "dead" if "same_model" in failed_gates(c) else "invalid"
+
+
+def hardest_negative(c: Comparison, metric: str = "top1") -> str | None:
+    """The negative control with the highest score, or None where none was scored."""
+    scored = [n for n in NEGATIVES if n in c.scores]
+    return max(scored, key=lambda n: float(c.scores[n][metric]["mean"]), default=None)
+
+
+def is_withheld(c: Comparison) -> bool:
+    """Whether `c` has a fitted score that stands without a single negative control."""
+    return "fitted" in c.scores and hardest_negative(c) is None
+
+
+def withhold(c: Comparison) -> Comparison:
+    """`c` without its fitted numbers where no negative control stands beside them."""
+    if not is_withheld(c):
+        return c
+
+    def rest(scores: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in scores.items() if name != "fitted"}
+
+    by_answer = {label: {**part, "scores": rest(part["scores"])} for label, part in c.scores_by_answer.items()}
+    return replace(
+        c, scores=rest(c.scores), contrasts={}, state_scores=rest(c.state_scores), scores_by_answer=by_answer
+    )
+
+
+def controls_in(cells: Iterable[Comparison]) -> list[str]:
+    """What was scored in any of `cells`, in the order of every table and plot."""
+    found = {name for c in cells for name in c.scores}
+    return [name for name in KINDS if name in found]
+
+
+def missing_in(cells: Iterable[Comparison]) -> list[str]:
+    """Controls that at least one of `cells` lacks."""
+    found = {name for c in cells for name in c.missing}
+    return [name for name in CONTROLS if name in found]
+
+
+def pair_label(config: dict[str, Any]) -> str:
+    """The pair's name with the two models behind it."""
+    pair = config["pair"]
+    return f"{pair['name']}: {pair['source']['name']} → {pair['target']['name']}"
+
+
+def grids(cells: Iterable[Comparison]) -> list[Grid]:
+    """Group comparisons into grids, in their order, with titles that tell grids of one pair apart."""
+    groups: dict[str, list[Comparison]] = {}
+    for c in cells:
+        kept = _settings(c.config)
+        groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
+    first = [group[0].config for group in groups.values()]
+    return [
+        Grid(pair_label(group[0].config), _title(group[0].config, first), tuple(group)) for group in groups.values()
+    ]
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value of all that a grid holds fixed."""
+    flat = _flat({k: v for k, v in config.items() if k not in NOT_IN_RUN_ID})
+    free = ("layer.source", "layer.target", "dataset.size", "control.names")
+    return {k: v for k, v in flat.items() if k not in free}
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _title(config: dict[str, Any], others: list[dict[str, Any]]) -> str:
+    def place(c: dict[str, Any]) -> tuple[str, str]:
+        return pair_label(c), injection_label(c)
+
+    alike = [_settings(other) for other in others if place(other) == place(config)]
+    own = _settings(config)
+    names = dict.fromkeys(name for settings in alike for name in settings if not name.endswith("_target_"))
+    told = [n for n in names if any(other.get(n) != own.get(n) for other in alike)]
+    return ", ".join([injection_label(config), *(f"{n}={own.get(n)}" for n in told)])

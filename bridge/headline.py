@@ -1,0 +1,106 @@
+"""The head of a report: what was asked, and what may be concluded, never a fitted number alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from bridge.comparison import Comparison
+from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state
+from bridge.looks import swatch
+from bridge.page import figure, number
+from bridge.record import Record
+
+QUESTION = (
+    "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
+    "much does it beat its controls?"
+)
+
+
+def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence[Grid]) -> str:
+    """What was asked, what was run, and what may be concluded."""
+    states = Counter(state(c) for c in cells)
+    n_failed = sum(not r.ok for r in records)
+    counts = [f"{len(cells)} cells finished", f"{states['valid']} valid", f"{states['dead']} dead"]
+    counts += [f"{states['invalid']} otherwise invalid", f"{n_failed} failed"]
+    pairs = dict.fromkeys(pair_label(r.data["config"]) for r in records)
+    absent = missing_in(cells)
+    lines = [
+        f"<h1>bridge report</h1><p>{escape(QUESTION)}</p>",
+        f"<p><b>{'Pair' if len(pairs) == 1 else 'Pairs'}</b>: {escape('; '.join(pairs))}.<br><b>Cells</b>: "
+        f"{', '.join(counts)}.</p>",
+    ]
+    if absent:
+        lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
+    if not cells:
+        lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
+    cards = [_card(grid) for grid in found]
+    if len(pairs) > 1:
+        cards = [
+            card.replace("<figcaption>", f"<figcaption>{escape(grid.pair)}<br>", 1)
+            for card, grid in zip(cards, found, strict=True)
+        ]
+    names = {
+        "layers": "layers",
+        "sizes": "sizes",
+        "map": "heat map",
+        "leads": "fitted − control",
+        "answers": "seen / unseen",
+        "scores": "all scores",
+    }
+    anchors = (names if cells else {}) | {"gates": "gates", "run": "what was run"}
+    links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
+    return "\n".join([*lines, f'<div class="panels">{"".join(cards)}</div>', f"<p><nav>{links}</nav></p>"])
+
+
+def _card(grid: Grid) -> str:
+    """What may be concluded about one grid, with the best cell beside its controls."""
+    verdicts = Counter(c.verdict() if c.valid else state(c) for c in grid.cells)
+    n = len(grid.cells)
+    summary = "; ".join(f"{verdict} in {k} of {n} cells" for verdict, k in verdicts.items())
+    good = set(verdicts) == {"above every negative control"}
+    verdict = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
+    valid = [c for c in grid.cells if c.valid]
+    scored = [c for c in valid or grid.cells if "fitted" in c.scores]
+    if not scored:
+        return figure(grid.title, "", verdict + '<p class="note">No fitted score to show beside its controls.</p>')
+    best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"]))
+    hardest = hardest_negative(best)
+    assert hardest is not None
+    lead = best.contrasts[hardest]["top1"]
+    scores = {name: _interval_text(found["top1"]) for name, found in best.scores.items()}
+    kind = "valid cells" if valid else "cells, none of them valid"
+    told = (
+        f"Best of {len(scored)} {kind}, so chosen after looking: layer {layer_label(best)}, n={best.data['n_fit']}. "
+        f"Fitted top-1 {scores['fitted']} against {scores[hardest]} for {hardest}, the hardest negative control: "
+        f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]."
+    ).replace("-0", "−0")
+    if "same_model" in scores:
+        told += f" The ceiling same_model is at {scores['same_model']}."
+    told += _unseen(best, hardest)
+    why = "" if valid else f'<p class="note bad">{escape(best.verdict().capitalize())}.</p>'
+    return figure(grid.title, "", verdict + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
+
+
+def _unseen(c: Comparison, hardest: str) -> str:
+    """The same cell on the answers that no fit row has."""
+    part = c.scores_by_answer.get("unseen")
+    if part is None:
+        return " Every eval answer also occurs among the fit rows."
+    names = [n for n in ("fitted", hardest, "same_model") if n in part["scores"]]
+    numbers = ", ".join(f"{n} {_interval_text(part['scores'][n]['top1'])}" for n in names)
+    return f" On the {part['n']} eval items whose answer no fit row has: {numbers}."
+
+
+def _interval_text(score: dict[str, float]) -> str:
+    return f"{number(score['mean'])} [{number(score['low'])}, {number(score['high'])}]"
+
+
+def chips(c: Comparison, metric: str) -> str:
+    """Legend and means in one: every control of a cell with its look and its number."""
+    items = "".join(
+        f'<li class="{name}">{swatch(name)}<span class="name">{name}</span> '
+        f'<span class="number">{number(scores[metric]["mean"])}</span></li>'
+        for name, scores in c.scores.items()
+        if metric in scores
+    )
+    return f'<ul class="chips">{items}</ul>'

@@ -1,0 +1,123 @@
+"""How each control looks wherever it is drawn, and figures turned into text and bytes."""
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": QUIET,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "axes.unicode_minus": True,
+    "figure.dpi": 100,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one control is drawn; markers tell what colour cannot.
+
+    Ceilings and references are dashed. Those that often coincide start their dashes where the others pause, so
+    that lines on top of each other all stay visible.
+    """
+
+    color: str
+    marker: str
+    dash: tuple[float, ...] = ()
+    start: float = 0.0
+    width: float = 1.4
+
+
+LOOKS: dict[str, Look] = {
+    "fitted": Look("#d55e00", "o", width=2.8),
+    "random": Look("#8c8c8c", "v"),
+    "shuffled": Look("#56b4e9", "s"),
+    "shuffled_within": Look("#0072b2", "D"),
+    "identity": Look("#cc79a7", "P"),
+    "mean": Look("#009e73", "X"),
+    "same_model": Look("#000000", "^", (4, 8)),
+    "planted": Look("#a6761d", "<", (4, 8), 4),
+    "native_source": Look("#aa4499", "1", (1, 1.6)),
+    "native_target": Look("#4b3fb5", "2", (4, 8), 8),
+    "gold_embedding": Look("#b8a000", "*", (5, 1.5, 1, 1.5)),
+}
+
+
+@cache
+def swatch(control: str) -> str:
+    """A control's line and marker as a small inline SVG, for legends in text."""
+    figure = Figure(figsize=(0.34, 0.16))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **line(control) | {"markersize": 5, "markevery": [1]})
+    return inline(figure, f"swatch-{control}", 'class="swatch" width="30" height="14" aria-hidden="true"')
+
+
+def line(control: str) -> dict[str, Any]:
+    """Keyword arguments of `Axes.plot` for a control."""
+    look = LOOKS[control]
+    return {
+        "color": look.color,
+        "linewidth": look.width,
+        "linestyle": (look.start, look.dash) if look.dash else "-",
+        "marker": look.marker,
+        "markersize": 6.5 if control == "fitted" else 5,
+        "markeredgewidth": 1.1,
+        "dash_capstyle": "butt",
+    }
+
+
+def accessible(label: str) -> str:
+    """Attributes of a plot in a page, with what a screen reader says."""
+    return f'class="plot" role="img" aria-label="{escape(label)}"'
+
+
+def standalone(figure: Figure, salt: str = "bridge") -> str:
+    """The figure as an SVG file; the same figure and salt give the same text."""
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        target = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None})
+    return target.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    target = io.BytesIO()
+    figure.set_dpi(200)
+    FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})
+    return target.getvalue()
+
+
+def inline(figure: Figure, salt: str, attributes: str) -> str:
+    """The figure as an element to put into a page: no header, no namespaces, no ids that another plot also has."""
+    with mpl.rc_context(SETTINGS):
+        whole = standalone(figure, salt)
+    whole = whole[whole.index("<svg") :]
+    whole = re.sub(r"<metadata>.*?</metadata>\s*", "", whole, flags=re.DOTALL)
+    view = re.search(r'viewBox="[^"]*"', whole)
+    assert view is not None
+    body = whole[whole.index(">") + 1 :]
+    prefix = "p" + hashlib.sha256(salt.encode()).hexdigest()[:10]
+    used = set(re.findall(r"#([\w-]+)", body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r"(url\(#|xlink:href=\"#)", rf"\1{prefix}-", body).replace("xlink:href", "href")
+    return f"<svg {attributes} {view[0]}>{body}".strip()

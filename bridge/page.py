@@ -1,0 +1,128 @@
+"""The parts of an HTML page that needs nothing from outside, and the writing of one file whole."""
+
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from bridge.record import writing
+
+STYLE = """
+:root { color-scheme: light; --ink: #1b1f24; --quiet: #59636e; --line: #d6dbe0; --bad: #b3161b; --good: #1a6b3c; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #fff; color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
+  "Helvetica Neue", Arial, sans-serif; overflow-wrap: anywhere; }
+main { max-width: 1320px; margin: 0 auto; padding: 20px 16px 64px; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: .2em 0 .4em; }
+h2 { font-size: 1.25rem; margin: 2.4em 0 .3em; padding-top: .5em; border-top: 2px solid var(--ink); }
+h3 { font-size: 1.02rem; margin: 1.4em 0 .4em; }
+p, li { max-width: 78ch; } p { margin: .4em 0 .8em; } .quiet { color: var(--quiet); }
+.bad { color: var(--bad); } .good { color: var(--good); } b.bad, b.good { font-weight: 650; }
+nav { font-size: .9rem; } nav a { margin-right: .9em; white-space: nowrap; } a { color: #0b5cad; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 22px; }
+.panels > * { min-width: 0; margin: 0; } .panels > .full { grid-column: 1 / -1; }
+.full svg.plot { min-width: 640px; max-width: 1200px; } figure.card { border: 1px solid var(--line); border-radius: 8px;
+  padding: 12px 12px 10px; }
+figcaption { font-size: .92rem; line-height: 1.35; margin-bottom: 6px; } figcaption b { font-weight: 650; }
+svg.plot { display: block; width: 100%; height: auto; }
+svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif !important; }
+.note { font-size: .84rem; line-height: 1.4; margin: 6px 0 0; }
+.chips { list-style: none; margin: 6px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 14px;
+  font-size: .84rem; }
+.chips li { white-space: nowrap; display: inline-flex; align-items: center; gap: 5px; }
+.chips .name { color: var(--quiet); }
+.chips li.fitted .name, .chips li.fitted .number { color: var(--ink); font-weight: 700; }
+.number, td { font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
+table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; width: 100%; }
+th, td { padding: 4px 10px; text-align: right; vertical-align: top; overflow-wrap: normal;
+  border-bottom: 1px solid #eceff2; }
+thead th { background: #f4f6f8; vertical-align: bottom; white-space: nowrap; }
+.text { text-align: left; } td.text { min-width: 9ch; } td.long { min-width: 34ch; } td.tight { white-space: nowrap; }
+tr:last-child td { border-bottom: 0; }
+tr.off td { color: var(--quiet); } tr td.bad { color: var(--bad); font-weight: 650; }
+pre { font-size: .78rem; overflow-x: auto; background: #f4f6f8; padding: 10px; border-radius: 6px; white-space: pre; }
+details { margin: .3em 0 1em; } summary { cursor: pointer; color: #0b5cad; }
+code { font-size: .88em; }
+"""
+
+
+class Cell(str):
+    """HTML that is already escaped, with the class of the table cell it goes into."""
+
+    css: str
+
+    def __new__(cls, html: str, css: str = "") -> "Cell":
+        """Take `html` as it is."""
+        self = super().__new__(cls, html)
+        self.css = css
+        return self
+
+
+def text(value: object, css: str = "text") -> Cell:
+    """A left-aligned cell of escaped text."""
+    return Cell(escape(str(value)), css)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], muted: Sequence[bool] = ()) -> str:
+    """A table inside a box of its own that scrolls sideways; plain strings are escaped."""
+    body = []
+    left: list[bool] = []
+    for i, row in enumerate(rows):
+        cells = [c if isinstance(c, Cell) else Cell(escape(c)) for c in row]
+        left = left or ["text" in c.css for c in cells]
+        marks = ' class="off"' if i < len(muted) and muted[i] else ""
+        body.append(f"<tr{marks}>" + "".join(_td(c) for c in cells) + "</tr>")
+    if not body:
+        return '<p class="quiet">none</p>'
+    head = "".join(
+        f'<th scope="col"{" class=text" if is_left else ""}>{escape(h)}</th>'
+        for h, is_left in zip(headings, left, strict=True)
+    )
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _td(cell: Cell) -> str:
+    return f'<td class="{cell.css}">{cell}</td>' if cell.css else f"<td>{cell}</td>"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def figure(title: str, plot: str, below: str = "", quiet: str = "", full: bool = False) -> str:
+    """A plot under its title; `plot` and `below` are HTML, the rest is escaped."""
+    css = "card full" if full else "card"
+    more = f' <span class="quiet">{escape(quiet)}</span>' if quiet else ""
+    body = f'<div class="scroll">{plot}</div>' if full else plot
+    return f'<figure class="{css}"><figcaption><b>{escape(title)}</b>{more}</figcaption>{body}{below}</figure>'
+
+
+def page(title: str, body: str) -> str:
+    """A whole document."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
+        "</html>\n"
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
+
+    Raises:
+        RecordError: the disk is full or not writable.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

@@ -1,0 +1,299 @@
+"""Plots: a fitted score beside its controls, one look per control wherever it appears."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bridge.comparison import Comparison, comparisons
+from bridge.errors import RecordError
+from bridge.grids import KINDS, controls_in, grids, layer_label, layers, state, withhold
+from bridge.looks import BAD, INK, LOOKS, QUIET, SETTINGS, accessible, inline, line, png, standalone
+from bridge.page import write_whole
+from bridge.record import read_all, runs_folder
+
+METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
+
+
+def curves(cells: Sequence[Comparison], metric: str, along: str) -> str:
+    """Scores along layers or sizes as an inline SVG: a line and a ribbon for every control.
+
+    Args:
+        cells: one per point, in order.
+        metric: a key of `METRIC_LABELS`.
+        along: "layers" or "sizes".
+    """
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(4.2, 3.2))
+        ax = figure.add_axes((0.115, 0.16, 0.865, 0.735))
+        draw_curves(ax, cells, metric, along)
+        label = f"{METRIC_LABELS[metric]} along {along}"
+        return inline(figure, f"{label} {_identity(cells)}", accessible(label))
+
+
+def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) -> None:
+    """Draw into `ax` what `curves` shows. Points of cells whose gates failed are hollow."""
+    xs, labels, title = _axis(cells, along)
+    names = controls_in(cells)
+    gap = min((b - a for a, b in pairwise(xs)), default=1.0)
+    shift = _side_by_side(names, 0.5 * gap) if len(xs) <= 8 else {}
+    for rank, name in enumerate(reversed(names)):
+        points = [
+            (x + shift.get(name, 0.0), c, c.scores[name][metric])
+            for x, c in zip(xs, cells, strict=True)
+            if metric in c.scores.get(name, {})
+        ]
+        if not points:
+            continue
+        at = [x for x, _, _ in points]
+        mean, low, high = ([s[k] for _, _, s in points] for k in ("mean", "low", "high"))
+        style = line(name) | {"zorder": 3 + rank * 0.1}
+        faint = KINDS[name].kind in ("ceiling", "reference")
+        if len(points) > 1:
+            ax.fill_between(at, low, high, color=style["color"], alpha=0.08 if faint else 0.2, linewidth=0, zorder=2)
+        else:
+            ax.vlines(at, low, high, color=style["color"], linewidth=style["linewidth"], alpha=0.6, zorder=2)
+        ax.plot(at, mean, **style | {"marker": ""})
+        for is_valid, face in ((True, style["color"]), (False, "white")):
+            some = [i for i, (_, c, _) in enumerate(points) if c.valid == is_valid]
+            ax.plot(
+                [at[i] for i in some], [mean[i] for i in some], **style | {"linestyle": "", "markerfacecolor": face}
+            )
+    ax.set_xlim(xs[0] - 0.45 * gap, xs[-1] + 0.45 * gap)
+    kept = _thinned(xs, 0.055 + 0.014 * max(map(len, labels)))
+    ax.set_xticks([xs[i] for i in kept], [labels[i] for i in kept])
+    ax.set_xlabel(title, labelpad=3)
+    _score_axis(ax, metric)
+    off = list(dict.fromkeys(state(c) for c in cells if not c.valid))
+    if off:
+        ax.text(1.0, 1.03, f"hollow: {' or '.join(off)}", transform=ax.transAxes, ha="right", va="bottom", color=BAD)
+
+
+def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
+    """Controls by layers as an inline SVG, the score written into each field."""
+    names = controls_in(cells)
+    with mpl.rc_context(SETTINGS):
+        width = max(4.2, 1.35 + 0.42 * len(cells))
+        height = 0.75 + 0.235 * len(names)
+        figure = Figure(figsize=(width, height))
+        ax = figure.add_axes((1.18 / width, 0.47 / height, (width - 1.25) / width, (height - 0.72) / height))
+        colors = mpl.colormaps["Blues"]
+        for i, name in enumerate(names):
+            for j, c in enumerate(cells):
+                found = c.scores.get(name, {}).get(metric)
+                value = 0.0 if found is None else float(found["mean"])
+                ax.fill_between(
+                    [j, j + 1],
+                    i,
+                    i + 1,
+                    facecolor="white" if found is None else colors(0.9 * value),
+                    edgecolor="white",
+                    linewidth=1.5,
+                )
+                label = "·" if found is None else f"{value:.2f}"
+                bold = "bold" if name == "fitted" else "normal"
+                ax.text(
+                    j + 0.5,
+                    i + 0.5,
+                    label,
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    weight=bold,
+                    color="white" if value > 0.55 else INK,
+                )
+        ax.set(xlim=(0, len(cells)), ylim=(len(names), 0))
+        ax.set_yticks([i + 0.5 for i in range(len(names))], names)
+        ax.set_xticks([j + 0.5 for j in range(len(cells))], [layer_label(c) for c in cells])
+        ax.tick_params(length=0)
+        for tick, name in zip(ax.get_yticklabels(), names, strict=True):
+            tick.set(color=LOOKS[name].color, weight="bold" if name == "fitted" else "normal")
+        for tick, c in zip(ax.get_xticklabels(), cells, strict=True):
+            if not c.valid:
+                tick.set(color=BAD)
+        ax.spines[:].set_visible(False)
+        ax.set_xlabel("layer, source → target", labelpad=3)
+        off = list(dict.fromkeys(state(c) for c in cells if not c.valid))
+        if off:
+            ax.text(1.0, 1.02, f"red: {' or '.join(off)}", transform=ax.transAxes, ha="right", va="bottom", color=BAD)
+        ax.text(0.0, 1.02, METRIC_LABELS[metric], transform=ax.transAxes, ha="left", va="bottom", color=QUIET)
+        return inline(figure, f"heat map {metric} {_identity(cells)}", accessible(f"{metric} by control and layer"))
+
+
+def leads(c: Comparison, metric: str = "top1") -> str:
+    """Fitted minus every control with its 95 % interval as an inline SVG."""
+    names = [n for n in KINDS if metric in c.contrasts.get(n, {})]
+    with mpl.rc_context(SETTINGS):
+        figure, ax = _rows(names, right=1.0)
+        ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        for i, name in enumerate(names):
+            found = c.contrasts[name][metric]
+            ax.plot([found["low"], found["high"]], [i, i], color=LOOKS[name].color, linewidth=2, zorder=2)
+            ax.plot([found["difference"]], [i], **_point(name, c.valid))
+            p = max(found["p"], found.get("p_draws", 0.0))
+            ax.text(
+                1.03,
+                i,
+                f"{found['difference']:+.2f}, p {p:.3f}".replace("-", "−"),
+                va="center",
+                fontsize=7.5,
+                color=QUIET,
+                transform=ax.get_yaxis_transform(),
+            )
+        ax.set_xlim(-1.05, 1.05)
+        ax.set_xlabel("fitted − control, top-1, paired by item", labelpad=3)
+        return inline(figure, f"leads {metric} {_identity([c])}", accessible(f"fitted minus control, {metric}"))
+
+
+def by_answer(c: Comparison, metric: str = "top1") -> str:
+    """Scores on answers seen and not seen in the fit, control by control, as an inline SVG."""
+    names = [n for n in KINDS if any(n in part["scores"] for part in c.scores_by_answer.values())]
+    with mpl.rc_context(SETTINGS):
+        figure, ax = _rows(names, right=0.12)
+        for label, offset in (("seen", -0.17), ("unseen", 0.17)):
+            for i, name in enumerate(names):
+                found = c.scores_by_answer.get(label, {"scores": {}})["scores"].get(name, {}).get(metric)
+                if found is None:
+                    continue
+                color = LOOKS[name].color
+                ax.plot(
+                    [found["low"], found["high"]],
+                    [i + offset] * 2,
+                    color=color,
+                    zorder=2,
+                    linewidth=2 if label == "seen" else 1,
+                )
+                ax.plot(
+                    [found["mean"]],
+                    [i + offset],
+                    linestyle="",
+                    color=color,
+                    zorder=3,
+                    markersize=5.5,
+                    marker="o" if label == "seen" else "|",
+                    markerfacecolor=color if c.valid else "white",
+                    markeredgewidth=1.8,
+                )
+        for i in range(1, len(names)):
+            ax.axhline(i - 0.5, color="#e6e9ec", linewidth=0.7, zorder=0)
+        ax.set_xlim(-0.03, 1.03)
+        ax.set_xlabel(METRIC_LABELS[metric], labelpad=3)
+        label = f"{metric} on answers seen and not seen in the fit"
+        return inline(figure, f"{label} {_identity([c])}", accessible(label))
+
+
+def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> Path:
+    """Write curves over layers of every grid side by side, all controls in one legend.
+
+    Args:
+        found: an outputs folder, or comparisons.
+        path: where to; .svg or .png.
+
+    Raises:
+        RecordError: no finished cell, or `path` cannot be written.
+    """
+    cells = comparisons(read_all(found)) if isinstance(found, str | Path) else list(found)
+    if not cells:
+        where = runs_folder(found) if isinstance(found, str | Path) else "what was given"
+        raise RecordError(f"no finished cell in {where}; run bridge first, then draw the figure")
+    shown = grids([withhold(c) for c in cells])
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    with mpl.rc_context(SETTINGS):
+        height = 2.85 * rows + 0.6
+        figure = Figure(figsize=(max(10.0 * columns / 3, 5.0), height), facecolor="white")
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for ax, grid in zip(axes, shown, strict=False):
+            draw_curves(ax, grid.along_layers(), "top1", "layers")
+            ax.set_title(f"{grid.title}, n={grid.fixed.data['n_fit']}", fontsize=9.5, weight="bold", pad=20, loc="left")
+        for ax in list(axes):
+            ax.set_axis_off()
+        names = controls_in(c for grid in shown for c in grid.along_layers())
+        handles = [Line2D([], [], **line(n) | {"markersize": 5}, label=n) for n in names]
+        figure.legend(
+            handles=handles,
+            loc="lower center",
+            ncols=min(6, len(names)),
+            frameon=False,
+            fontsize=8.5,
+            handlelength=2.8,
+            columnspacing=1.6,
+        )
+        figure.subplots_adjust(
+            left=0.045, right=0.99, top=1 - 0.5 / height, bottom=0.98 / height, hspace=0.75, wspace=0.14
+        )
+        path = Path(path)
+        write_whole(path, png(figure) if path.suffix == ".png" else standalone(figure).encode())
+    return path
+
+
+def _side_by_side(names: Sequence[str], room: float) -> dict[str, float]:
+    """Small shifts along the axis, so that points of lines that lie on top of each other stay tellable."""
+    shift: dict[str, float] = {}
+    for kinds in (("negative",), ("ceiling", "reference")):
+        some = [n for n in names if KINDS[n].kind in kinds]
+        shift |= {n: (i - (len(some) - 1) / 2) * room / len(some) for i, n in enumerate(some)}
+    return shift
+
+
+def _point(control: str, is_valid: bool) -> dict[str, Any]:
+    face = LOOKS[control].color if is_valid else "white"
+    return line(control) | {"linestyle": "", "markersize": 6, "markerfacecolor": face, "zorder": 3}
+
+
+def _rows(names: Sequence[str], right: float) -> tuple[Figure, Axes]:
+    """A figure with one row per control, named on the left."""
+    height = 0.62 + 0.25 * max(len(names), 1)
+    figure = Figure(figsize=(4.2, height))
+    ax = figure.add_axes((1.18 / 4.2, 0.47 / height, (4.2 - 1.18 - right - 0.05) / 4.2, (height - 0.55) / height))
+    ax.set(ylim=(len(names) - 0.5, -0.5))
+    ax.set_yticks(range(len(names)), names)
+    for tick, name in zip(ax.get_yticklabels(), names, strict=True):
+        tick.set(color=LOOKS[name].color, weight="bold" if name == "fitted" else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return figure, ax
+
+
+def _score_axis(ax: Axes, metric: str) -> None:
+    if metric == "top1":
+        ax.set_ylim(-0.025, 1.025)
+        ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    ax.grid(axis="y", color="#e6e9ec", linewidth=0.7)
+    ax.set_axisbelow(True)
+    # Beside a narrow plot an upright label costs width; above it, it reads like the rest of the text.
+    ax.text(-0.1, 1.03, METRIC_LABELS[metric], transform=ax.transAxes, ha="left", va="bottom", color=QUIET)
+
+
+def _axis(cells: Sequence[Comparison], along: str) -> tuple[list[float], list[str], str]:
+    """Positions, tick labels and title of the axis that the cells lie along."""
+    if along == "sizes":
+        sizes = [c.data["n_fit"] for c in cells]
+        return [math.log10(n) for n in sizes], [str(n) for n in sizes], "items to fit on, n (log scale)"
+    both = [layers(c) for c in cells]
+    sources = [float(source) for source, _ in both]
+    if len(set(sources)) < len(sources):
+        return [float(i) for i in range(len(both))], [layer_label(c) for c in cells], "layer, source → target"
+    if all(source == target for source, target in both):
+        return sources, [str(source) for source, _ in both], "layer, the same in both models"
+    return sources, [layer_label(c) for c in cells], "layer, source → target"
+
+
+def _thinned(xs: Sequence[float], apart: float) -> list[int]:
+    """Indices of ticks that leave each other room; the last always stays."""
+    least = apart * (xs[-1] - xs[0])
+    kept = [len(xs) - 1]
+    for i in range(len(xs) - 2, -1, -1):
+        if xs[kept[-1]] - xs[i] >= least:
+            kept.append(i)
+    return kept[::-1]
+
+
+def _identity(cells: Sequence[Comparison]) -> str:
+    return " ".join(r.data["run_id"] for c in cells for r in c.records)

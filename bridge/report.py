@@ -1,0 +1,220 @@
+"""One offline HTML file from the records: every fitted score beside its controls."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from bridge import evidence, plots
+from bridge.comparison import Comparison, comparisons
+from bridge.errors import RecordError
+from bridge.grids import (
+    Grid,
+    controls_in,
+    grids,
+    layer_label,
+    missing_in,
+    withhold,
+)
+from bridge.headline import chips, head
+from bridge.page import Cell, figure, number, page, table, text, write_whole
+from bridge.record import Record, read_all, runs_folder
+
+METRICS = {"top1": "top-1", "logprob_nats": "gold log-probability"}
+
+
+def write_report(outputs: str | Path, to: str | Path | None = None) -> Path:
+    """Write the report of all records under `outputs`.
+
+    Args:
+        outputs: the outputs folder.
+        to: the file to write; `outputs`/reports/report.html when None.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        RecordError: there is no record, one is damaged, or the file cannot be written.
+    """
+    records = read_all(outputs)
+    if not records:
+        raise RecordError(
+            f"no records under {runs_folder(outputs)}; run bridge first, or give --outputs another folder"
+        )
+    path = Path(outputs) / "reports" / "report.html" if to is None else Path(to)
+    write_whole(path, render(records).encode())
+    return path
+
+
+def render(records: Sequence[Record]) -> str:
+    """The report as one HTML document; the same records give the same text."""
+    raw = comparisons(records)
+    cells = [withhold(c) for c in raw]
+    found = grids(cells)
+    parts = [head(records, cells, found)]
+    if cells:
+        parts += [
+            _section("layers", "Scores over layers", _over(found, "layers"), _LAYERS),
+            _section("sizes", "Scores by data set size", _over(found, "sizes"), _SIZES),
+            _section("map", "Layer by control", _each(found, _heat), _HEAT),
+            _section("leads", "Fitted minus control", _each(found, _leads), _FIXED + " Right of zero the map wins."),
+            _section("answers", "Answers seen and not seen in the fit", _answers(found), _FIXED + _ANSWERS),
+            _section("scores", "All scores", _all_scores(found), ""),
+        ]
+    parts.append(_section("gates", "Gates, warnings, failures", _checks(records, raw), _GATES))
+    parts.append(_section("run", "What was run", _run(records, raw), ""))
+    return page("bridge report", "\n".join(parts))
+
+
+_LAYERS = (
+    "At the largest data set size of each panel. Ribbons are 95 % intervals; ceilings and native references are "
+    "dashed. The numbers under a panel are means at its deepest layer."
+)
+_SIZES = "At the deepest layer of each panel. The numbers under a panel are means at its largest size."
+_HEAT = "Top-1 at the largest data set size of each panel."
+_FIXED = (
+    "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
+    "there, the deepest layer."
+)
+_ANSWERS = " Round marks: answers that occur among the fit rows; upright marks: answers that do not."
+_GATES = "A cell whose gates fail is invalid, here and in every plot."
+
+
+def _section(name: str, title: str, body: str, lead: str) -> str:
+    told = f'<p class="quiet">{escape(lead)}</p>' if lead else ""
+    return f'<section id="{name}"><h2>{escape(title)}</h2>{told}\n{body}</section>'
+
+
+def _notes(cells: Sequence[Comparison]) -> str:
+    """What a reader of a panel must know: dead and invalid points, and what was not scored."""
+    lines = []
+    off = Counter(c.verdict() for c in cells if not c.valid)
+    for verdict, k in off.items():
+        lines.append(f"{k} of {len(cells)} cells {verdict}." if len(cells) > 1 else f"{verdict.capitalize()}.")
+    if absent := missing_in(cells):
+        lines.append(f"Not scored in every cell: {', '.join(absent)}.")
+    if not any("fitted" in c.scores for c in cells):
+        lines.append("No fitted score beside these controls.")
+    return "".join(f'<p class="note bad">{escape(line)}</p>' for line in lines)
+
+
+def _by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
+    pairs = list(dict.fromkeys(grid.pair for grid in found))
+    parts = []
+    for pair in pairs:
+        heading = f"<h3>{escape(pair)}</h3>" if len(pairs) > 1 else ""
+        parts.append(heading + draw([grid for grid in found if grid.pair == pair]))
+    return "\n".join(parts)
+
+
+def _each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
+    return _by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
+
+
+def _over(found: Sequence[Grid], along: str) -> str:
+    def panel(grid: Grid, metric: str) -> str:
+        cells = grid.along_layers() if along == "layers" else grid.along_sizes()
+        c = cells[-1]
+        where = f"n={c.data['n_fit']}" if along == "layers" else f"layer {layer_label(c)}"
+        plot = plots.curves(cells, metric, along)
+        return figure(grid.title, plot, chips(c, metric) + _notes(cells), f"{METRICS[metric]}, {where}")
+
+    def rows(some: list[Grid]) -> str:
+        panels = ["".join(panel(grid, metric) for grid in some) for metric in METRICS]
+        if len(some) == 1:
+            panels = ["".join(panels)]
+        return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels)
+
+    return _by_pair(found, rows)
+
+
+def _heat(grid: Grid) -> str:
+    cells = grid.along_layers()
+    quiet = f"n={cells[-1].data['n_fit']}"
+    return figure(grid.title, plots.heat_map(cells), _notes(cells), quiet, full=len(cells) > 7)
+
+
+def _leads(grid: Grid) -> str:
+    c = grid.fixed
+    where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.data['n_eval']} eval items"
+    if not c.contrasts:
+        return figure(grid.title, "", _notes([c]), where)
+    verdict = f'<p class="note"><b>{escape(c.verdict().capitalize())}.</b></p>' if c.valid else ""
+    return figure(grid.title, plots.leads(c), verdict + _notes([c]), where)
+
+
+def _answers(found: Sequence[Grid]) -> str:
+    def panel(grid: Grid) -> str:
+        c = grid.fixed
+        parts = ", ".join(f"{part['n']} {label}" for label, part in c.scores_by_answer.items())
+        where = f"layer {layer_label(c)}, n={c.data['n_fit']}; eval items: {parts}"
+        return figure(grid.title, plots.by_answer(c), _notes([c]), where)
+
+    cells = [grid.fixed for grid in found]
+    names = controls_in(cells)
+    rows: list[list[str]] = []
+    for grid in found:
+        for label, part in grid.fixed.scores_by_answer.items():
+            numbers = [_interval(part["scores"].get(name, {}).get("top1")) for name in names]
+            rows.append([text(grid.title), text(label), str(part["n"]), *numbers])
+    numbers_table = table(["injection", "answers", "items", *names], rows)
+    return _each(found, panel) + f"<details><summary>the same as numbers</summary>{numbers_table}</details>"
+
+
+def _all_scores(found: Sequence[Grid]) -> str:
+    titled = [(grid.title, c) for grid in found for c in grid.cells]
+    names = controls_in(c for _, c in titled)
+
+    def rows(pick: Callable[[Comparison, str], object]) -> list[list[str]]:
+        return [
+            [
+                text(c.config["pair"]["name"]),
+                text(title, "text tight"),
+                Cell(layer_label(c), "tight"),
+                str(c.data["n_fit"]),
+                *[_interval(pick(c, name)) for name in names],
+                text(c.verdict(), "text long" if c.valid else "text long bad"),
+            ]
+            for title, c in titled
+        ]
+
+    heading = ["pair", "injection", "layer", "n", *names, "verdict"]
+    muted = [not c.valid for _, c in titled]
+    parts = []
+    for metric, label in {
+        **METRICS,
+        "top10": "top-10",
+        "mrr": "MRR",
+        "fraction_of_native": "share of native top-1",
+    }.items():
+        body = table(heading, rows(lambda c, n, m=metric: c.scores.get(n, {}).get(m)), muted)  # type: ignore[misc]
+        opened = " open" if metric == "top1" else ""
+        parts.append(f"<details{opened}><summary>{escape(label)}</summary>{body}</details>")
+    body = table(heading, rows(lambda c, n: c.state_scores.get(n, {}).get("explained_variance")), muted)
+    parts.append(f"<details><summary>held-out explained variance of the states</summary>{body}</details>")
+    return "".join(parts)
+
+
+def _interval(found: object) -> str:
+    if not isinstance(found, dict):
+        return "–"
+    low, high = number(found["low"]), number(found["high"])
+    return Cell(f"{number(found['mean'], 3)}<br><span class=quiet>[{low}, {high}]</span>", "tight")
+
+
+def _checks(records: Sequence[Record], raw: Sequence[Comparison]) -> str:
+    return (
+        evidence.gates(raw)
+        + "<h3>Warnings</h3>" + evidence.warnings(raw)
+        + "<h3>Failed cells</h3>" + evidence.failures(records)
+        + "<h3>Coverage of the items</h3>" + evidence.coverage(raw)
+    )  # fmt: skip
+
+
+def _run(records: Sequence[Record], raw: Sequence[Comparison]) -> str:
+    return (
+        evidence.what_was_run(raw, [r for r in records if not r.ok])
+        + "<h3>Versions</h3>" + evidence.versions(records)
+        + "<h3>What each control rules out</h3>" + evidence.what_controls_rule_out()
+        + "<h3>How the numbers are defined</h3>" + evidence.definitions(records)
+    )  # fmt: skip
