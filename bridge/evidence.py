@@ -119,11 +119,11 @@ def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record]) -> str:
             Cell(escape(str(both)), "tight"),
             str(data["n_fit"] if found.ok else config["dataset"]["size"]), str(config["seed"]),
             text(config["map"]["name"]), text(centre if scale == "none" else f"{centre}, {scale}", "text tight"),
-            text(_controls(config["control"]["names"]), "text long"), rank, outside, text(data["run_id"]),
+            text(_controls(config["control"]["names"]), "text tight"), rank, outside, text(data["run_id"]),
             text(commit, "text tight"), f"{data['wall_s']:.1f}",
         ])  # fmt: skip
     heading = ["pair", "injection", "layer", "n", "seed", "map", "normalisation", "controls", "rank (n/d)",
-               "eval variance outside span", "run id", "commit", "wall s"]  # fmt: skip
+               "outside span", "run id", "commit", "wall s"]  # fmt: skip
     return table(heading, rows, [not r.data["valid"] for r in shown])
 
 
@@ -162,6 +162,8 @@ def definitions(records: Sequence[Record]) -> str:
         "p is that of one cell; it is not corrected for the number of cells.",
         "<b>Dead</b>: the target's own states, put through the same fit and injection, do not reach its native score, "
         "so the cell says nothing about the map. <b>Invalid</b>: another gate failed.",
+        "<b>n/d</b>: items to fit on per dimension of the source. <b>Outside span</b>: share of the eval states' "
+        "variance in directions that no fit row has, where the map is undetermined.",
         "<b>Seen, unseen</b>: whether the gold answer of an eval item is also the answer of some fit row.",
     ]
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"

@@ -17,7 +17,7 @@ INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
-    "font.size": 9,
+    "font.size": 9.5,
     "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -68,7 +68,7 @@ def swatch(control: str) -> str:
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **line(control) | {"markersize": 5, "markevery": [1]})
+    ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **legend_line(control) | {"markevery": [1]})
     return inline(figure, f"swatch-{control}", 'class="swatch" width="30" height="14" aria-hidden="true"')
 
 
@@ -84,6 +84,12 @@ def line(control: str) -> dict[str, Any]:
         "markeredgewidth": 1.1,
         "dash_capstyle": "butt",
     }
+
+
+def legend_line(control: str) -> dict[str, Any]:
+    """The same for a legend, where pauses are as short as the line."""
+    pauses = {"linestyle": (0, (3, 2))} if len(LOOKS[control].dash) == 2 else {}
+    return line(control) | {"markersize": 5} | pauses
 
 
 def accessible(label: str) -> str:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.grids import KINDS, controls_in, grids, layer_label, layers, state, withhold
-from bridge.looks import BAD, INK, LOOKS, QUIET, SETTINGS, accessible, inline, line, png, standalone
+from bridge.looks import BAD, INK, LOOKS, QUIET, SETTINGS, accessible, inline, legend_line, line, png, standalone
 from bridge.page import write_whole
 from bridge.record import read_all, runs_folder
 
@@ -42,7 +42,7 @@ def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) 
     xs, labels, title = _axis(cells, along)
     names = controls_in(cells)
     gap = min((b - a for a, b in pairwise(xs)), default=1.0)
-    shift = _side_by_side(names, 0.5 * gap) if len(xs) <= 8 else {}
+    shift = _side_by_side(names, gap) if len(xs) <= 8 else {}
     for rank, name in enumerate(reversed(names)):
         points = [
             (x + shift.get(name, 0.0), c, c.scores[name][metric])
@@ -82,7 +82,7 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
         width = max(4.2, 1.35 + 0.42 * len(cells))
         height = 0.75 + 0.235 * len(names)
         figure = Figure(figsize=(width, height))
-        ax = figure.add_axes((1.18 / width, 0.47 / height, (width - 1.25) / width, (height - 0.72) / height))
+        ax = figure.add_axes((1.24 / width, 0.47 / height, (width - 1.25) / width, (height - 0.72) / height))
         colors = mpl.colormaps["Blues"]
         for i, name in enumerate(names):
             for j, c in enumerate(cells):
@@ -130,7 +130,7 @@ def leads(c: Comparison, metric: str = "top1") -> str:
     """Fitted minus every control with its 95 % interval as an inline SVG."""
     names = [n for n in KINDS if metric in c.contrasts.get(n, {})]
     with mpl.rc_context(SETTINGS):
-        figure, ax = _rows(names, right=1.0)
+        figure, ax = _rows(names, right=1.06)
         ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
         for i, name in enumerate(names):
             found = c.contrasts[name][metric]
@@ -140,9 +140,9 @@ def leads(c: Comparison, metric: str = "top1") -> str:
             ax.text(
                 1.03,
                 i,
-                f"{found['difference']:+.2f}, p {p:.3f}".replace("-", "−"),
+                f"{found['difference']:+.2f}, p {f'{p:.3f}' if p >= 0.001 else '<0.001'}".replace("-", "−"),
                 va="center",
-                fontsize=7.5,
+                fontsize=8,
                 color=QUIET,
                 transform=ax.get_yaxis_transform(),
             )
@@ -215,7 +215,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         for ax in list(axes):
             ax.set_axis_off()
         names = controls_in(c for grid in shown for c in grid.along_layers())
-        handles = [Line2D([], [], **line(n) | {"markersize": 5}, label=n) for n in names]
+        handles = [Line2D([], [], **legend_line(n), label=n) for n in names]
         figure.legend(
             handles=handles,
             loc="lower center",
@@ -233,12 +233,12 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
     return path
 
 
-def _side_by_side(names: Sequence[str], room: float) -> dict[str, float]:
+def _side_by_side(names: Sequence[str], gap: float) -> dict[str, float]:
     """Small shifts along the axis, so that points of lines that lie on top of each other stay tellable."""
     shift: dict[str, float] = {}
-    for kinds in (("negative",), ("ceiling", "reference")):
+    for kinds, share in ((("negative",), 0.5), (("ceiling", "reference"), 0.25)):
         some = [n for n in names if KINDS[n].kind in kinds]
-        shift |= {n: (i - (len(some) - 1) / 2) * room / len(some) for i, n in enumerate(some)}
+        shift |= {n: (i - (len(some) - 1) / 2) * gap * share / len(some) for i, n in enumerate(some)}
     return shift
 
 
@@ -251,7 +251,7 @@ def _rows(names: Sequence[str], right: float) -> tuple[Figure, Axes]:
     """A figure with one row per control, named on the left."""
     height = 0.62 + 0.25 * max(len(names), 1)
     figure = Figure(figsize=(4.2, height))
-    ax = figure.add_axes((1.18 / 4.2, 0.47 / height, (4.2 - 1.18 - right - 0.05) / 4.2, (height - 0.55) / height))
+    ax = figure.add_axes((1.24 / 4.2, 0.47 / height, (4.2 - 1.24 - right - 0.05) / 4.2, (height - 0.55) / height))
     ax.set(ylim=(len(names) - 0.5, -0.5))
     ax.set_yticks(range(len(names)), names)
     for tick, name in zip(ax.get_yticklabels(), names, strict=True):
