@@ -1,7 +1,8 @@
 """Grids: comparisons that differ in layer and data set size alone, which is what a curve may join."""
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,17 +30,21 @@ class Grid:
         return max(self.cells, key=lambda c: (c.data["n_fit"], *layers(c)))
 
     def along_layers(self) -> list[Comparison]:
-        """The cells of the largest size, from the first layer to the last."""
-        size = self.fixed.data["n_fit"]
+        """The cells of the size that has most layers (the largest such), from the first layer to the last."""
+        size = self._most(lambda c: c.data["n_fit"])
         # layer=-1 and layer=4 can be one and the same point
         found = {layers(c): c for c in self.cells if c.data["n_fit"] == size}
         return [found[at] for at in sorted(found)]
 
     def along_sizes(self) -> list[Comparison]:
-        """The cells at the layers of `fixed`, from the smallest size to the largest."""
-        deepest = layers(self.fixed)
-        found = {c.data["n_fit"]: c for c in self.cells if layers(c) == deepest}
+        """The cells at the layers that have most sizes (the deepest such), from the smallest size to the largest."""
+        at = self._most(layers)
+        found = {c.data["n_fit"]: c for c in self.cells if layers(c) == at}
         return [found[size] for size in sorted(found)]
+
+    def _most(self, kind: Callable[[Comparison], Any]) -> Any:
+        counts = Counter(kind(c) for c in self.cells)
+        return max(counts, key=lambda k: (counts[k], k))
 
 
 def layers(c: Comparison) -> tuple[int, int]:
@@ -73,8 +78,15 @@ def hardest_negative(c: Comparison, metric: str = "top1") -> str | None:
 
 
 def is_withheld(c: Comparison) -> bool:
-    """Whether `c` has a fitted score that stands without a single negative control."""
-    return "fitted" in c.scores and hardest_negative(c) is None
+    """Whether a fitted score was computed for `c` that stands without a single negative control."""
+    return hardest_negative(c) is None and any("fitted" in r.data["scores"] for r in c.records)
+
+
+def verdict(c: Comparison) -> str:
+    """What may be concluded from a cell, in one line."""
+    if c.valid and is_withheld(c):
+        return "fitted score not shown, because no negative control was scored beside it; run it with control=all"
+    return c.verdict()
 
 
 def withhold(c: Comparison) -> Comparison:

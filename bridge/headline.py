@@ -1,11 +1,11 @@
 """The head of a report: what was asked, and what may be concluded, never a fitted number alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from bridge.comparison import Comparison
-from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state
+from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
 from bridge.looks import swatch
 from bridge.page import figure, number
 from bridge.record import Record
@@ -33,12 +33,6 @@ def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence
         lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
     if not cells:
         lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
-    cards = [_card(grid) for grid in found]
-    if len(pairs) > 1:
-        cards = [
-            card.replace("<figcaption>", f"<figcaption>{escape(grid.pair)}<br>", 1)
-            for card, grid in zip(cards, found, strict=True)
-        ]
     names = {
         "layers": "layers",
         "sizes": "sizes",
@@ -49,36 +43,53 @@ def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence
     }
     anchors = (names if cells else {}) | {"gates": "gates", "run": "what was run"}
     links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
-    return "\n".join([*lines, f'<div class="panels">{"".join(cards)}</div>', f"<p><nav>{links}</nav></p>"])
+    return "\n".join([*lines, each(found, _card), f"<p><nav>{links}</nav></p>"])
+
+
+def by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
+    """What `draw` makes of the grids of each pair, under the pair's name where there are several."""
+    pairs = list(dict.fromkeys(grid.pair for grid in found))
+    parts = []
+    for pair in pairs:
+        heading = f"<h3>{escape(pair)}</h3>" if len(pairs) > 1 else ""
+        parts.append(heading + draw([grid for grid in found if grid.pair == pair]))
+    return "\n".join(parts)
+
+
+def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
+    """One panel per grid, side by side where there is room."""
+    return by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
 
 
 def _card(grid: Grid) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
-    verdicts = Counter(c.verdict() if c.valid else state(c) for c in grid.cells)
+    verdicts = Counter(verdict(c) if c.valid else state(c) for c in grid.cells)
     n = len(grid.cells)
-    summary = "; ".join(f"{verdict} in {k} of {n} cells" for verdict, k in verdicts.items())
+    summary = "; ".join(f"{told} in {k} of {n} cells" if n > 1 else told for told, k in verdicts.items())
     good = set(verdicts) == {"above every negative control"}
-    verdict = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
+    conclusion = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
     valid = [c for c in grid.cells if c.valid]
     scored = [c for c in valid or grid.cells if "fitted" in c.scores]
     if not scored:
-        return figure(grid.title, "", verdict + '<p class="note">No fitted score to show beside its controls.</p>')
+        return figure(grid.title, "", conclusion + '<p class="note">No fitted score to show beside its controls.</p>')
     best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"]))
     hardest = hardest_negative(best)
     assert hardest is not None
     lead = best.contrasts[hardest]["top1"]
     scores = {name: _interval_text(found["top1"]) for name, found in best.scores.items()}
-    kind = "valid cells" if valid else "cells, none of them valid"
+    kind = "valid cell" if valid else "cell, not valid"
+    many = "valid cells" if valid else "cells, none of them valid"
+    chosen = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
     told = (
-        f"Best of {len(scored)} {kind}, so chosen after looking: layer {layer_label(best)}, n={best.data['n_fit']}. "
+        f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}. "
         f"Fitted top-1 {scores['fitted']} against {scores[hardest]} for {hardest}, the hardest negative control: "
         f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]."
     ).replace("-0", "−0")
     if "same_model" in scores:
         told += f" The ceiling same_model is at {scores['same_model']}."
     told += _unseen(best, hardest)
-    why = "" if valid else f'<p class="note bad">{escape(best.verdict().capitalize())}.</p>'
-    return figure(grid.title, "", verdict + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
+    why = "" if valid else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
+    return figure(grid.title, "", conclusion + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
 
 
 def _unseen(c: Comparison, hardest: str) -> str:

@@ -88,7 +88,7 @@ def line(control: str) -> dict[str, Any]:
 
 def legend_line(control: str) -> dict[str, Any]:
     """The same for a legend, where pauses are as short as the line."""
-    pauses = {"linestyle": (0, (3, 2))} if len(LOOKS[control].dash) == 2 else {}
+    pauses = {"linestyle": (0, (3, 2))} if LOOKS[control].dash[1:] == (8,) else {}
     return line(control) | {"markersize": 5} | pauses
 
 

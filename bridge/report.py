@@ -12,11 +12,13 @@ from bridge.grids import (
     Grid,
     controls_in,
     grids,
+    is_withheld,
     layer_label,
     missing_in,
+    verdict,
     withhold,
 )
-from bridge.headline import chips, head
+from bridge.headline import by_pair, chips, each, head
 from bridge.page import Cell, figure, number, page, table, text, write_whole
 from bridge.record import Record, read_all, runs_folder
 
@@ -56,8 +58,8 @@ def render(records: Sequence[Record]) -> str:
         parts += [
             _section("layers", "Scores over layers", _over(found, "layers"), _LAYERS),
             _section("sizes", "Scores by data set size", _over(found, "sizes"), _SIZES),
-            _section("map", "Layer by control", _each(found, _heat), _HEAT),
-            _section("leads", "Fitted minus control", _each(found, _leads), _FIXED + " Right of zero the map wins."),
+            _section("map", "Layer by control", each(found, _heat), _HEAT),
+            _section("leads", "Fitted minus control", each(found, _leads), _FIXED + " Right of zero the map wins."),
             _section("answers", "Answers seen and not seen in the fit", _answers(found), _FIXED + _ANSWERS),
             _section("scores", "All scores", _all_scores(found), ""),
         ]
@@ -67,11 +69,12 @@ def render(records: Sequence[Record]) -> str:
 
 
 _LAYERS = (
-    "At the largest data set size of each panel. Ribbons are 95 % intervals; ceilings and native references are "
-    "dashed. The numbers under a panel are means at its deepest layer."
+    "At the data set size with most layers, the largest of those. Ribbons are 95 % intervals; ceilings and native "
+    "references are dashed. Points of controls stand side by side, so that all are seen. The numbers under a panel are "
+    "means at its deepest layer."
 )
-_SIZES = "At the deepest layer of each panel. The numbers under a panel are means at its largest size."
-_HEAT = "Top-1 at the largest data set size of each panel."
+_SIZES = "At the layer with most data set sizes, the deepest of those. The numbers under a panel are means at its largest size."
+_HEAT = "Top-1 of every control at every layer, at the same data set size as the curves over layers."
 _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
     "there, the deepest layer."
@@ -88,27 +91,16 @@ def _section(name: str, title: str, body: str, lead: str) -> str:
 def _notes(cells: Sequence[Comparison]) -> str:
     """What a reader of a panel must know: dead and invalid points, and what was not scored."""
     lines = []
-    off = Counter(c.verdict() for c in cells if not c.valid)
-    for verdict, k in off.items():
-        lines.append(f"{k} of {len(cells)} cells {verdict}." if len(cells) > 1 else f"{verdict.capitalize()}.")
+    off = Counter(verdict(c) for c in cells if not c.valid)
+    for told, k in off.items():
+        lines.append(f"{k} of {len(cells)} cells {told}." if len(cells) > 1 else f"{told.capitalize()}.")
     if absent := missing_in(cells):
         lines.append(f"Not scored in every cell: {', '.join(absent)}.")
-    if not any("fitted" in c.scores for c in cells):
+    if n := sum(is_withheld(c) for c in cells):
+        lines.append(f"Fitted score not shown in {n} of {len(cells)} cells, because no negative control was scored.")
+    elif not any("fitted" in c.scores for c in cells):
         lines.append("No fitted score beside these controls.")
     return "".join(f'<p class="note bad">{escape(line)}</p>' for line in lines)
-
-
-def _by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
-    pairs = list(dict.fromkeys(grid.pair for grid in found))
-    parts = []
-    for pair in pairs:
-        heading = f"<h3>{escape(pair)}</h3>" if len(pairs) > 1 else ""
-        parts.append(heading + draw([grid for grid in found if grid.pair == pair]))
-    return "\n".join(parts)
-
-
-def _each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
-    return _by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
 
 
 def _over(found: Sequence[Grid], along: str) -> str:
@@ -120,12 +112,16 @@ def _over(found: Sequence[Grid], along: str) -> str:
         return figure(grid.title, plot, chips(c, metric) + _notes(cells), f"{METRICS[metric]}, {where}")
 
     def rows(some: list[Grid]) -> str:
+        # One size makes no curve; its scores stand in the section above.
+        single = [grid for grid in some if along == "sizes" and len(grid.along_sizes()) == 1]
+        some = [grid for grid in some if grid not in single]
         panels = ["".join(panel(grid, metric) for grid in some) for metric in METRICS]
         if len(some) == 1:
             panels = ["".join(panels)]
-        return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels)
+        told = "".join(f'<p class="quiet">{escape(grid.title)}: one data set size only.</p>' for grid in single)
+        return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels if row) + told
 
-    return _by_pair(found, rows)
+    return by_pair(found, rows)
 
 
 def _heat(grid: Grid) -> str:
@@ -139,8 +135,8 @@ def _leads(grid: Grid) -> str:
     where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.data['n_eval']} eval items"
     if not c.contrasts:
         return figure(grid.title, "", _notes([c]), where)
-    verdict = f'<p class="note"><b>{escape(c.verdict().capitalize())}.</b></p>' if c.valid else ""
-    return figure(grid.title, plots.leads(c), verdict + _notes([c]), where)
+    told = f'<p class="note"><b>{escape(verdict(c).capitalize())}.</b></p>' if c.valid else ""
+    return figure(grid.title, plots.leads(c), told + _notes([c]), where)
 
 
 def _answers(found: Sequence[Grid]) -> str:
@@ -158,7 +154,7 @@ def _answers(found: Sequence[Grid]) -> str:
             numbers = [_interval(part["scores"].get(name, {}).get("top1")) for name in names]
             rows.append([text(grid.title), text(label), str(part["n"]), *numbers])
     numbers_table = table(["injection", "answers", "items", *names], rows)
-    return _each(found, panel) + f"<details><summary>the same as numbers</summary>{numbers_table}</details>"
+    return each(found, panel) + f"<details><summary>the same as numbers</summary>{numbers_table}</details>"
 
 
 def _all_scores(found: Sequence[Grid]) -> str:
@@ -173,7 +169,7 @@ def _all_scores(found: Sequence[Grid]) -> str:
                 Cell(layer_label(c), "tight"),
                 str(c.data["n_fit"]),
                 *[_interval(pick(c, name)) for name in names],
-                text(c.verdict(), "text long" if c.valid else "text long bad"),
+                text(verdict(c), "text long" if c.valid else "text long bad"),
             ]
             for title, c in titled
         ]
