@@ -141,7 +141,9 @@ class Carrier:
         self.map = map
         self.normalize = normalize
         self.X_fit, self.Y_fit = X_fit.double(), Y_fit.double()
-        self.relations = relations
+        # Rows that are alone in their relation could not move; they are permuted among themselves.
+        alone = torch.bincount(relations)[relations] == 1
+        self.relations = torch.where(alone, relations.max() + 1, relations)
         self.n_draws = n_draws
         self.seed = seed
         self.source_ = copy.deepcopy(normalize).fit(self.X_fit)

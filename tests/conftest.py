@@ -22,6 +22,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bridge.session import Session
 
     base = tmp_path_factory.getbasetemp()
+    if "BRIDGE_TRAINED" in os.environ:
+        return Path(os.environ["BRIDGE_TRAINED"])
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "trained"
     Session(shared, "cpu", 64).locate(compose_config().pair)
     return shared / "models"

@@ -122,6 +122,14 @@ def test_permutations_inside_a_relation_move_rows_and_keep_relations() -> None:
     assert (labels[free] != labels).any()
 
 
+def test_rows_alone_in_their_relation_are_permuted_among_themselves() -> None:
+    X, Y, X_new, Y_new = planted_pair()
+    relations = torch.arange(len(X))
+    lonely = Carrier(Orthogonal(), Normalize(), X, Y, relations, N_DRAWS, 0)
+    errors = (lonely.carry("shuffled_within", X_new, Y_new) - Y_new).norm(dim=(1, 2)) / (Y_new - Y.mean(0)).norm()
+    assert errors.min() > 0.5
+
+
 def test_a_controls_draws_depend_on_the_seed_and_not_on_the_other_controls() -> None:
     X, Y, X_new, Y_new = planted_pair()
     alone = carrier(X, Y).carry("random", X_new, Y_new)

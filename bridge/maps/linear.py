@@ -91,7 +91,7 @@ class Ridge(LeastSquares):
                 [0., 2.]], dtype=torch.float64)
     """
 
-    def __init__(self, penalty: float = 1.0) -> None:
+    def __init__(self, penalty: float = 0.01) -> None:
         self.penalty = penalty
 
     def _filter(self, s: Tensor, X: Tensor) -> Tensor:

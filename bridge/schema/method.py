@@ -106,7 +106,7 @@ class RidgeConfig(MapConfig):
 
     _target_: str = "bridge.maps.linear.Ridge"
     name: str = "ridge"
-    penalty: float = 1.0
+    penalty: float = 0.01
 
 
 @dataclass

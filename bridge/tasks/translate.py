@@ -139,7 +139,9 @@ class Translate:
                 branches[name] = judge.branch(carried[name], bar)
 
         gates = {
-            "decode": self._decode_gate(target, native_logits, items),
+            "decode": self._decode_gate(
+                ((source, source_logits), (target, native_logits)), items[:N_DECODE_CHECK]
+            ),
             "same_model": self._same_model_gate(branches),
             "planted": self._planted_gate(carrier, carried["planted"][0, :, -1], evaluation.Y[:, -1]),
             "pairing": self._pairing_gate(carried, evaluation.Y[:, -1], carrier.Y_fit.mean(0)),
@@ -174,15 +176,15 @@ class Translate:
             **_fit_facts(carrier, fit, evaluation),
         )
 
-    def _decode_gate(self, target: Side, native_logits: Tensor, items: Sequence[Item]) -> dict[str, Any]:
-        """Largest difference between decoding stored states and the model's own logits, over the largest logit."""
-        ids = target.model.encode([i.prompt for i in items[:N_DECODE_CHECK]])
-        with torch.inference_mode():
-            own = torch.stack(
-                [target.model.model(input_ids=torch.tensor([i], device=target.model.device)).logits[0, -1] for i in ids]
-            )
-        own = own.float().cpu()
-        value = float((own - native_logits[: len(own)]).abs().max() / own.abs().max())
+    def _decode_gate(self, sides: Sequence[tuple[Side, Tensor]], items: Sequence[Item]) -> dict[str, Any]:
+        """Largest difference between decoding stored states and a model's own logits, over its largest logit."""
+        value = 0.0
+        for side, decoded in sides:
+            lm = side.model
+            prompts = [torch.tensor([ids], device=lm.device) for ids in lm.encode([i.prompt for i in items])]
+            with torch.inference_mode():
+                own = torch.stack([lm.model(input_ids=p).logits[0, -1].float().cpu() for p in prompts])
+            value = max(value, float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max()))
         return _gate(value <= self.gates.decode, value, self.gates.decode)
 
     def _same_model_gate(self, branches: dict[str, Branch]) -> dict[str, Any]:
@@ -201,17 +203,22 @@ class Translate:
         return _gate(value <= self.gates.planted, value, self.gates.planted)
 
     def _pairing_gate(self, carried: dict[str, Tensor], Y: Tensor, mean: Tensor) -> dict[str, Any]:
-        """Rank p-value of the fitted map's held-out state error among those of maps fitted on permuted rows."""
+        """Rank p-value of the fitted map's held-out state error among those of maps fitted on permuted rows.
+
+        Rows permuted inside their relation are the harder null: rows out of step by one, in items sorted by
+        relation, look no better than those.
+        """
 
         def errors(name: str) -> Tensor:
             return torch.stack([(c[:, -1] - Y).norm() / (Y - mean).norm() for c in carried[name]])
 
-        better = int((errors("shuffled") <= errors("fitted")).sum())
-        value = (1 + better) / (1 + len(carried["shuffled"]))
+        permuted = torch.cat([errors("shuffled"), errors("shuffled_within")])
+        better = int((permuted <= errors("fitted")).sum())
+        value = (1 + better) / (1 + len(permuted))
         return _gate(value <= self.gates.pairing, value, self.gates.pairing)
 
 
-_GATE_CONTROLS = ("fitted", "shuffled", "same_model", "planted")
+_GATE_CONTROLS = ("fitted", "shuffled", "shuffled_within", "same_model", "planted")
 
 
 class _Judge:
