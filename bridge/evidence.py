@@ -37,9 +37,9 @@ def gates(cells: Sequence[Comparison]) -> str:
             mark = "" if gate["passed"] else "FAILED "
             shown = escape(f"{mark}{gate['value']:.2g} ({sign} {gate['threshold']:g})")
             row.append(Cell(shown, "tight" if gate["passed"] else "tight bad"))
-        rows.append(row)
+        rows.append([*row, text(found.data["run_id"], "text tight")])
     meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n][1])}</li>" for n in names if n in GATES)
-    heading = ["pair", "injection", "layer", "n", "gates", *names]
+    heading = ["pair", "injection", "layer", "n", "gates", *names, "run id"]
     return table(heading, rows, [not r.data["valid"] for _, r in done]) + f"<ul>{meaning}</ul>"
 
 
@@ -119,7 +119,8 @@ def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record]) -> str:
             Cell(escape(str(both)), "tight"),
             str(data["n_fit"] if found.ok else config["dataset"]["size"]), str(config["seed"]),
             text(config["map"]["name"]), text(centre if scale == "none" else f"{centre}, {scale}", "text tight"),
-            text(_controls(config["control"]["names"]), "text tight"), rank, outside, text(data["run_id"]),
+            text(_controls(config["control"]["names"]), "text tight"), rank, outside,
+            text(data["run_id"], "text tight"),
             text(commit, "text tight"), f"{data['wall_s']:.1f}",
         ])  # fmt: skip
     heading = ["pair", "injection", "layer", "n", "seed", "map", "normalisation", "controls", "rank (n/d)",

@@ -122,15 +122,16 @@ def pair_label(config: dict[str, Any]) -> str:
 
 
 def grids(cells: Iterable[Comparison]) -> list[Grid]:
-    """Group comparisons into grids, in their order, with titles that tell grids of one pair apart."""
+    """Group comparisons into grids, with titles that tell grids of one pair apart."""
     groups: dict[str, list[Comparison]] = {}
     for c in cells:
         kept = _settings(c.config)
         groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
     first = [group[0].config for group in groups.values()]
-    return [
+    made = [
         Grid(pair_label(group[0].config), _title(group[0].config, first), tuple(group)) for group in groups.values()
     ]
+    return sorted(made, key=lambda grid: (grid.pair, grid.title))
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:

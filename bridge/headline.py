@@ -20,7 +20,11 @@ def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence
     """What was asked, what was run, and what may be concluded."""
     states = Counter(state(c) for c in cells)
     n_failed = sum(not r.ok for r in records)
-    counts = [f"{len(cells)} cells finished", f"{states['valid']} valid", f"{states['dead']} dead"]
+    counts = [
+        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'} finished",
+        f"{states['valid']} valid",
+        f"{states['dead']} dead",
+    ]
     counts += [f"{states['invalid']} otherwise invalid", f"{n_failed} failed"]
     pairs = dict.fromkeys(pair_label(r.data["config"]) for r in records)
     absent = missing_in(cells)
@@ -63,8 +67,8 @@ def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
 
 def _card(grid: Grid) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
-    verdicts = Counter(verdict(c) if c.valid else state(c) for c in grid.cells)
     n = len(grid.cells)
+    verdicts = Counter(verdict(c) if c.valid or n == 1 else state(c) for c in grid.cells)
     summary = "; ".join(f"{told} in {k} of {n} cells" if n > 1 else told for told, k in verdicts.items())
     good = set(verdicts) == {"above every negative control"}
     conclusion = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
@@ -88,7 +92,7 @@ def _card(grid: Grid) -> str:
     if "same_model" in scores:
         told += f" The ceiling same_model is at {scores['same_model']}."
     told += _unseen(best, hardest)
-    why = "" if valid else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
+    why = "" if valid or n == 1 else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
     return figure(grid.title, "", conclusion + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
 
 

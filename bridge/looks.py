@@ -61,15 +61,26 @@ LOOKS: dict[str, Look] = {
 }
 
 
-@cache
 def swatch(control: str) -> str:
-    """A control's line and marker as a small inline SVG, for legends in text."""
-    figure = Figure(figsize=(0.34, 0.16))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **legend_line(control) | {"markevery": [1]})
-    return inline(figure, f"swatch-{control}", 'class="swatch" width="30" height="14" aria-hidden="true"')
+    """A control's line and marker beside text; the page must hold `swatches` once."""
+    return f'<svg class="swatch" width="30" height="14" aria-hidden="true"><use href="#look-{control}"/></svg>'
+
+
+@cache
+def swatches() -> str:
+    """What every `swatch` of a page refers to, drawn once and itself invisible."""
+    symbols = []
+    for control in LOOKS:
+        with mpl.rc_context(SETTINGS):
+            figure = Figure(figsize=(0.34, 0.16))
+            figure.patch.set_visible(False)
+            ax = figure.add_axes((0, 0, 1, 1))
+            ax.set_axis_off()
+            ax.set(xlim=(0, 1), ylim=(0, 1))
+            ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **legend_line(control) | {"markevery": [1]})
+            drawn = inline(figure, f"look-{control}", f'id="look-{control}"')
+        symbols.append(drawn.replace("<svg", "<symbol", 1).removesuffix("</svg>") + "</symbol>")
+    return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true">{"".join(symbols)}</svg>'
 
 
 def line(control: str) -> dict[str, Any]:
@@ -92,9 +103,9 @@ def legend_line(control: str) -> dict[str, Any]:
     return line(control) | {"markersize": 5} | pauses
 
 
-def accessible(label: str) -> str:
+def accessible(label: str, min_width: str = "0") -> str:
     """Attributes of a plot in a page, with what a screen reader says."""
-    return f'class="plot" role="img" aria-label="{escape(label)}"'
+    return f'class="plot" role="img" aria-label="{escape(label)}" style="min-width:{min_width}"'
 
 
 def standalone(figure: Figure, salt: str = "bridge") -> str:

@@ -21,7 +21,7 @@ p, li { max-width: 78ch; } p { margin: .4em 0 .8em; } .quiet { color: var(--quie
 nav { font-size: .9rem; } nav a { margin-right: .9em; white-space: nowrap; } a { color: #0b5cad; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 22px; }
 .panels > * { min-width: 0; margin: 0; } .panels > .full { grid-column: 1 / -1; }
-.full svg.plot { min-width: 640px; max-width: 1200px; } figure.card { border: 1px solid var(--line); border-radius: 8px;
+figure.card { border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 12px 10px; }
 figcaption { font-size: .92rem; line-height: 1.35; margin-bottom: 6px; } figcaption b { font-weight: 650; }
 svg.plot { display: block; width: 100%; height: auto; }
@@ -35,10 +35,11 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
 .number, td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
 table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; width: 100%; }
-th, td { padding: 4px 10px; text-align: right; vertical-align: top; overflow-wrap: normal;
+th, td { padding: 4px 10px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
   border-bottom: 1px solid #eceff2; }
-thead th { background: #f4f6f8; vertical-align: bottom; }
-.text { text-align: left; } td.text { min-width: 9ch; } td.long { min-width: 34ch; } td.tight { white-space: nowrap; }
+thead th { background: #f4f6f8; vertical-align: bottom; white-space: normal; }
+.text { text-align: left; } td.text { white-space: normal; } td.long { min-width: 34ch; }
+td.tight { white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 tr.off td { color: var(--quiet); } tr td.bad { color: var(--bad); font-weight: 650; }
 pre { font-size: .78rem; overflow-x: auto; background: #f4f6f8; padding: 10px; border-radius: 6px; white-space: pre; }

@@ -59,6 +59,8 @@ def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) 
             ax.fill_between(at, low, high, color=style["color"], alpha=0.08 if faint else 0.2, linewidth=0, zorder=2)
         else:
             ax.vlines(at, low, high, color=style["color"], linewidth=style["linewidth"], alpha=0.6, zorder=2)
+        if len(xs) > 12:
+            style["markersize"] *= 0.6
         ax.plot(at, mean, **style | {"marker": ""})
         for is_valid, face in ((True, style["color"]), (False, "white")):
             some = [i for i, (_, c, _) in enumerate(points) if c.valid == is_valid]
@@ -80,9 +82,12 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
     names = controls_in(cells)
     with mpl.rc_context(SETTINGS):
         width = max(4.2, 1.35 + 0.42 * len(cells))
-        height = 0.75 + 0.235 * len(names)
+        _, labels, title = _axis(cells, "layers")
+        is_upright = len(cells) <= 8 or max(map(len, labels)) <= 3
+        low = 0.47 if is_upright else 0.75
+        height = low + 0.28 + 0.235 * len(names)
         figure = Figure(figsize=(width, height))
-        ax = figure.add_axes((1.24 / width, 0.47 / height, (width - 1.25) / width, (height - 0.72) / height))
+        ax = figure.add_axes((1.24 / width, low / height, (width - 1.31) / width, (height - low - 0.25) / height))
         colors = mpl.colormaps["Blues"]
         for i, name in enumerate(names):
             for j, c in enumerate(cells):
@@ -110,7 +115,7 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
                 )
         ax.set(xlim=(0, len(cells)), ylim=(len(names), 0))
         ax.set_yticks([i + 0.5 for i in range(len(names))], names)
-        ax.set_xticks([j + 0.5 for j in range(len(cells))], [layer_label(c) for c in cells])
+        ax.set_xticks([j + 0.5 for j in range(len(cells))], labels)
         ax.tick_params(length=0)
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
             tick.set(color=LOOKS[name].color, weight="bold" if name == "fitted" else "normal")
@@ -118,12 +123,18 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
             if not c.valid:
                 tick.set(color=BAD)
         ax.spines[:].set_visible(False)
-        ax.set_xlabel("layer, source → target", labelpad=3)
+        if not is_upright:
+            ax.tick_params(axis="x", rotation=60)
+        ax.set_xlabel(title, labelpad=3)
         off = list(dict.fromkeys(state(c) for c in cells if not c.valid))
         if off:
             ax.text(1.0, 1.02, f"red: {' or '.join(off)}", transform=ax.transAxes, ha="right", va="bottom", color=BAD)
         ax.text(0.0, 1.02, METRIC_LABELS[metric], transform=ax.transAxes, ha="left", va="bottom", color=QUIET)
-        return inline(figure, f"heat map {metric} {_identity(cells)}", accessible(f"{metric} by control and layer"))
+        return inline(
+            figure,
+            f"heat map {metric} {_identity(cells)}",
+            accessible(f"{metric} by control and layer", f"{75 * width:.0f}px" if width > 4.2 else "0"),
+        )
 
 
 def leads(c: Comparison, metric: str = "top1") -> str:

@@ -19,6 +19,7 @@ from bridge.grids import (
     withhold,
 )
 from bridge.headline import by_pair, chips, each, head
+from bridge.looks import swatches
 from bridge.page import Cell, figure, number, page, table, text, write_whole
 from bridge.record import Record, read_all, runs_folder
 
@@ -53,7 +54,7 @@ def render(records: Sequence[Record]) -> str:
     raw = comparisons(records)
     cells = [withhold(c) for c in raw]
     found = grids(cells)
-    parts = [head(records, cells, found)]
+    parts = [swatches(), head(records, cells, found)]
     if cells:
         parts += [
             _section("layers", "Scores over layers", _over(found, "layers"), _LAYERS),
@@ -73,7 +74,10 @@ _LAYERS = (
     "references are dashed. Points of controls stand side by side, so that all are seen. The numbers under a panel are "
     "means at its deepest layer."
 )
-_SIZES = "At the layer with most data set sizes, the deepest of those. The numbers under a panel are means at its largest size."
+_SIZES = (
+    "At the layer with most data set sizes, the deepest of those. The numbers under a panel are means at its largest "
+    "size."
+)
 _HEAT = "Top-1 of every control at every layer, at the same data set size as the curves over layers."
 _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
@@ -97,7 +101,8 @@ def _notes(cells: Sequence[Comparison]) -> str:
     if absent := missing_in(cells):
         lines.append(f"Not scored in every cell: {', '.join(absent)}.")
     if n := sum(is_withheld(c) for c in cells):
-        lines.append(f"Fitted score not shown in {n} of {len(cells)} cells, because no negative control was scored.")
+        where = f" in {n} of {len(cells)} cells" if len(cells) > 1 else ""
+        lines.append(f"Fitted score not shown{where}, because no negative control was scored.")
     elif not any("fitted" in c.scores for c in cells):
         lines.append("No fitted score beside these controls.")
     return "".join(f'<p class="note bad">{escape(line)}</p>' for line in lines)
@@ -118,7 +123,8 @@ def _over(found: Sequence[Grid], along: str) -> str:
         panels = ["".join(panel(grid, metric) for grid in some) for metric in METRICS]
         if len(some) == 1:
             panels = ["".join(panels)]
-        told = "".join(f'<p class="quiet">{escape(grid.title)}: one data set size only.</p>' for grid in single)
+        names = "; ".join(grid.title for grid in single)
+        told = f'<p class="quiet">One data set size only: {escape(names)}.</p>' if single else ""
         return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels if row) + told
 
     return by_pair(found, rows)
