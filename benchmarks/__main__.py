@@ -1,0 +1,41 @@
+"""Every benchmark in one run, side by side with what it is measured against: python -m benchmarks [NAME ...]"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+MODULES = ("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun")
+RESULT = Path("outputs/bench.json")
+
+
+def main(chosen: list[str]) -> None:
+    wanted = [m for m in MODULES if not chosen or m.removeprefix("bench_") in chosen]
+    if len(wanted) < len(chosen):
+        names = ", ".join(m.removeprefix("bench_") for m in MODULES)
+        sys.exit(f"benchmarks: got {' '.join(chosen)}, wanted some of {names}")
+    results: dict[str, dict[str, float | str]] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    table = Table(title=f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}", box=None)
+    for heading in ("benchmark", "ours", "theirs", "theirs / ours", "what"):
+        table.add_column(heading, justify="left" if heading in ("benchmark", "what") else "right")
+    for name in wanted:
+        print(f"{name} ...", flush=True)
+        made = importlib.import_module(f"benchmarks.{name}").bench()
+        results |= made
+        for key, row in made.items():
+            ours, theirs = (f"{row[side]:.4g} {row['unit']}" for side in ("ours", "theirs"))
+            table.add_row(key, ours, theirs, f"{row['ratio']:.3g}x", str(row["what"]))
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print(f"written to {RESULT}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
