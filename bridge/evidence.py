@@ -51,17 +51,17 @@ def warnings(cells: Sequence[Comparison]) -> str:
             for warning in found.data["warnings"]:
                 lines.setdefault(warning, []).append(found.data["run_id"])
     told = [f"{escape(line)} <span class=quiet>({_several(ids)})</span>" for line, ids in lines.items()]
+    absent: dict[str, list[str]] = {}
     for c in cells:
         name = escape(f"{c.config['pair']['name']}, {c.label}")
         if is_withheld(c):
-            told.append(
-                f'<b class="bad">{name}: its fitted score is not shown</b>, because no negative control was '
-                "scored beside it; run it with control=all"
-            )
+            line = "its fitted score is not shown</b>, because no negative control was scored beside it"
+            absent.setdefault(f"{line}; run it with control=all", []).append(name)
         if c.missing:
-            told.append(
-                f'<b class="bad">{name}: not scored: {escape(", ".join(c.missing))}</b>; control=all scores everything'
-            )
+            line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"
+            absent.setdefault(line, []).append(name)
+    for line, names in absent.items():
+        told.append(f'<b class="bad">{names[0] if len(names) == 1 else f"in {len(names)} cells"}: {line}')
     for pair, inputs in _inputs(cells).items():
         if len(inputs) > 1:
             told.append(

@@ -37,7 +37,7 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
 table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; width: 100%; }
 th, td { padding: 4px 10px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
   border-bottom: 1px solid #eceff2; }
-thead th { background: #f4f6f8; vertical-align: bottom; white-space: normal; }
+thead th { min-width: 7ch; background: #f4f6f8; vertical-align: bottom; white-space: normal; }
 .text { text-align: left; } td.text { white-space: normal; } td.long { min-width: 34ch; }
 td.tight { white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
