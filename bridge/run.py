@@ -19,7 +19,8 @@ from bridge.injection import Injection, LateLayer
 from bridge.record import Record
 from bridge.schema import BridgeConfig
 from bridge.session import Session
-from bridge.tasks.translate import Rows, Side, TaskResult
+from bridge.tasks.gates import Side
+from bridge.tasks.translate import Rows, TaskResult
 
 log = logging.getLogger("bridge")
 
@@ -132,6 +133,7 @@ def _compute(config: BridgeConfig, session: Session) -> tuple[dict[str, Any], Ta
     for warning in result.warnings:
         log.warning(warning)
     data = {
+        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
         "layers": layers,
         "n_fit": len(parts.fit),
         "n_eval": len(items),

@@ -17,6 +17,7 @@ from bridge.maps.base import Map
 from bridge.metrics import share_outside_span, state_scores, token_scores
 from bridge.models.loading import LoadedModel
 from bridge.normalize import Normalize
+from bridge.tasks.gates import Side, decode_gate, pairing_gate, planted_gate, same_model_gate
 from bridge.tasks.summary import Branch, contrast, summarize
 
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
@@ -37,14 +38,9 @@ class Rows:
     Y: Tensor
     relations: Tensor
 
-
-@dataclass
-class Side:
-    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items."""
-
-    model: LoadedModel
-    gold: Tensor
-    final_states: Tensor
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on another device; the labels stay where they are."""
+        return Rows(self.X.to(device), self.Y.to(device), self.relations)
 
 
 @dataclass
@@ -108,6 +104,7 @@ class Translate:
         Raises:
             FitError: states that hold NaN, or widths that the map cannot take.
         """
+        fit, evaluation = fit.to(target.model.device), evaluation.to(target.model.device)
         m, k, _ = evaluation.X.shape
         carrier = Carrier(map, normalize, fit.X, fit.Y, fit.relations, n_draws, seed)
         X, Y = evaluation.X.flatten(0, 1), evaluation.Y.flatten(0, 1)
@@ -138,13 +135,14 @@ class Translate:
             for name in scored:
                 branches[name] = judge.branch(carried[name], bar)
 
+        final_logits = ((source, source_logits), (target, native_logits))
+        mean = carrier.Y_fit.mean(0)
+        last = {name: states[:, :, -1] for name, states in carried.items()}
         gates = {
-            "decode": self._decode_gate(
-                ((source, source_logits), (target, native_logits)), items[:N_DECODE_CHECK]
-            ),
-            "same_model": self._same_model_gate(branches),
-            "planted": self._planted_gate(carrier, carried["planted"][0, :, -1], evaluation.Y[:, -1]),
-            "pairing": self._pairing_gate(carried, evaluation.Y[:, -1], carrier.Y_fit.mean(0)),
+            "decode": decode_gate(final_logits, items[:N_DECODE_CHECK], self.gates.decode),
+            "same_model": same_model_gate(branches, self.gates.same_model),
+            "planted": planted_gate(carrier, last["planted"][0], evaluation.Y[:, -1], self.gates.planted),
+            "pairing": pairing_gate(last, evaluation.Y[:, -1], mean, self.gates.pairing),
         }
         shown = [*controls, *(n for n in REFERENCES if n in branches)]
         generator = torch.Generator().manual_seed(seed)
@@ -169,53 +167,10 @@ class Translate:
             scores=scores,
             contrasts=contrasts,
             scores_by_answer=by_answer,
-            state_scores={
-                n: _state_summary(carried[n][:, :, -1], evaluation.Y[:, -1], carrier.Y_fit.mean(0)) for n in controls
-            },
+            state_scores={n: _state_summary(last[n], evaluation.Y[:, -1], mean) for n in controls},
             gates=gates,
             **_fit_facts(carrier, fit, evaluation),
         )
-
-    def _decode_gate(self, sides: Sequence[tuple[Side, Tensor]], items: Sequence[Item]) -> dict[str, Any]:
-        """Largest difference between decoding stored states and a model's own logits, over its largest logit."""
-        value = 0.0
-        for side, decoded in sides:
-            lm = side.model
-            prompts = [torch.tensor([ids], device=lm.device) for ids in lm.encode([i.prompt for i in items])]
-            with torch.inference_mode():
-                own = torch.stack([lm.model(input_ids=p).logits[0, -1].float().cpu() for p in prompts])
-            value = max(value, float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max()))
-        return _gate(value <= self.gates.decode, value, self.gates.decode)
-
-    def _same_model_gate(self, branches: dict[str, Branch]) -> dict[str, Any]:
-        """Share of the target's own top-1 that its own states reach through the same fit and injection."""
-        native = branches["native_target"].mean("top1")
-        value = branches["same_model"].mean("top1") / native if native > 0 else 0.0
-        return _gate(value >= self.gates.same_model, value, self.gates.same_model)
-
-    def _planted_gate(self, carrier: Carrier, Y_hat: Tensor, Y: Tensor) -> dict[str, Any]:
-        """Relative error of the planted rotation, undone, on the span of the fit rows."""
-        Z_fit, mean = carrier.target_.transform(carrier.Y_fit), carrier.Y_fit.mean(0)
-        _, s, Vh = torch.linalg.svd(Z_fit, full_matrices=False)
-        basis = Vh[s > s[0] * 1e-9].T
-        centred = (Y.double() - mean) @ basis
-        value = float(((Y_hat - Y) @ basis).norm() / centred.norm())
-        return _gate(value <= self.gates.planted, value, self.gates.planted)
-
-    def _pairing_gate(self, carried: dict[str, Tensor], Y: Tensor, mean: Tensor) -> dict[str, Any]:
-        """Rank p-value of the fitted map's held-out state error among those of maps fitted on permuted rows.
-
-        Rows permuted inside their relation are the harder null: rows out of step by one, in items sorted by
-        relation, look no better than those.
-        """
-
-        def errors(name: str) -> Tensor:
-            return torch.stack([(c[:, -1] - Y).norm() / (Y - mean).norm() for c in carried[name]])
-
-        permuted = torch.cat([errors("shuffled"), errors("shuffled_within")])
-        better = int((permuted <= errors("fitted")).sum())
-        value = (1 + better) / (1 + len(permuted))
-        return _gate(value <= self.gates.pairing, value, self.gates.pairing)
 
 
 _GATE_CONTROLS = ("fitted", "shuffled", "shuffled_within", "same_model", "planted")
@@ -266,7 +221,7 @@ def _alone(logits: Tensor, side: Side, native: Tensor | None, source_answers: li
 def _scored(
     logits: Tensor, gold: Tensor, native: Tensor | None, model: LoadedModel, source_answers: list[str]
 ) -> dict[str, Any]:
-    metrics = token_scores(logits, gold, native)
+    metrics = {n: v.cpu() for n, v in token_scores(logits, gold.to(logits.device), native).items()}
     metrics["mrr"] = metrics.pop("rr")
     best = logits.argmax(-1).tolist()
     texts = {i: model.tokenizer.decode([i]).strip() for i in set(best)}
@@ -274,10 +229,6 @@ def _scored(
     agrees = [a == s for a, s in zip(answers, source_answers, strict=True)]
     metrics["agreement"] = torch.tensor(agrees, dtype=torch.float64)
     return {"metrics": metrics, "answers": answers}
-
-
-def _gate(passed: bool, value: float, threshold: float) -> dict[str, Any]:
-    return {"passed": bool(passed), "value": value, "threshold": threshold}
 
 
 def _state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Any]:

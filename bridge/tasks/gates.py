@@ -1,0 +1,70 @@
+"""Validity gates: what must hold before any score of a record means anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge.controls import Carrier
+from bridge.data.rosetta import Item
+from bridge.models.loading import LoadedModel
+from bridge.tasks.summary import Branch
+
+
+@dataclass
+class Side:
+    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items."""
+
+    model: LoadedModel
+    gold: Tensor
+    final_states: Tensor
+
+
+def decode_gate(sides: Sequence[tuple[Side, Tensor]], items: Sequence[Item], threshold: float) -> dict[str, Any]:
+    """Largest difference between decoding stored states and a model's own logits, over its largest logit."""
+    value = 0.0
+    for side, decoded in sides:
+        lm = side.model
+        prompts = [torch.tensor([ids], device=lm.device) for ids in lm.encode([i.prompt for i in items])]
+        with torch.inference_mode():
+            own = torch.stack([lm.model(input_ids=p).logits[0, -1].float().cpu() for p in prompts])
+        value = max(value, float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max()))
+    return _gate(value <= threshold, value, threshold)
+
+
+def same_model_gate(branches: dict[str, Branch], threshold: float) -> dict[str, Any]:
+    """Share of the target's own top-1 that its own states reach through the same fit and injection."""
+    native = branches["native_target"].mean("top1")
+    value = branches["same_model"].mean("top1") / native if native > 0 else 0.0
+    return _gate(value >= threshold, value, threshold)
+
+
+def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -> dict[str, Any]:
+    """Relative error of the planted rotation, undone, on the span of the fit rows."""
+    Z_fit, mean = carrier.target_.transform(carrier.Y_fit), carrier.Y_fit.mean(0)
+    _, s, Vh = torch.linalg.svd(Z_fit, full_matrices=False)
+    basis = Vh[s > s[0] * 1e-9].T
+    centred = (Y.double() - mean) @ basis
+    value = float(((Y_hat - Y) @ basis).norm() / centred.norm())
+    return _gate(value <= threshold, value, threshold)
+
+
+def pairing_gate(carried: dict[str, Tensor], Y: Tensor, mean: Tensor, threshold: float) -> dict[str, Any]:
+    """Rank p-value of the fitted map's held-out state error among those of maps fitted on permuted rows.
+
+    Both forms of permutation count; rows permuted inside their relation are the harder null.
+    """
+
+    def errors(name: str) -> Tensor:
+        return torch.stack([(draw - Y).norm() / (Y - mean).norm() for draw in carried[name]])
+
+    permuted = torch.cat([errors("shuffled"), errors("shuffled_within")])
+    better = int((permuted <= errors("fitted")).sum())
+    value = (1 + better) / (1 + len(permuted))
+    return _gate(value <= threshold, value, threshold)
+
+
+def _gate(passed: bool, value: float, threshold: float) -> dict[str, Any]:
+    return {"passed": bool(passed), "value": value, "threshold": threshold}
