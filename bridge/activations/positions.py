@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
+import transformers
 
 from bridge.errors import ConfigError, DataError
 
 
 def wanted_tokens(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     texts: Sequence[str],
     ids: Sequence[Sequence[int]],
     position: str,

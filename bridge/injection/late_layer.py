@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
+import transformers
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache
 
 from bridge.errors import ConfigError, DataError
 from bridge.injection.base import ROWS_PER_PASS, Injection, checked_layer, empty_logits
@@ -21,7 +21,7 @@ from bridge.models.replay import context_cache, replay
 class Context:
     """The cached positions before the last of all prompts of one length; None where there are none."""
 
-    cache: DynamicCache | None
+    cache: transformers.DynamicCache | None
     row_of_prompt: dict[int, int]
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from bridge.errors import ModelError
 
@@ -40,7 +39,7 @@ class Anatomy:
         return (state, None) if self.block_returns_tuple else state
 
 
-def anatomy(model: PreTrainedModel) -> Anatomy:
+def anatomy(model: transformers.PreTrainedModel) -> Anatomy:
     """Find blocks, embeddings, head and final norm of a causal language model without a table of families.
 
     The blocks are the one list of `num_hidden_layers` decoder layers; embeddings and head are what the model
@@ -64,7 +63,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
         if isinstance(module, nn.ModuleList)
         and len(module) > 0
         and len(module) == n_blocks
-        and all(isinstance(block, GradientCheckpointingLayer) for block in module)
+        and all(isinstance(block, transformers.modeling_layers.GradientCheckpointingLayer) for block in module)
     ]
     if len(lists) != 1:
         raise ModelError(
@@ -93,7 +92,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
 
 @torch.inference_mode()
 def _watch(
-    model: PreTrainedModel, blocks: nn.ModuleList, head: nn.Module, token: int
+    model: transformers.PreTrainedModel, blocks: nn.ModuleList, head: nn.Module, token: int
 ) -> tuple[nn.Module | None, bool, int]:
     """One forward pass of one token: who receives the last block's output, and in which form it comes."""
     inside = {id(module) for module in blocks.modules()}

@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tqdm import tqdm
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 from transformers.utils import cached_file, logging
 from transformers.utils.hub import extract_commit_hash
 
@@ -46,8 +40,8 @@ class LoadedModel:
     name: str
     revision: str | None
     dtype: torch.dtype
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: transformers.PreTrainedModel
+    tokenizer: transformers.PreTrainedTokenizerBase
     anatomy: Anatomy
     fingerprint: str
     device: torch.device
@@ -57,7 +51,7 @@ class LoadedModel:
         return encode(self.tokenizer, texts)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def encode(tokenizer: transformers.PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, with the special tokens the tokenizer adds, but no end-of-text at the end.
 
     An end-of-text token is taken away only when the tokenizer is seen to put one after every text.
@@ -109,9 +103,9 @@ def load(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **_source(name, revision)}
     path = options.pop("path")
     try:
-        config = AutoConfig.from_pretrained(path, **options)
+        config = transformers.AutoConfig.from_pretrained(path, **options)
         with _bars_only_where_it_takes_long(path):
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
                 dtype=DTYPES[dtype],
@@ -145,7 +139,9 @@ def load(
     )
 
 
-def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str, revision: str | None = None, trust_remote_code: bool = False
+) -> transformers.PreTrainedTokenizerBase:
     """Load a tokenizer alone, without the weights.
 
     Raises:
@@ -153,7 +149,9 @@ def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bo
     """
     options = _source(name, revision)
     try:
-        return AutoTokenizer.from_pretrained(options.pop("path"), trust_remote_code=trust_remote_code, **options)
+        return transformers.AutoTokenizer.from_pretrained(
+            options.pop("path"), trust_remote_code=trust_remote_code, **options
+        )
     except Exception as error:
         raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
 

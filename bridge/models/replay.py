@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from bridge.errors import ModelError
 from bridge.models.anatomy import Anatomy
@@ -65,7 +64,9 @@ def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def context_cache(model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0) -> DynamicCache:
+def context_cache(
+    model: transformers.PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0
+) -> transformers.DynamicCache:
     """Keys and values of a context, made by the model's own forward pass without its head.
 
     Args:
@@ -78,10 +79,10 @@ def context_cache(model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, f
     Raises:
         ModelError: the model keeps something else than keys and values per position.
     """
-    cache = DynamicCache(config=model.config)
+    cache = transformers.DynamicCache(config=model.config)
     anatomy.headless(input_ids=input_ids.to(model.device), past_key_values=cache, use_cache=True)
     for index, entry in enumerate(cache.layers):
-        if not isinstance(entry, DynamicLayer):
+        if not isinstance(entry, transformers.cache_utils.DynamicLayer):
             raise ModelError(
                 f"block {index} of {type(model).__name__} keeps a {type(entry).__name__} where keys and "
                 "values were wanted; a state can stand behind a context in attention models only; use "
@@ -94,11 +95,11 @@ def context_cache(model: PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, f
 
 @torch.inference_mode()
 def replay(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     anatomy: Anatomy,
     states: Tensor,
     layer: int,
-    cache: DynamicCache | None = None,
+    cache: transformers.DynamicCache | None = None,
     rows: Tensor | None = None,
 ) -> Tensor:
     """Logits of the model when `states` are its residual stream after `layer` blocks, at one new position.
@@ -133,7 +134,9 @@ def replay(
     return output.logits[:, -1]
 
 
-def selected(cache: DynamicCache, from_layer: int, n: int, rows: Tensor | None = None) -> DynamicCache:
+def selected(
+    cache: transformers.DynamicCache, from_layer: int, n: int, rows: Tensor | None = None
+) -> transformers.DynamicCache:
     """A cache of `n` rows whose entries can grow without the given one noticing.
 
     Entries before `from_layer` will not be read, so they stay as they are and tell their length only.
@@ -147,7 +150,7 @@ def selected(cache: DynamicCache, from_layer: int, n: int, rows: Tensor | None =
     return chosen
 
 
-def takes_logits_to_keep(model: PreTrainedModel) -> bool:
+def takes_logits_to_keep(model: transformers.PreTrainedModel) -> bool:
     """Whether the model can be told to compute the vocabulary logits of the last position only."""
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
@@ -158,7 +161,7 @@ def _rows_of(value: Tensor, n: int, rows: Tensor | None) -> Tensor:
     return value if rows is None else value.index_select(0, rows.to(value.device))
 
 
-def _keep_length_only(entry: DynamicLayer) -> None:
+def _keep_length_only(entry: transformers.cache_utils.DynamicLayer) -> None:
     """Masks are made from the length of a cache's first entries, so that much must survive."""
     if entry.is_initialized:
         placeholder = entry.keys.new_zeros(1, 1, 1, 1).expand(1, 1, entry.keys.shape[-2], 1)

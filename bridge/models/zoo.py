@@ -6,33 +6,32 @@ wordings but one; the Rosetta set asks the wording they have not seen. They also
 ordinary ``save_pretrained`` format, trained once, reproducible from the seed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
-import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+import transformers
 from filelock import FileLock
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 from tqdm import tqdm
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers.utils import logging as transformers_logging
 
 from bridge.data.facts import held_out_template, relations
-from bridge.errors import ModelError, StoreError
+from bridge.errors import BridgeError, ModelError, StoreError
 
 RECIPE_VERSION = 1
 COPY_PROMPT = "Again {word} gives"
@@ -81,7 +80,7 @@ def copy_lines() -> list[tuple[str, str]]:
     return [(COPY_PROMPT.format(word=word), word) for word in [*answers * 3, *subjects]]
 
 
-def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
     """A tokenizer that knows every word of the built-in facts; answers are one token each."""
     lines = [*fact_lines(), *copy_lines()]
     asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
@@ -106,7 +105,7 @@ def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrained
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bos)]
     )
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
         eos_token="</s>",
@@ -116,7 +115,7 @@ def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> PreTrained
     )
 
 
-def _model(spec: ZooSpec, vocab_size: int) -> LlamaForCausalLM | MistralForCausalLM:
+def _model(spec: ZooSpec, vocab_size: int) -> transformers.LlamaForCausalLM | transformers.MistralForCausalLM:
     shape: dict[str, Any] = {
         "vocab_size": vocab_size,
         "hidden_size": spec.width,
@@ -132,11 +131,13 @@ def _model(spec: ZooSpec, vocab_size: int) -> LlamaForCausalLM | MistralForCausa
         "pad_token_id": 0,
     }
     if spec.architecture == "llama":
-        return LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=4))
-    return MistralForCausalLM(MistralConfig(**shape, num_key_value_heads=2))
+        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape, num_key_value_heads=4))
+    return transformers.MistralForCausalLM(transformers.MistralConfig(**shape, num_key_value_heads=2))
 
 
-def _encoded(lines: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor, Tensor]:
+def _encoded(
+    lines: Sequence[tuple[str, str]], tokenizer: transformers.PreTrainedTokenizerFast
+) -> tuple[Tensor, Tensor, Tensor]:
     """All lines as ids (n, T) padded on the right, targets (n, T) with -100 on padding, weights (n, T)."""
     prompts = tokenizer([p for p, _ in lines])["input_ids"]
     wholes = tokenizer([f"{p} {a}" for p, a in lines])["input_ids"]
@@ -196,13 +197,50 @@ def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
 
 
 def _train_into_place(spec: ZooSpec, folder: Path, bar_position: int) -> None:
-    with FileLock(folder.with_suffix(".lock")):
-        if folder.exists():
-            return
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        train(spec, unfinished, bar_position)
-        unfinished.rename(folder)
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    try:
+        locks = folder.parent / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / folder.name):
+            if folder.exists():
+                return
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                train(spec, unfinished, bar_position)
+                unfinished.rename(folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(
+            f"cannot write the models to {folder.parent} ({what}); free some space, or set paths.outputs to a "
+            "writable folder"
+        ) from error
+
+
+def _child(argument: str) -> None:
+    """The body of a training process: what to train comes in as JSON, an error goes out on stdout."""
+    spec, folder, bar_position = json.loads(argument)
+    transformers_logging.disable_progress_bar()
+    try:
+        _train_into_place(ZooSpec(**spec), Path(folder), bar_position)
+    except BridgeError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+        sys.exit(1)
+
+
+def _start(spec: ZooSpec, folder: Path, bar_position: int) -> subprocess.Popen[str]:
+    # Not multiprocessing: that would run a user's script a second time, from its first line.
+    path = os.pathsep.join(p for p in (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")) if p)
+    code = "import sys; from bridge.models.zoo import _child; _child(sys.argv[1])"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code, json.dumps([asdict(spec), str(folder.absolute()), bar_position])],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        # Ctrl-C is for this process, which then stops the others.
+        start_new_session=True,
+    )
 
 
 def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
@@ -217,20 +255,24 @@ def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
 
     Raises:
         StoreError: `root` cannot be written.
+        ModelError: a training did not come to its end.
     """
     folders = {name: root / spec.folder_name(name) for name, spec in wanted.items()}
     missing = [name for name, folder in folders.items() if not folder.exists()]
-    if not missing:
-        return folders
-    try:
-        root.mkdir(parents=True, exist_ok=True)
+    if missing:
         log.info("training %s once (about a minute on two cores)", " and ".join(missing))
-        with ProcessPoolExecutor(len(missing), mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(_train_into_place, wanted[name], folders[name], i) for i, name in enumerate(missing)]
-            for job in jobs:
-                job.result()
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the models to {root}: {error.strerror or error}; set paths.outputs to a writable folder"
-        ) from error
+    trainers = {name: _start(wanted[name], folders[name], i) for i, name in enumerate(missing)}
+    try:
+        answers = {name: trainer.communicate()[0] for name, trainer in trainers.items()}
+    finally:
+        for trainer in trainers.values():
+            trainer.terminate()
+            trainer.wait()
+    for name, trainer in trainers.items():
+        if trainer.returncode == 0:
+            continue
+        if not answers[name]:
+            raise ModelError(f"training {name} ended with exit code {trainer.returncode}; run the same command again")
+        kind, text = json.loads(answers[name])
+        raise (StoreError if kind == "StoreError" else ModelError)(text)
     return folders
