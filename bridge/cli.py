@@ -1,9 +1,11 @@
 """The command line: ``bridge`` is a Hydra application; ``bridge report`` and ``bridge models`` stand beside it."""
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,73 +15,111 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from bridge.comparison import comparisons
 from bridge.config import build, conf_dir, quote_layer, typed
 from bridge.errors import BridgeError
-from bridge.record import Record
-from bridge.schema import register
+from bridge.schema import BridgeConfig, register
 
-log = logging.getLogger("bridge")
+if TYPE_CHECKING:
+    from bridge.comparison import Comparison
+
+# What the file system refuses, as opposed to what is not there.
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 
 
 class _Application:
     """Runs cells one after the other in this process and remembers what came out."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[Any] = []
         self.errors: list[str] = []
-        self.session: object = None
+        self.session: Any = None
+        self.tracker: Any = None
+        self.tracker_config: Any = None
 
     def cell(self, config: DictConfig) -> None:
         """Run one cell. A failure is said in one line and recorded; the other cells of a multirun go on."""
-        # Imported here so that --help and --cfg need not wait for torch and transformers.
+        # Imported here so that --help and --cfg need not wait for transformers.
+        from bridge.comparison import comparisons
         from bridge.run import run
-        from bridge.session import Session
         from bridge.tables import print_comparison
 
         console = _console()
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             settings = typed(config)
-            if not isinstance(self.session, Session) or not self.session.serves(settings):
-                self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
-            tracker = build(settings.tracker)
+            self._prepare(settings)
             found = run(settings, self.session)
-            tracker.send(found)
-            tracker.close()
+            self.tracker.send(found)
         except BridgeError as error:
             self.errors.append(str(error))
-            console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+            if multirun:
+                console.print(f"  failed: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
             return
         self.records.append(found)
         (compared,) = comparisons([found])
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            fitted = compared.mean("fitted")
-            score = "" if fitted is None else f", fitted top-1 {fitted:.2f}"
-            console.print(f"  {compared.label}{score} ({state})", highlight=False, markup=False)
+            console.print(f"  {compared.label}{_scores(compared)} ({state})", highlight=False, markup=False)
         else:
             print_comparison(compared, console)
             how = "read back from" if found.reused else "written to"
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
+    def _prepare(self, settings: BridgeConfig) -> None:
+        from bridge.session import Session
+
+        if self.session is None or not self.session.serves(settings):
+            self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
+        if self.tracker is None or self.tracker_config != settings.tracker:
+            self.close()
+            self.tracker_config, self.tracker = settings.tracker, build(settings.tracker)
+        self.tracker.open()
+
+    def close(self) -> None:
+        """Send what the tracker still holds back."""
+        if self.tracker is not None:
+            self.tracker.close()
+
+    def print_grid(self) -> None:
+        """One table of all cells, where there is more than one."""
+        if len(self.records) > 1:
+            from bridge.comparison import comparisons
+            from bridge.tables import grid_table
+
+            _console().print(grid_table(comparisons(self.records)))
+
+
+def _scores(c: "Comparison") -> str:
+    """The fitted score with the highest negative control; nothing where they are cells of their own."""
+    from bridge.comparison import NEGATIVES
+
+    fitted = c.mean("fitted")
+    negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
+    if fitted is None or not negative:
+        return ""
+    highest = max(negative, key=negative.__getitem__)
+    return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
+
 
 def _console() -> Console:
     # A pipe or a log file has no width of its own.
-    return Console(width=None if sys.stdout.isatty() else 120)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120)
 
 
 def _hydra(arguments: Sequence[str]) -> int:
     register()
     application = _Application()
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
-    sys.argv = ["bridge", *(quote_layer(a) for a in arguments)]
-    decorated()
-    if len(application.records) > 1:
-        from bridge.tables import grid_table
-
-        _console().print(grid_table(comparisons(application.records)))
-    for error in application.errors:
+    # Hydra takes -m only before or after all overrides; people put it anywhere.
+    first = [a for a in arguments if a in ("-m", "--multirun")]
+    sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
+    try:
+        decorated()
+        application.close()
+    finally:
+        application.print_grid()
+    for error in dict.fromkeys(application.errors):
         print(f"bridge: {error}", file=sys.stderr)
     return 1 if application.errors else 0
 
@@ -104,18 +144,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command ``bridge``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Hydra then hands errors on as they are, and one clear line can be made of them here.
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # A log file on a full disk would print a traceback for every line that it cannot take.
+    logging.raiseExceptions = False
     verb = VERBS.get(words[0]) if words else None
     try:
         code = verb(words[1:]) if verb else _hydra(words)
     except KeyboardInterrupt:
         print("bridge: stopped; run the same command again to go on", file=sys.stderr)
         code = 130
-    except (BridgeError, HydraException, OmegaConfBaseException, OSError) as error:
-        if wants_traceback:
-            raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print(f"bridge: {' '.join(lines)}", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except (BridgeError, HydraException, OmegaConfBaseException, OSError) as error:
+        if before == "1":
+            raise
+        print(f"bridge: {_one_line(error)}", file=sys.stderr)
+        code = 1
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
     sys.exit(code)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        return (
+            f"cannot write {error.filename or 'to the outputs folder'} ({error.strerror}); free some space, or set "
+            "paths.outputs to a writable folder"
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Hydra says which override is wrong, and what is wrong with it only in the cause.
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        lines = [f"{' '.join(lines)}:", *str(cause).splitlines()[:1]]
+    return " ".join(lines)

@@ -87,6 +87,8 @@ def writing(outputs: str | Path) -> Iterator[None]:
 def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, columns: Any, log: str) -> Record:
     """Write one record whole or not at all; an older one under the same run id is replaced.
 
+    Whoever writes holds the run id (see `claimed`).
+
     Args:
         outputs: the outputs folder.
         run_id: names the record's folder.
@@ -103,6 +105,8 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
     data = {"run_id": run_id, "record_version": RECORD_VERSION, **data}
     try:
         with writing(outputs):
+            for left_by_the_killed in runs.glob(f".{run_id}.*"):
+                shutil.rmtree(left_by_the_killed)
             unfinished.mkdir(parents=True, exist_ok=True)
             (unfinished / "record.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
             (unfinished / "config.yaml").write_text(config_yaml)

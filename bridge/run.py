@@ -43,6 +43,7 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
     identity = run_id(config)
     with record.claimed(config.paths.outputs, identity):
         started = time.perf_counter()
+        found = None if config.recompute else record.read(config.paths.outputs, identity)
         inputs: dict[str, str] = {}
         text = io.StringIO()
         handler = logging.StreamHandler(text)
@@ -56,13 +57,15 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
                 "target": session.fingerprint(config.pair.target),
                 "items": fingerprint(session.items(config.dataset)),
             }
-            found = None if config.recompute else record.read(config.paths.outputs, identity)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
             data, result = _compute(config, session)
             done = {"status": "done", **data}
             return _write(config, identity, done, inputs, result.columns, text, started)
         except Exception as error:
+            # What was once computed is not thrown away because a model or a file cannot be reached today.
+            if found is not None and found.ok:
+                raise
             failed = {
                 "status": "failed",
                 "error": str(error) or type(error).__name__,

@@ -1,17 +1,22 @@
 """Where records are streamed to: Weights & Biases, or nothing, behind the same two calls."""
 
+import hashlib
+import json
 import logging
-import os
+from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.errors import ConfigError
-from bridge.record import Record
+from bridge.record import Record, writing
 
 log = logging.getLogger("bridge")
 
 
 class Tracker(Protocol):
     """Takes records, one by one."""
+
+    def open(self) -> None:
+        """Say at once what would keep records from being sent, before a cell is computed for nothing."""
 
     def send(self, record: Record) -> None:
         """Send one record."""
@@ -22,6 +27,9 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Sends nothing: the records on disk are enough."""
+
+    def open(self) -> None:
+        """Do nothing."""
 
     def send(self, record: Record) -> None:
         """Do nothing."""
@@ -50,37 +58,63 @@ class WandbTracker:
         self.mode = mode
         self.init_timeout_s = init_timeout_s
 
+    def open(self) -> None:
+        """See that wandb is installed."""
+        _wandb()
+
     def send(self, record: Record) -> None:
-        """Send config and scores of one record; one that was read back from disk was sent when it was computed."""
-        if record.reused:
+        """Send config and scores of one record, unless the ledger says that this project has it already."""
+        wandb = _wandb()
+        ledger = self._ledger(record)
+        if ledger.exists():
             return
-        try:
-            import wandb
-        except ImportError as error:
-            raise ConfigError("tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none") from error
-        if self.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-            log.warning("no W&B key: going on offline; send the runs later with wandb sync")
-            self.mode = "offline"
+        outputs = record.folder.parent.parent
         options: dict[str, Any] = {
             "project": self.project,
             "entity": self.entity,
             "group": self.group,
             "id": record.data["run_id"],
             "config": record.data["config"],
-            "dir": str(record.folder.parent.parent),
+            "dir": str(outputs),
+            "settings": wandb.Settings(init_timeout=self.init_timeout_s, silent=True),
         }
-        settings = {"init_timeout": self.init_timeout_s, "silent": True}
         try:
-            run = wandb.init(mode=self.mode, settings=wandb.Settings(**settings), **options)
-        except wandb.errors.CommError as error:
-            log.warning("W&B did not answer (%s): going on offline; send the runs later with wandb sync", error)
+            # Asked first because wandb.init would wait for a key to be typed where there is a terminal.
+            if self.mode == "online" and not wandb.login(prompt=False, verify=False):
+                log.warning("no W&B key: going on offline; send the runs later with wandb sync")
+                self.mode = "offline"
+            run = wandb.init(mode=self.mode, **options)
+        except wandb.errors.Error as error:
+            log.warning(
+                "W&B did not take the run (%s): going on offline; send the runs later with wandb sync",
+                str(error).splitlines()[0],
+            )
             self.mode = "offline"
-            run = wandb.init(mode="offline", settings=wandb.Settings(**settings), **options)
+            run = wandb.init(mode="offline", **options)
         run.log(flat_scores(record))
         run.finish()
+        if self.mode != "disabled":
+            with writing(outputs):
+                ledger.parent.mkdir(parents=True, exist_ok=True)
+                sent = {"project": self.project, "entity": self.entity, "mode": self.mode}
+                ledger.write_text(json.dumps(sent) + "\n")
+
+    def _ledger(self, record: Record) -> Path:
+        """A file that is there once this very record was sent to this project."""
+        what = json.dumps([self.project, self.entity, record.data], sort_keys=True)
+        digest = hashlib.sha256(what.encode()).hexdigest()[:8]
+        return record.folder.parent.parent / "wandb" / "sent" / f"{record.data['run_id']}-{digest}.json"
 
     def close(self) -> None:
         """Do nothing: every record is sent whole."""
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError("tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none") from error
+    return wandb
 
 
 def flat_scores(record: Record) -> dict[str, float]:

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -106,6 +107,12 @@ def register() -> None:
         store.store(group=f"schema/{group}", name=name, node=node)
     for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS):
         store.store(group="layer", name=str(layer), node=LayerConfig(source=layer))
+    # Hydra copies the whole store whenever it composes (75 ms with this many layers), and what it reads from it again.
+    store.__dict__["__deepcopy__"] = _not_copied
+
+
+def _not_copied(memo: dict[int, Any]) -> ConfigStore:
+    return ConfigStore.instance()
 
 
 __all__ = [
