@@ -16,7 +16,6 @@ help:  ## show this list
 
 run: $(VENV)/.installed  ## train the two small models once, run the first grid, print its table, write the report
 	@$(BRIDGE) experiment=first_look
-	@$(BRIDGE) report
 
 report: $(VENV)/.installed  ## write the report again from the records
 	@$(BRIDGE) report

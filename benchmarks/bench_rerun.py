@@ -11,9 +11,6 @@ def first_look_s(outputs: str) -> float:
     start = time.perf_counter()
     words = ["experiment=first_look", f"paths.outputs={outputs}"]
     subprocess.run([sys.executable, "-m", "bridge", *words], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(
-        [sys.executable, "-m", "bridge", "report", "--outputs", outputs], check=True, stdout=subprocess.DEVNULL
-    )
     return time.perf_counter() - start
 
 

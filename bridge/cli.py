@@ -35,6 +35,7 @@ class _Application:
         self.session: Any = None
         self.tracker: Any = None
         self.tracker_config: Any = None
+        self.report_on: str | None = None
 
     def cell(self, config: DictConfig) -> None:
         """Run one cell. A failure is said in one line and recorded; the other cells of a multirun go on."""
@@ -47,6 +48,7 @@ class _Application:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             settings = typed(config)
+            self.report_on = settings.paths.outputs if settings.report else None
             self._prepare(settings)
             found = run(settings, self.session)
             self.tracker.send(found)
@@ -119,6 +121,8 @@ def _hydra(arguments: Sequence[str]) -> int:
         application.close()
     finally:
         application.print_grid()
+    if application.report_on is not None and application.records:
+        _write_report(application.report_on, None)
     for error in dict.fromkeys(application.errors):
         print(f"bridge: {error}", file=sys.stderr)
     return 1 if application.errors else 0
@@ -127,14 +131,18 @@ def _hydra(arguments: Sequence[str]) -> int:
 def _report(arguments: Sequence[str]) -> int:
     import argparse
 
-    from bridge.report import write_report
-
     parser = argparse.ArgumentParser("bridge report", description="Write one offline HTML file from the records.")
     parser.add_argument("--outputs", default="outputs", help="the outputs folder (default: outputs)")
     parser.add_argument("--to", default=None, help="the file to write (default: OUTPUTS/reports/report.html)")
     chosen = parser.parse_args(list(arguments))
-    print(f"report written to {write_report(chosen.outputs, chosen.to)}")
+    _write_report(chosen.outputs, chosen.to)
     return 0
+
+
+def _write_report(outputs: str, to: str | None) -> None:
+    from bridge.report import write_report
+
+    print(f"report written to {write_report(outputs, to)}")
 
 
 VERBS = {"report": _report}

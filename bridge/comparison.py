@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 
 from bridge.config import NOT_IN_RUN_ID
@@ -147,13 +148,13 @@ def _join(group: list[Record]) -> Comparison:
         for label, part in found.data["scores_by_answer"].items():
             entry = by_answer.setdefault(label, {"n": part["n"], "scores": {}})
             entry["scores"] |= part["scores"]
-    if "fitted" in home:
+    lacking = [name for name in scores if name != "fitted" and name not in contrasts]
+    if "fitted" in home and lacking:
         fitted = _branch(home["fitted"], "fitted")
         generator = torch.Generator().manual_seed(0)
         n_resamples = group[0].data["config"]["task"]["n_resamples"]
-        for name in scores:
-            if name != "fitted" and name not in contrasts:
-                contrasts[name] = contrast(fitted, _branch(home[name], name), n_resamples, generator)
+        for name in lacking:
+            contrasts[name] = contrast(fitted, _branch(home[name], name), n_resamples, generator)
     return Comparison(
         records=tuple(group),
         scores={name: scores[name] for name in order if name in scores},
@@ -165,12 +166,7 @@ def _join(group: list[Record]) -> Comparison:
 
 
 def _branch(found: Record, control: str) -> Branch:
-    rows = found.items().to_pydict()
-    keep = [i for i, name in enumerate(rows["control"]) if name == control]
-    n_draws = max(rows["draw"][i] for i in keep) + 1
-    metrics = {
-        metric: torch.tensor([rows[metric][i] for i in keep], dtype=torch.float64).view(n_draws, -1)
-        for metric in METRICS
-        if rows[metric][keep[0]] is not None
-    }
-    return Branch(metrics)
+    table = found.items().filter(pc.field("control") == control)
+    n_draws = pc.max(table["draw"]).as_py() + 1
+    columns = {metric: table[metric].to_numpy() for metric in METRICS if table[metric].null_count == 0}
+    return Branch({metric: torch.tensor(values).view(n_draws, -1) for metric, values in columns.items()})

@@ -21,7 +21,7 @@ from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, register
 
 RECORD_VERSION = 1
 # What never changes a result is left out of the run id.
-NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute")
+NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report")
 
 
 def conf_dir() -> Path:

@@ -70,6 +70,7 @@ class BridgeConfig:
     device: str = "auto"
     batch_size: int = 64
     recompute: bool = False
+    report: bool = False
 
 
 # Every schema that a YAML file of the same group can stand on: (group, name, class).
