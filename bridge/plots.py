@@ -67,7 +67,8 @@ def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) 
             ax.plot(
                 [at[i] for i in some], [mean[i] for i in some], **style | {"linestyle": "", "markerfacecolor": face}
             )
-    ax.set_xlim(xs[0] - 0.45 * gap, xs[-1] + 0.45 * gap)
+    margin = max(0.45 * gap, 0.06 * (xs[-1] - xs[0]))
+    ax.set_xlim(xs[0] - margin, xs[-1] + margin)
     kept = _thinned(xs, 0.055 + 0.014 * max(map(len, labels)))
     ax.set_xticks([xs[i] for i in kept], [labels[i] for i in kept])
     ax.set_xlabel(title, labelpad=3)
