@@ -22,8 +22,19 @@ from bridge.schema import BridgeConfig, register
 if TYPE_CHECKING:
     from bridge.comparison import Comparison
 
-# What the file system refuses, as opposed to what is not there.
-REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+# What the file system refuses; a folder that cannot be made under /proc is "not found".
+REFUSED = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
+# What OmegaConf asserts where `pair.source.zoo.width=32` meets a pair whose zoo is null.
+BELOW_NULL = "Unexpected type for root: NoneType"
 
 
 class _Application:
@@ -88,7 +99,8 @@ class _Application:
             from bridge.comparison import comparisons
             from bridge.tables import grid_table
 
-            _console().print(grid_table(comparisons(self.records)))
+            console = _console()
+            console.print(grid_table(comparisons(self.records), width=console.width))
 
 
 def _scores(c: "Comparison") -> str:
@@ -166,8 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except (BridgeError, HydraException, OmegaConfBaseException, OSError) as error:
-        if before == "1":
+    except (BridgeError, HydraException, OmegaConfBaseException, OSError, AssertionError) as error:
+        if before == "1" or (isinstance(error, AssertionError) and BELOW_NULL not in str(error)):
             raise
         print(f"bridge: {_one_line(error)}", file=sys.stderr)
         code = 1
@@ -182,6 +194,11 @@ def _one_line(error: BaseException) -> str:
         return (
             f"cannot write {error.filename or 'to the outputs folder'} ({error.strerror}); free some space, or set "
             "paths.outputs to a writable folder"
+        )
+    if isinstance(error, AssertionError):
+        return (
+            "an override sets a field of something that is null here (such as pair.source.zoo of a pair that bridge "
+            "does not train); leave it out, or choose an option that has it"
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # Hydra says which override is wrong, and what is wrong with it only in the cause.

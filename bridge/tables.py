@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge.comparison import Comparison, injection_label
+from bridge.comparison import NEGATIVES, Comparison, injection_label
 from bridge.controls import CONTROLS, REFERENCES
 
 HEADINGS = {
@@ -19,45 +19,35 @@ HEADINGS = {
     "random": "ran-\ndom",
     "planted": "plan-\nted",
 }
-HEADINGS_OF_ONE = (
-    *("top-1 [95 %]", "top-10", "MRR", "log-prob\n(nats)", "of\nnative"),
-    *("fitted - control\ntop-1 [95 %]", "p"),
-)
+# Tables are made for this many columns; on a narrower screen they leave out what the record has anyway.
+FULL_WIDTH = 104
+METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "top10": "top-10", "mrr": "MRR", "logprob_nats": "log-prob (nats)"}
 KIND_STYLE = {"estimate": "bold", "negative": "", "ceiling": "cyan", "reference": "dim"}
 
 
-def comparison_table(c: Comparison) -> Table:
+def comparison_table(c: Comparison, width: int = FULL_WIDTH) -> Table:
     """One cell: every control a row, with 95 % intervals and the fitted map's paired lead."""
     title = f"{c.config['pair']['name']}: {c.label}, {c.data['n_eval']} eval items"
-    table = Table(
-        title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, caption_justify="left"
-    )
-    table.add_column("control")
-    for heading in (
-        "top-1 [95 %]",
-        "top-10",
-        "MRR",
-        "log-prob\n(nats)",
-        "of\nnative",
-        "fitted - control\ntop-1 [95 %]",
-        "p",
-    ):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("control", no_wrap=True)
+    full = width >= FULL_WIDTH
+    between = ("top-10", "MRR", "log-prob\n(nats)") if full else ()
+    for heading in ("top-1 [95 %]", *between, "of\nnative", "fitted - control\ntop-1 [95 %]", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
     kinds = {**CONTROLS, **REFERENCES}
     for name, scores in c.scores.items():
         top1 = scores["top1"]
         native = scores.get("fraction_of_native")
         found = c.contrasts.get(name, {}).get("top1")
         draws = f" x{top1['n_draws']}" if "n_draws" in top1 else ""
+        cells = {m: f"{scores[m]['mean']:.{digits}f}" for m, digits in (("top10", 3), ("mrr", 3), ("logprob_nats", 2))}
         table.add_row(
             f"{name}{draws}",
             f"{top1['mean']:.3f} [{top1['low']:.2f}, {top1['high']:.2f}]",
-            f"{scores['top10']['mean']:.3f}",
-            f"{scores['mrr']['mean']:.3f}",
-            f"{scores['logprob_nats']['mean']:.2f}",
+            *(cells.values() if full else ()),
             "" if native is None or name == "native_source" else f"{native['mean']:.0%}",
             "" if found is None else f"{found['difference']:+.3f} [{found['low']:+.2f}, {found['high']:+.2f}]",
-            "" if found is None else f"{max(found['p'], found.get('p_draws', 0.0)):.3f}",
+            "" if found is None else _p(max(found["p"], found.get("p_draws", 0.0))),
             style=KIND_STYLE[kinds[name].kind],
         )
     return table
@@ -65,7 +55,7 @@ def comparison_table(c: Comparison) -> Table:
 
 def print_comparison(c: Comparison, console: Console) -> None:
     """The table of one cell, then states, answers seen and unseen, gates, and what may be concluded."""
-    console.print(comparison_table(c))
+    console.print(comparison_table(c, console.width))
     for label, part in c.scores_by_answer.items():
         if "fitted" in part["scores"]:
             line = ", ".join(
@@ -103,16 +93,25 @@ def gates_line(c: Comparison) -> Text:
     return line
 
 
-def grid_table(found: Sequence[Comparison], metric: str = "top1") -> Table:
+def grid_table(found: Sequence[Comparison], metric: str = "top1", width: int = FULL_WIDTH) -> Table:
     """Many cells: one row each, the fitted score beside every control."""
-    names = [n for n in [*CONTROLS, "native_target"] if any(n in c.scores for c in found)]
+    full = width >= FULL_WIDTH
+    names = [n for n in [*CONTROLS, "native_target"] if any(n in c.scores for c in found) and (full or n != "planted")]
     pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in found))
-    table = Table(title=f"{pairs}: {metric}", title_justify="left", title_style="bold", pad_edge=False, box=None)
-    table.add_column("injection", no_wrap=True)
-    table.add_column("layer", justify="right")
-    table.add_column("n", justify="right")
+    table = Table(
+        title=f"{pairs}: {METRIC_NAMES.get(metric, metric)}",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        box=None,
+        padding=(0, 1 if full else 0, 0, 1),
+        collapse_padding=True,
+    )
+    table.add_column("injection", no_wrap=full)
+    table.add_column("layer", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
     for name in names:
-        table.add_column(HEADINGS.get(name, name), justify="right")
+        table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
     table.add_column("verdict")
     for c in found:
         layers = c.data["layers"]
@@ -127,6 +126,19 @@ def grid_table(found: Sequence[Comparison], metric: str = "top1") -> Table:
     return table
 
 
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def grid_footer(found: Sequence[Comparison]) -> str:
+    """How many of the cells passed every gate, and what the columns mean."""
+    n_valid = sum(c.valid for c in found)
+    return (
+        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on; random, shuffled and shuffled within "
+        "relations: mean of many draws; verdict: paired by item, and against every draw"
+    )
+
+
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -137,7 +149,9 @@ def _short_verdict(c: Comparison) -> str:
         return "dead"
     if verdict.startswith("above"):
         return "above all"
-    return verdict.replace("negative control", "").strip()
+    if verdict.startswith("open"):
+        return f"open: {len([n for n in c.missing if n in NEGATIVES])} controls not scored"
+    return verdict.replace("_", " ")
 
 
 def failures_table(failed: Sequence[dict[str, Any]]) -> Table:
