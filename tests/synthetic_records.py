@@ -88,7 +88,7 @@ def write_cell(
         "n_left": 500,
         "coverage": {"loaded": 947, "kept": 901, "duplicate_prompt": 46},
         "rank": 64,
-        "fit": {"rank": 64, "n_over_d": n / 64, "eval_variance_outside_span": 0.25},
+        "fit": {"n_rows": n, "rank": 64, "n_over_d": n / 64, "eval_variance_outside_span": 0.25},
         "gates": gates,
         "valid": failed_gate is None,
         "scores": summed(torch.ones(N_ITEMS, dtype=torch.bool)),

@@ -1,0 +1,476 @@
+"""What a user types and what bridge answers; bad input gets one line, and leaves nothing half-written."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import UNTRAINED
+from safetensors.torch import load_file, save_file
+
+from bridge.cli import main
+from bridge.controls import CONTROLS
+
+# A cell of a few tenths of a second.
+SMALL = [
+    *UNTRAINED,
+    "control.n_draws=2",
+    "task.n_resamples=20",
+    "dataset.relations=[city_country,animal_kind]",
+    "device=cpu",
+]
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line on stderr of a command that failed."""
+        assert self.code != 0
+        assert re.fullmatch(r"bridge: [^\n]+\n", self.err), self.err
+        assert "Traceback" not in self.out
+        return self.err.removeprefix("bridge: ").strip()
+
+
+Bridge = Callable[..., Said]
+
+
+@pytest.fixture
+def bridge(bare_outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    """Run a command in this process."""
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def command(*words: str, outputs: Path | str = bare_outputs) -> Said:
+        with pytest.raises(SystemExit) as stop:
+            main([*words, f"paths.outputs={outputs}"])
+        said = capsys.readouterr()
+        return Said(int(stop.value.code or 0), said.out, said.err)
+
+    return command
+
+
+def spawn(*words: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
+    """Start a command as a process of its own."""
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bridge", *words],
+        cwd=cwd,
+        env={**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def shell(*words: str, cwd: Path, **environment: str) -> Said:
+    """Run a command to its end as a process of its own."""
+    process = spawn(*words, cwd=cwd, **environment)
+    out, err = process.communicate(timeout=120)
+    return Said(process.returncode, out, err)
+
+
+def records(outputs: Path) -> dict[str, dict[str, object]]:
+    return {p.parent.name: json.loads(p.read_text()) for p in sorted((outputs / "runs").glob("*/record.json"))}
+
+
+def half_written(outputs: Path) -> list[Path]:
+    """What a writer that was stopped would leave."""
+    runs, store = outputs / "runs", outputs / "activations"
+    hidden = [p for folder in (runs, store) for p in folder.glob(".*") if p.name != ".locks"]
+    bare = [p for p in runs.glob("[!.]*") if not (p / "record.json").exists()]
+    cut = [p for p in store.glob("[!.]*") if {f.name for f in p.iterdir()} != {"meta.json", "states.safetensors"}]
+    return [*hidden, *bare, *cut]
+
+
+def test_an_unknown_pair_is_refused_with_those_there_are(bridge: Bridge, bare_outputs: Path) -> None:
+    line = bridge("pair=tinny").line
+    assert "Could not find 'pair/tinny'" in line
+    assert "Available options in 'pair': custom llama31_mistral llama3_mistral pythia_70m_seeds tiny tiny_same" in line
+    assert [p.name for p in bare_outputs.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        (
+            "dataset.sise=3",
+            "Could not override 'dataset.sise'. To append to your config use +dataset.sise=3: Key 'sise'",
+        ),
+        ("dataset.size=many", "Value 'many' of type 'str' could not be converted to Integer"),
+        ("pair.source.dtype=int8", "Invalid value 'int8', expected one of [auto, float32, bfloat16, float16]"),
+        ("control.names=[fitted,rotated]", "unknown control rotated; the controls are fitted, random, shuffled"),
+        ("map._target_=os.system", "_target_=os.system lies outside bridge.; classes are chosen by group options"),
+        ("pair=pythia_70m_seeds", "an override sets a field of something that is null here (such as pair.source.zoo"),
+        ("layer=nowhere", "Could not find 'layer/nowhere'"),
+        ("dataset.size=0", "Got a data set size of 0, but 79 of 131 items are left to fit on"),
+        ("device=tpu9", "device='tpu9' is not known; give auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_what_the_config_refuses_is_said_in_one_line(bridge: Bridge, override: str, text: str) -> None:
+    assert text in bridge(*SMALL, override).line
+
+
+def test_a_custom_pair_without_models_says_what_to_type(bridge: Bridge) -> None:
+    line = bridge("pair=custom").line
+    assert line == "pair.source.name, pair.target.name must be given; add pair.source.name=... to the command line"
+
+
+def test_a_model_that_is_nowhere_is_refused_with_what_to_do(bridge: Bridge, bare_outputs: Path) -> None:
+    line = bridge("pair=custom", "pair.source.name=no/such-model", "pair.target.name=no/other").line
+    assert line.startswith(
+        "no/such-model is neither a local folder nor reachable on the Hugging Face hub; give a folder"
+    )
+    assert "`hf download no/such-model`" in line
+    assert [r["status"] for r in records(bare_outputs).values()] == ["failed"]
+    assert not half_written(bare_outputs)
+
+
+def test_a_folder_without_weights_is_refused(bridge: Bridge, untrained: Path, tmp_path: Path) -> None:
+    bare = copy_of(untrained, "tiny-llama", tmp_path / "bare")
+    (bare / "model.safetensors").unlink()
+    line = bridge("pair=custom", f"pair.source.name={bare}", f"pair.target.name={bare}").line
+    assert line.startswith(f"{bare} is a model folder without weights: no *.safetensors file in it; save the model")
+
+
+def test_a_folder_that_is_no_model_is_refused(bridge: Bridge, tmp_path: Path) -> None:
+    line = bridge("pair=custom", f"pair.source.name={tmp_path}", f"pair.target.name={tmp_path}").line
+    assert line == f"{tmp_path} is a folder without config.json; give a folder written by save_pretrained"
+
+
+def test_weights_that_hold_nan_are_refused_before_anything_is_stored(
+    bridge: Bridge, bare_outputs: Path, tmp_path: Path
+) -> None:
+    broken = copy_of(bare_outputs / "models", "tiny-llama", tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    names = [f"pair.source.name={broken}", f"pair.target.name={bare_outputs / 'models'}"]
+    line = bridge("pair=custom", names[0], f"pair.target.name={broken}", *SMALL[4:]).line
+    assert line.startswith(
+        f"{broken} gave NaN or infinite states at layer 2 for 131 of 131 items; run it in another dtype"
+    )
+    assert not list((bare_outputs / "activations").glob("[!.]*"))
+    assert not half_written(bare_outputs)
+
+
+def copy_of(models: Path, name: str, to: Path) -> Path:
+    (folder,) = [
+        p
+        for p in models.glob(f"{name}-*")
+        if json.loads((p / "config.json").read_text())["num_hidden_layers"] == 4
+        and json.loads((p / "config.json").read_text())["hidden_size"] == 32
+    ]
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["layer=5"], "layer 5 is out of range for tiny-llama: it has 4 blocks, so layers 0..4"),
+        (
+            ["layer=3", "injection=late_layer", "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2"],
+            "layer 3 is out of range for tiny-mistral: it has 2 blocks, so layers 0..2",
+        ),
+        (["layer.target=7", "injection=late_layer"], "layer 7 is out of range for tiny-mistral: it has 4 blocks"),
+        (
+            ["injection=late_layer", "injection.k=9"],
+            "k=9 is larger than the 4 blocks of tiny-mistral; give injection.k between 0 and 4",
+        ),
+        (["injection=soft_prefix", "injection.k=0"], "k=0"),
+        (["dataset.size=5000"], "Got a data set size of 5000, but 79 of 131 items are left to fit on"),
+        (["layer.position=third"], "layer.position=third is unknown; give last, mean or aligned"),
+    ],
+)
+def test_what_does_not_fit_the_models_or_the_items_is_refused(
+    bridge: Bridge, bare_outputs: Path, overrides: list[str], text: str
+) -> None:
+    line = bridge(*SMALL, *overrides).line
+    assert text in line
+    (failed,) = records(bare_outputs).values()
+    assert (failed["status"], failed["valid"]) == ("failed", False)
+    assert line == failed["error"]
+    assert "Error" in str(failed["traceback"])
+    assert not half_written(bare_outputs)
+
+
+def test_a_data_set_with_no_usable_item_says_why_each_fell_out(bridge: Bridge, tmp_path: Path) -> None:
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps([{"prompt": f"Item {i} is", "answer": f"quite unheard of {i}"} for i in range(7)]))
+    line = bridge(*UNTRAINED, "dataset=json", f"dataset.path={path}").line
+    assert "0 of 7 items" in line
+    assert "dropped: 7 one token in neither" in line
+    assert "Wanted answers that are one token in both tokenizers; use shorter, commoner answers" in line
+    line = bridge(*UNTRAINED, "dataset=json", f"dataset.path={tmp_path / 'nothing.json'}").line
+    assert "nothing.json" in line
+
+
+@pytest.mark.parametrize("map", ["orthogonal", "linear", "ridge"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ["pair.source.zoo.width=32", "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2"],
+        ["pair.source.zoo.width=48", "pair.target.zoo.width=32", "pair.source.zoo.n_blocks=2"],
+    ],
+    ids=["wider", "narrower"],
+)
+def test_models_of_two_widths_and_two_depths_go_the_whole_way(
+    bridge: Bridge, bare_outputs: Path, map: str, shape: list[str]
+) -> None:
+    said = bridge(*SMALL, *shape, f"map={map}", "-m", "layer.source=2", "injection=lm_head,late_layer,soft_prefix")
+    assert (said.code, said.err) == (0, "")
+    found = list(records(bare_outputs).values())
+    assert [r["status"] for r in found] == ["done"] * 3
+    widths = {(r["fit"]["d_source"], r["fit"]["d_target"]) for r in found}  # type: ignore[index]
+    assert widths == {tuple(int(word.split("=")[1]) for word in shape[:2])}
+    if map != "ridge":
+        assert all(r["gates"]["planted"]["passed"] for r in found)  # type: ignore[index]
+
+
+def test_a_map_that_needs_equal_widths_is_refused(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bridge.maps import Orthogonal
+
+    monkeypatch.setattr(Orthogonal, "requires_equal_widths", True)
+    line = bridge(*SMALL, "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2", "layer=2").line
+    assert line.startswith("Orthogonal needs states of equal width, got 32 (source) and 48 (target); choose one that")
+
+
+def test_a_damaged_store_entry_is_warned_about_and_made_again(bridge: Bridge, bare_outputs: Path) -> None:
+    bridge(*SMALL, "layer=2")
+    entries = sorted((bare_outputs / "activations").glob("*-layer2/states.safetensors"))
+    assert len(entries) == 2
+    before = [path.read_bytes() for path in entries]
+    spoilt = bytearray(before[0])
+    spoilt[-9:] = b"\x00" * 9
+    entries[0].write_bytes(bytes(spoilt))
+    (first,) = records(bare_outputs).values()
+    said = bridge(*SMALL, "layer=2", "recompute=true")
+    (second,) = records(bare_outputs).values()
+    assert (said.code, said.err) == (0, "")
+    assert re.search(r"-layer2 is damaged \(ValueError: its checksum is wrong\) and is made again", said.out)
+    assert second["scores"] == first["scores"]
+    assert [path.read_bytes() for path in entries] == before
+
+
+@pytest.mark.parametrize("where", ["under_a_file", "proc"])
+def test_an_outputs_folder_that_cannot_be_written_is_named(bridge: Bridge, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    outputs = tmp_path / "file" / "outputs" if where == "under_a_file" else Path("/proc/nope")
+    for words in ([*SMALL], [*SMALL, "-m", "layer=1,2"]):
+        line = bridge(*words, outputs=outputs).line
+        assert line.startswith(f"cannot write {tmp_path / 'file' if where == 'under_a_file' else '/proc/nope'}"), line
+        assert line.endswith("free some space, or set paths.outputs to a writable folder")
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_outputs_folder_without_write_permission_is_named(bridge: Bridge, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o555)
+    assert f"cannot write {tmp_path / 'mine'}" in bridge(*SMALL, outputs=tmp_path / "mine" / "outputs").line
+
+
+@contextmanager
+def small_disk(at: Path, size: str) -> Iterator[None]:
+    """A disk of `size` mounted at a folder; the test is skipped where that is not allowed."""
+    at.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(at)], capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(at)], check=True)
+
+
+@pytest.mark.parametrize("full", ["activations", "runs", "logs", "models"])
+def test_a_disk_that_fills_up_leaves_nothing_half_written_and_the_command_goes_on_later(
+    bridge: Bridge, bare_outputs: Path, full: str
+) -> None:
+    if full == "models":
+        (bare_outputs / "models").unlink()
+    with small_disk(bare_outputs / full, {"activations": "64k", "runs": "16k", "logs": "4k", "models": "64k"}[full]):
+        if full == "logs":
+            (bare_outputs / full / "filler").write_bytes(b"x" * 4096)
+        line = bridge(*SMALL).line
+        if full == "activations":
+            assert re.fullmatch(r".*/activations has no space left for \d+\.\d kB of states; free some, .*", line), line
+        elif full == "models":
+            assert re.fullmatch(
+                r"cannot write the models to .*/models \(.*No space left on device.*\); free some space, .*", line
+            )
+        else:
+            assert re.match(r"cannot write .* ?\(?.*No space left on device", line), line
+        assert not half_written(bare_outputs)
+        assert not [p for p in (bare_outputs / "models").iterdir() if p.name.endswith(".unfinished")]
+        subprocess.run(["mount", "-o", "remount,size=64m", str(bare_outputs / full)], check=True)
+        said = bridge(*SMALL)
+        assert (said.code, said.err) == (0, "")
+        assert [r["status"] for r in records(bare_outputs).values()] == ["done"]
+        logging.config.dictConfig({"version": 1})  # closes the log file on the small disk
+
+
+def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) -> None:
+    said = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
+    assert said.line.startswith("Got a data set size of 5000, but 79 of 131 items are left")
+    assert "  failed: Got a data set size of 5000" in said.out
+    by_status = {(r["status"], r.get("n_fit")) for r in records(bare_outputs).values()}
+    assert by_status == {("done", 40), ("done", 60), ("failed", None)}
+    (failed,) = [r for r in records(bare_outputs).values() if r["status"] == "failed"]
+    assert "DataError" in str(failed["traceback"])
+    again = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
+    assert again.code == 1
+    assert again.out.count("(read back)") == 2
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_the_other_cells(
+    bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bridge.maps import Ridge
+
+    monkeypatch.setattr(Ridge, "fit", lambda self, X, Y: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*SMALL, "-m", "map=orthogonal,ridge,linear", f"paths.outputs={bare_outputs}"])
+    assert sorted(str(r["status"]) for r in records(bare_outputs).values()) == ["done", "done", "failed"]
+    assert "late_layer" not in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(bare_outputs: Path, tmp_path: Path) -> None:
+    words = [*SMALL, f"paths.outputs={bare_outputs}", "-m", "layer=1,2,3,4", "injection=lm_head,late_layer"]
+    process = spawn(*words, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while len(records(bare_outputs)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    said = Said(process.returncode, out, err)
+    assert said.line == "stopped; run the same command again to go on"
+    assert said.code == 130
+    finished = records(bare_outputs)
+    assert 2 <= len(finished) < 8
+    assert {r["status"] for r in finished.values()} == {"done"}
+    assert not half_written(bare_outputs)
+    again = shell(*words, cwd=tmp_path)
+    assert (again.code, again.err) == (0, "")
+    assert again.out.count("(read back)") == len(finished)
+    assert len(records(bare_outputs)) == 8
+
+
+def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) -> None:
+    process = spawn("pair.source.zoo.n_steps=100000", "pair.target.zoo.n_steps=100000", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "outputs" / "models" / ".locks").glob("*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert Said(process.returncode, out, err).line == "stopped; run the same command again to go on"
+    assert process.returncode == 130
+    assert len(children.stdout.split()) == 2
+    assert not [pid for pid in children.stdout.split() if Path(f"/proc/{pid}").exists()]
+    assert [p.name for p in (tmp_path / "outputs" / "models").iterdir()] == [".locks"]
+
+
+def test_the_grid_of_the_readme_ends_in_one_table_that_joins_the_controls(bridge: Bridge) -> None:
+    controls = ("fitted", "random", "shuffled", "identity", "same_model")
+    said = bridge(*SMALL, "-m", "layer=1,2,3", "injection=lm_head,late_layer", f"control={','.join(controls)}")
+    assert (said.code, said.err) == (0, "")
+    table = said.out[said.out.rindex("tiny: top-1") :].splitlines()
+    rows = [line.split() for line in table if re.match(r"(late_layer|lm_head) ", line)]
+    assert [row[:2] for row in rows] == [
+        *(["late_layer", f"{i}→{i}"] for i in (1, 2, 3)),
+        *(["lm_head", f"{i}→4"] for i in (1, 2, 3)),
+    ]
+    assert all(re.fullmatch(r"\d\.\d\d", cell) for row in rows for cell in row[3:8])
+    assert max(map(len, table)) <= 100
+    assert said.out.count("(read back)") == 0
+
+
+def test_a_cell_prints_every_control_its_gates_and_where_the_record_lies(bridge: Bridge, bare_outputs: Path) -> None:
+    words = [*SMALL, "layer=2", "injection=late_layer", "control=all", "dataset.size=50", "seed=1"]
+    said = bridge(*words)
+    assert (said.code, said.err) == (0, "")
+    for control in CONTROLS:
+        assert re.search(rf"^{control}( x2)? +\d\.\d\d\d \[", said.out, re.MULTILINE), control
+    assert "gates: decode passed" in said.out
+    assert "dead: the target's own states reach only 0% of its native score this way" in said.out
+    (run_id,) = records(bare_outputs)
+    assert f"record written to {bare_outputs}/runs/{run_id}" in said.out
+    assert f"record read back from {bare_outputs}/runs/{run_id}" in bridge(*words).out
+
+
+def test_a_fitted_score_is_not_printed_without_saying_what_is_not_scored(bridge: Bridge) -> None:
+    said = bridge(*SMALL, "control=fitted")
+    missing = ", ".join(name for name in CONTROLS if name != "fitted")
+    assert f"not scored here: {missing} (control=all scores everything)" in " ".join(said.out.split())
+    grid = bridge(*SMALL, "-m", "control=fitted", "layer=1,2")
+    assert not re.search(r"fitted \d\.\d", grid.out)
+
+
+def test_many_commands_in_one_process_leave_no_handlers_and_no_files_behind(bridge: Bridge, bare_outputs: Path) -> None:
+    bridge(*SMALL)
+    count = [len(logging.getLogger(name).handlers) for name in (None, "bridge")]
+    files = {p for p in bare_outputs.rglob("*") if "logs" not in p.parts}
+    for _ in range(2):
+        bridge(*SMALL)
+    assert [len(logging.getLogger(name).handlers) for name in (None, "bridge")] == count
+    assert {p for p in bare_outputs.rglob("*") if "logs" not in p.parts} == files
+    assert os.environ.get("HYDRA_FULL_ERROR") is None
+
+
+def test_help_and_cfg_answer_in_seconds_without_transformers(tmp_path: Path) -> None:
+    started = time.monotonic()
+    said = shell("--help", cwd=tmp_path)
+    assert said.code == 0
+    assert "bridge -m layer=1,2,3" in said.out
+    assert "pair: custom, llama31_mistral" in said.out
+    said = shell("--cfg", "job", cwd=tmp_path)
+    assert said.code == 0
+    assert "name: tiny-llama" in said.out
+    assert time.monotonic() - started < 20
+    assert not list(tmp_path.iterdir())
+    code = "import sys, bridge.cli; print(sorted(m for m in ('transformers', 'scipy', 'pyarrow', 'wandb') if m in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
+
+
+def test_a_folder_of_ones_own_adds_options_from_any_working_directory(bare_outputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "quick.yaml").write_text("# @package _global_\ndataset: {size: 33}\n")
+    (tmp_path / "elsewhere").mkdir()
+    words = [*SMALL, "experiment=quick", f"paths.outputs={bare_outputs}"]
+    said = shell("--config-dir", "../mine", *words, cwd=tmp_path / "elsewhere")
+    assert (said.code, said.err) == (0, "")
+    assert "n=33" in said.out
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert max(map(len, printed(said))) <= 120, said.out
+
+
+def test_outputs_go_to_the_working_directory_unless_told_otherwise(untrained: Path, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "models").symlink_to(untrained)
+    said = shell(*SMALL, "dataset.size=33", cwd=tmp_path, COLUMNS="80")
+    assert (said.code, said.err) == (0, "")
+    assert "record written to outputs/runs/" in said.out
+    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "logs", "models", "runs"}
+    assert max(map(len, printed(said))) <= 80, said.out
+
+
+def printed(said: Said) -> list[str]:
+    """The lines that are as long as the console is wide, and not as long as a path."""
+    return [line for line in said.out.splitlines() if not line.startswith(("record", "extracting", "training"))]
