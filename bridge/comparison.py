@@ -51,8 +51,12 @@ class Comparison:
 
     @property
     def gates(self) -> dict[str, Any]:
-        """Gate name -> {passed, value, threshold}."""
-        gates: dict[str, Any] = self.data["gates"]
+        """Gate name -> {passed, value, threshold}; where it failed in one of the cells, as it failed there."""
+        gates: dict[str, Any] = {}
+        for found in self.records:
+            for name, gate in found.data["gates"].items():
+                if name not in gates or (gates[name]["passed"] and not gate["passed"]):
+                    gates[name] = gate
         return gates
 
     @property
