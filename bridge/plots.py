@@ -15,8 +15,7 @@ from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.grids import KINDS, controls_in, grids, layer_label, layers, state, withhold
 from bridge.looks import BAD, INK, LOOKS, QUIET, SETTINGS, accessible, inline, legend_line, line, png, standalone
-from bridge.page import write_whole
-from bridge.record import read_all, runs_folder
+from bridge.record import read_all, runs_folder, write_whole
 
 METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
 

@@ -125,6 +125,22 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
     return Record(final, data)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
+
+    Raises:
+        RecordError: the disk is full or not writable.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
 def _table(columns: dict[str, Any]) -> pa.Table:
     arrays = {}
     for name, values in columns.items():

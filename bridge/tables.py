@@ -134,8 +134,8 @@ def grid_footer(found: Sequence[Comparison]) -> str:
     """How many of the cells passed every gate, and what the columns mean."""
     n_valid = sum(c.valid for c in found)
     return (
-        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on; random, shuffled and shuffled within "
-        "relations: mean of many draws; verdict: paired by item, and against every draw"
+        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on; random, shuffled and shuf. within: "
+        "means of many draws; verdict: paired by item, and against every draw"
     )
 
 

@@ -13,7 +13,7 @@ TIERS = (
     ("controls", "injection"),
     ("tasks",),
     ("schema", "config", "record", "tracking", "session", "run", "comparison"),
-    ("tables", "looks", "grids", "page", "headline", "evidence", "plots", "report", "cli", "__main__"),
+    ("tables", "looks", "grids", "plots", "report", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
 CORE = ("normalize", "maps", "metrics", "statistics")

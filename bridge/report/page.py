@@ -1,11 +1,7 @@
-"""The parts of an HTML page that needs nothing from outside, and the writing of one file whole."""
+"""The parts of an HTML page that needs nothing from outside."""
 
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
-
-from bridge.record import writing
 
 STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --quiet: #59636e; --line: #d6dbe0; --bad: #b3161b; --good: #1a6b3c; }
@@ -111,19 +107,3 @@ def page(title: str, body: str) -> str:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n"
         "</html>\n"
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
-
-    Raises:
-        RecordError: the disk is full or not writable.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from bridge.comparison import ALPHA, Comparison, injection_label
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.grids import is_withheld, layer_label, pair_label
 from bridge.looks import swatch
-from bridge.page import Cell, table, text
 from bridge.record import Record
+from bridge.report.page import Cell, table, text
 
 GATES = {
     "decode": ("≤", "decoding the stored target states gives the model's own logits (largest difference, relative)"),

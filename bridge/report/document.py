@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from bridge import evidence, plots
+from bridge import plots
 from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.grids import (
@@ -18,10 +18,11 @@ from bridge.grids import (
     verdict,
     withhold,
 )
-from bridge.headline import by_pair, chips, each, head
 from bridge.looks import swatches
-from bridge.page import Cell, figure, number, page, table, text, write_whole
-from bridge.record import Record, read_all, runs_folder
+from bridge.record import Record, read_all, runs_folder, write_whole
+from bridge.report import evidence
+from bridge.report.headline import by_pair, chips, each, head
+from bridge.report.page import Cell, figure, number, page, table, text
 
 METRICS = {"top1": "top-1", "logprob_nats": "gold log-probability"}
 

@@ -7,8 +7,8 @@ from html import escape
 from bridge.comparison import Comparison
 from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
 from bridge.looks import swatch
-from bridge.page import figure, number
 from bridge.record import Record
+from bridge.report.page import figure, number
 
 QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
