@@ -33,8 +33,7 @@ drop those items, or look at the model, dtype and layer they come from
     if states.ndim < min_dims or states.numel() == 0:
         wanted = "(n, d)" if min_dims == 2 else "(..., d)"
         raise FitError(
-            f"{name} has shape {tuple(states.shape)}; wanted {wanted} with at least one row: "
-            "pass one state a row"
+            f"{name} has shape {tuple(states.shape)}; wanted {wanted} with at least one row: pass one state a row"
         )
     # one sum sees every NaN and infinity without a mask as large as the states
     if not torch.isfinite(states.sum(dtype=torch.float64)):

@@ -94,9 +94,7 @@ def paired_permutation_p(
     observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
     hits = torch.zeros_like(observed)
     for n_draws in _chunks(n_resamples, len(sums)):
-        flips = torch.randint(
-            2, (n_draws, len(sums)), generator=generator, device=generator.device, dtype=torch.int8
-        )
+        flips = torch.randint(2, (n_draws, len(sums)), generator=generator, device=generator.device, dtype=torch.int8)
         signs = flips.to(sums.device, torch.float64).mul_(2.0).sub_(1.0)
         hits += ((signs @ sums).abs() >= observed).sum(dim=0)
     return (1.0 + hits) / (1.0 + n_resamples)
@@ -128,9 +126,7 @@ def draw_rank_p(fitted: Tensor, draws: Tensor) -> Tensor:
             "and (p, c) with at least one draw"
         )
     if not (torch.isfinite(fitted).all() and torch.isfinite(draws).all()):
-        raise FitError(
-            "fitted scores or draws hold NaN or infinite values; wanted finite scores: leave those out"
-        )
+        raise FitError("fitted scores or draws hold NaN or infinite values; wanted finite scores: leave those out")
     hits = (draws.to(torch.float64) >= fitted.to(torch.float64)).sum(dim=0)
     return (1.0 + hits.to(torch.float64)) / (1.0 + len(draws))
 

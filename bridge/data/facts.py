@@ -20,9 +20,7 @@ class Relation:
 def _load() -> tuple[Relation, ...]:
     raw = json.loads(files("bridge.data").joinpath("facts.json").read_text(encoding="utf-8"))
     return tuple(
-        Relation(
-            name, tuple(node["templates"]), tuple((subject, answer) for subject, answer in node["facts"])
-        )
+        Relation(name, tuple(node["templates"]), tuple((subject, answer) for subject, answer in node["facts"]))
         for name, node in raw.items()
     )
 

@@ -68,9 +68,7 @@ def describe_coverage(coverage: dict[str, int]) -> str:
         >>> describe_coverage({"loaded": 3, "kept": 1, "empty": 2, "duplicate_prompt": 0})
         '1 of 3 items kept; dropped: 2 empty'
     """
-    dropped = [
-        f"{n} {why.replace('_', ' ')}" for why, n in coverage.items() if why not in ("loaded", "kept") and n
-    ]
+    dropped = [f"{n} {why.replace('_', ' ')}" for why, n in coverage.items() if why not in ("loaded", "kept") and n]
     kept = f"{coverage['kept']} of {coverage['loaded']} items kept"
     return f"{kept}; dropped: {', '.join(dropped)}" if dropped else kept
 

@@ -47,15 +47,11 @@ class Facts(Source):
         known = relations()
         wanted = list(known) if self.relations is None else list(self.relations)
         if not wanted:
-            raise DataError(
-                f"Got no relations, wanted at least one of {', '.join(known)}; name some or none."
-            )
+            raise DataError(f"Got no relations, wanted at least one of {', '.join(known)}; name some or none.")
         items = []
         for name in dict.fromkeys(wanted):
             if name not in known:
-                raise DataError(
-                    f"Got the relation '{name}', wanted one of {', '.join(known)}; correct the name."
-                )
+                raise DataError(f"Got the relation '{name}', wanted one of {', '.join(known)}; correct the name.")
             relation = known[name]
             for subject, answer in relation.facts:
                 template = relation.templates[held_out_template(relation, subject)]
@@ -88,9 +84,7 @@ class JsonFile(Source):
         elif path.suffix == ".json":
             nodes = read_json_list(path)
         else:
-            raise DataError(
-                f"Got the file {path}, wanted a name ending in .json or .jsonl; rename or convert it."
-            )
+            raise DataError(f"Got the file {path}, wanted a name ending in .json or .jsonl; rename or convert it.")
         return [_item(node, f"Object {index} of {path}") for index, node in enumerate(nodes)]
 
     def describe(self) -> str:
@@ -243,12 +237,7 @@ class HuggingFace(Source):
         }
         named = {name: field for name, field in fields.items() if field is not None}
         items = [
-            Item(
-                **{
-                    name: text_of(row, field, f"Row {index} of '{self.repository}'")
-                    for name, field in named.items()
-                }
-            )
+            Item(**{name: text_of(row, field, f"Row {index} of '{self.repository}'") for name, field in named.items()})
             for index, row in enumerate(rows)
         ]
         if not items:

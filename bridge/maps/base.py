@@ -117,8 +117,7 @@ class Map(ABC):
         for states, name in ((X, "X"), (Y, "Y")):
             if states.ndim != 2:
                 raise FitError(
-                    f"{name} has shape {tuple(states.shape)}; wanted (n, d): "
-                    "pass one state a row, one row an item"
+                    f"{name} has shape {tuple(states.shape)}; wanted (n, d): pass one state a row, one row an item"
                 )
         if len(X) != len(Y):
             raise FitError(
