@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from untrained import UNTRAINED
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -10,9 +11,6 @@ torch.set_num_threads(1)
 
 # --doctest-modules would import every conftest.py under the one name "conftest" and refuse the second
 collect_ignore_glob = ["*conftest.py"]
-
-# Models of the shape of pair=tiny that have learnt nothing: enough where no score is asserted.
-UNTRAINED = [f"pair.{side}.zoo.{what}" for side in ("source", "target") for what in ("n_steps=2", "width=32")]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,175 @@
+"""The small models that bridge trains itself."""
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bridge.data import Facts, rosetta_set
+from bridge.errors import ModelError, StoreError
+from bridge.models import zoo
+from bridge.models.zoo import ZooSpec, copy_lines, ensure, fact_lines, train, train_tokenizer
+
+SPEC = ZooSpec(n_blocks=2, width=16, n_steps=3)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_two_trainings_of_one_seed_give_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+    for name, spec in (("a", SPEC), ("b", SPEC), ("c", replace(SPEC, seed=1))):
+        train(spec, tmp_path / name)
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {p.name for p in (tmp_path / "b").iterdir()}
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("architecture", "tokenizer"), [("llama", "word"), ("mistral", "bpe")])
+def test_a_model_is_saved_in_the_ordinary_format(tmp_path: Path, architecture: str, tokenizer: str) -> None:
+    folders = ensure({"mine": replace(SPEC, architecture=architecture, tokenizer=tokenizer)}, tmp_path)  # type: ignore[arg-type]
+    model = AutoModelForCausalLM.from_pretrained(folders["mine"])
+    read = AutoTokenizer.from_pretrained(folders["mine"])
+    assert type(model).__name__ == f"{architecture.capitalize()}ForCausalLM"
+    assert (model.config.num_hidden_layers, model.config.hidden_size) == (2, 16)
+    assert model.config.vocab_size == len(read)
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    made = train_tokenizer(tokenizer, SPEC.vocab_size)  # type: ignore[arg-type]
+    text = "The capital of France is Paris"
+    ids = read(text)["input_ids"]
+    assert ids == made(text)["input_ids"]
+    assert ids[0] == read.bos_token_id
+    assert read.decode(ids, skip_special_tokens=True).strip() == text
+    with torch.inference_mode():
+        assert torch.isfinite(model(torch.tensor([ids])).logits).all()
+
+
+def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {
+        "architecture": "mistral",
+        "tokenizer": "bpe",
+        "seed": 9,
+        "n_blocks": 9,
+        "width": 9,
+        "n_steps": 9,
+        "vocab_size": 9,
+    }
+    assert changes.keys() == vars(ZooSpec()).keys()
+    names = {ZooSpec(**{field: value}).folder_name("m") for field, value in changes.items()}  # type: ignore[arg-type]
+    names.add(ZooSpec().folder_name("m"))
+    assert len(names) == len(changes) + 1
+    assert all(name.startswith("m-") for name in names)
+    monkeypatch.setattr(zoo, "RECIPE_VERSION", 99)
+    names.add(ZooSpec().folder_name("m"))
+    monkeypatch.setattr(zoo, "relations", dict)
+    names.add(ZooSpec().folder_name("m"))
+    assert len(names) == len(changes) + 3
+
+
+def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from bridge.models import zoo
+        folder, log = Path(sys.argv[1]), Path(sys.argv[2])
+        trained = zoo.train
+        def train(*arguments):
+            with log.open("a") as stream:
+                stream.write("trained\\n")
+            trained(*arguments)
+        zoo.train = train
+        zoo._train_into_place(zoo.ZooSpec(n_blocks=1, width=16, n_steps=2), folder, 0)
+        """
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "models" / "one"), str(tmp_path / "log")]
+    both = [subprocess.Popen(words, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "trained\n"
+    assert {p.name for p in (tmp_path / "models").iterdir()} == {".locks", "one"}
+
+
+def test_a_model_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / SPEC.folder_name("mine")
+    folder.mkdir()
+    monkeypatch.setattr(zoo, "_start", lambda *arguments: pytest.fail("it was trained again"))
+    assert ensure({"mine": SPEC}, tmp_path) == {"mine": folder}
+
+
+def test_an_interrupted_training_leaves_nothing_that_looks_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(spec: ZooSpec, folder: Path, bar_position: int) -> None:
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zoo, "train", half)
+    with pytest.raises(KeyboardInterrupt):
+        zoo._train_into_place(SPEC, tmp_path / "mine", 0)
+    assert [p.name for p in tmp_path.iterdir()] == [".locks"]
+
+
+def test_what_a_killed_training_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".mine.unfinished").mkdir()
+    (tmp_path / ".mine.unfinished" / "model.safetensors").write_bytes(b"half")
+    monkeypatch.setattr(zoo, "train", lambda spec, folder, position: folder.mkdir())
+    zoo._train_into_place(SPEC, tmp_path / "mine", 0)
+    assert {p.name for p in tmp_path.iterdir()} == {".locks", "mine"}
+    assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_training_that_is_killed_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*arguments: object) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], stdout=subprocess.PIPE, text=True
+        )
+
+    monkeypatch.setattr(zoo, "_start", dies)
+    with pytest.raises(ModelError, match=r"^training mine ended with exit code -9; run the same command again$"):
+        ensure({"mine": SPEC}, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        StoreError, match=r"^cannot write the models to .*/file/models \(Not a directory\); free some space, or set"
+    ):
+        ensure({"mine": SPEC}, tmp_path / "file" / "models")
+
+
+def test_a_script_without_a_main_guard_trains_its_models(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('once')\n"
+        "from pathlib import Path\n"
+        "from bridge.models.zoo import ZooSpec, ensure\n"
+        "print(ensure({'mine': ZooSpec(n_blocks=1, width=16, n_steps=1)}, Path('models'))['mine'])\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "once"
+    assert (tmp_path / done.stdout.splitlines()[1] / "model.safetensors").is_file()
+    assert done.stderr == ""
+
+
+def test_nearly_every_answer_is_one_token_in_both_tokenizers() -> None:
+    spec = ZooSpec()
+    found = rosetta_set(Facts().load(), *(train_tokenizer(kind, spec.vocab_size) for kind in ("word", "bpe")))
+    assert found.coverage["kept"] / found.coverage["loaded"] >= 0.95
+    assert found.coverage["kept"] >= 800
+
+
+def test_the_wording_that_is_asked_is_never_trained_on() -> None:
+    trained = {prompt for prompt, _ in fact_lines()}
+    assert not trained & {item.prompt for item in Facts().load()}
+    assert {answer for _, answer in fact_lines()} <= {word for _, word in copy_lines()}
