@@ -133,6 +133,8 @@ def _compute(config: BridgeConfig, session: Session) -> tuple[dict[str, Any], Ta
         n_draws=config.control.n_draws,
         seed=config.seed,
     )
+    if isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]:
+        result.warnings.append("late_layer with no block left is lm_head; give layer=... or injection.k=...")
     for warning in result.warnings:
         log.warning(warning)
     data = {
