@@ -90,6 +90,8 @@ class WandbTracker:
                 str(error).splitlines()[0],
             )
             self.mode = "offline"
+            # Its service process still holds the run id of the attempt that failed.
+            wandb.teardown()
             run = wandb.init(mode="offline", **options)
         run.log(flat_scores(record))
         run.finish()
