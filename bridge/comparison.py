@@ -85,6 +85,8 @@ class Comparison:
     def verdict(self, metric: str = "top1") -> str:
         """What may be concluded, in one line."""
         failed = [name for name, gate in self.gates.items() if not gate["passed"]]
+        if "same_model" in failed and self.mean("native_target") == 0:
+            return "dead: the target itself gets none of these items right"
         if "same_model" in failed:
             share = self.gates["same_model"]["value"]
             return f"dead: the target's own states reach only {share:.0%} of its native score this way"
