@@ -70,9 +70,7 @@ def test_kl_is_accurate_in_float32_from_nothing_to_far_apart(size):
 def test_kl_does_not_overflow_where_a_logit_rose_by_thousands():
     native, logits = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[3000.0, 1.0, 2.0]])
     expected = naive_token_scores(logits, torch.tensor([0]), native)["kl_nats"]
-    torch.testing.assert_close(
-        token_scores(logits, torch.tensor([0]), native)["kl_nats"], expected, rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(token_scores(logits, torch.tensor([0]), native)["kl_nats"], expected, rtol=1e-6, atol=0)
 
 
 def test_an_offset_common_to_all_logits_changes_no_score():
@@ -157,9 +155,7 @@ def test_perfect_states_score_one_and_the_mean_scores_zero():
 def test_explained_variance_is_about_the_given_mean_and_not_the_mean_of_the_scored_rows():
     Y, Y_hat = gaussian(9, 4) + 3.0, gaussian(9, 4, seed=1) + 3.0
     scores = state_scores(Y_hat, Y, torch.zeros(4))
-    assert scores["explained_variance"].item() == pytest.approx(
-        float(1 - (Y_hat - Y).norm() ** 2 / Y.norm() ** 2)
-    )
+    assert scores["explained_variance"].item() == pytest.approx(float(1 - (Y_hat - Y).norm() ** 2 / Y.norm() ** 2))
     assert scores["relative_error"].item() == pytest.approx(float((Y_hat - Y).norm() / Y.norm()))
     per_feature = 1 - (Y_hat - Y).square().sum(0) / Y.square().sum(0)
     torch.testing.assert_close(scores["explained_variance_per_feature"], per_feature)

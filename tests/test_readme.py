@@ -28,7 +28,9 @@ def test_every_printed_command_composes() -> None:
 
 
 @pytest.mark.trained
-def test_the_library_example_runs(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_library_example_runs(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (code,) = (block for language, block in BLOCKS if language == "python")
     monkeypatch.chdir(outputs.parent)
     scope: dict[str, object] = {}

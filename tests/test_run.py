@@ -24,7 +24,7 @@ NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 Cell = Callable[..., Record]
 
 
-@pytest.fixture()
+@pytest.fixture
 def cell(outputs: Path) -> Cell:
     session = Session(outputs, "cpu", 64)
 
@@ -43,7 +43,9 @@ def top1(found: Record, control: str) -> float:
     [[], ["injection=late_layer", "layer=3"], ["injection=late_layer", "layer=2"], ["injection=soft_prefix"]],
     ids=["lm_head", "late_layer-3", "late_layer-2", "soft_prefix"],
 )
-def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(cell: Cell, overrides: list[str]) -> None:
+def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
+    cell: Cell, overrides: list[str]
+) -> None:
     found = cell(*overrides)
     (compared,) = comparisons([found])
     data = found.data
@@ -215,7 +217,9 @@ def test_a_changed_data_file_is_computed_again_under_the_same_config(cell: Cell,
 
     def write(n: int) -> None:
         items = Facts().load()[:n]
-        path.write_text("".join(json.dumps({"prompt": i.prompt, "answer": i.answer, "relation": i.relation}) + "\n" for i in items))
+        path.write_text(
+            "".join(json.dumps({"prompt": i.prompt, "answer": i.answer, "relation": i.relation}) + "\n" for i in items)
+        )
 
     overrides = ["dataset=json", f"dataset.path={path}", "control.n_draws=2"]
     write(100)

@@ -77,9 +77,7 @@ def test_copies_of_an_item_in_one_group_do_not_narrow_the_interval():
 
 
 def test_a_permutation_p_agrees_with_all_flips_counted_one_by_one():
-    differences = torch.tensor(
-        [[0.3, 1.0], [-0.1, 0.0], [0.4, 1.0], [0.2, 0.0], [0.5, -1.0], [0.1, 1.0]]
-    ).double()
+    differences = torch.tensor([[0.3, 1.0], [-0.1, 0.0], [0.4, 1.0], [0.2, 0.0], [0.5, -1.0], [0.1, 1.0]]).double()
     signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=6)), dtype=torch.float64)
     reached = (signs @ differences).abs() >= differences.sum(0).abs() - 1e-12
     p = paired_permutation_p(differences, 40_000, seeded())
@@ -97,9 +95,7 @@ def test_a_permutation_p_is_never_zero_and_is_one_without_any_difference():
 
 
 def test_ties_between_scores_of_zero_and_one_are_hits_whatever_the_rounding():
-    differences = torch.tensor([[0.1], [0.1], [0.1], [-0.1]]).repeat(1, 3).double() * torch.tensor(
-        [1.0, 3.0, 1 / 3]
-    )
+    differences = torch.tensor([[0.1], [0.1], [0.1], [-0.1]]).repeat(1, 3).double() * torch.tensor([1.0, 3.0, 1 / 3])
     # of the 16 flips, those with one or fewer rows against the rest reach |0.2|: 1 + 4 + 4 + 1
     p = paired_permutation_p(differences, 20_000, seeded())
     torch.testing.assert_close(p, torch.full((3,), 10 / 16, dtype=torch.float64), rtol=0.0, atol=0.015)
@@ -122,9 +118,7 @@ def test_the_same_seed_gives_the_same_numbers_and_memory_is_bounded_by_chunks(te
     drawn = []
     randint = torch.randint
     monkeypatch.setattr(bridge.statistics, "CHUNK_WEIGHTS", 30 * 7)
-    monkeypatch.setattr(
-        torch, "randint", lambda high, size, **kw: drawn.append(size) or randint(high, size, **kw)
-    )
+    monkeypatch.setattr(torch, "randint", lambda high, size, **kw: drawn.append(size) or randint(high, size, **kw))
     test(values, 1000, seeded())
     assert set(drawn) == {(7, 30), (1000 % 7, 30)}
     assert sum(size[0] for size in drawn) == 1000

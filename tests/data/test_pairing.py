@@ -77,9 +77,7 @@ def test_aligned_positions_have_read_the_same_text(word_level, byte_level, speci
         # nothing is left out: the naive way, without offsets, finds no pair more
         words_end = _with_the_end(_word_ends(text, source), text)
         bytes_end = _with_the_end(_byte_ends(text, target), text)
-        assert pairs == [
-            (words_end[end], bytes_end[end]) for end in sorted(words_end.keys() & bytes_end.keys())
-        ]
+        assert pairs == [(words_end[end], bytes_end[end]) for end in sorted(words_end.keys() & bytes_end.keys())]
     assert n_pairs > 700
     assert n_cut > 500
 

@@ -11,9 +11,7 @@ WORDS = "The the capital of France Spain Italy is Ask : ? Paris Madrid Rome"
 
 
 def test_gold_is_the_one_token_that_the_answer_adds_in_each_tokenizer(word_level, byte_level) -> None:
-    items = [
-        Item(prompt, answer) for prompt, answer in zip(PROMPTS, ("Paris", " Madrid", "Rome "), strict=True)
-    ]
+    items = [Item(prompt, answer) for prompt, answer in zip(PROMPTS, ("Paris", " Madrid", "Rome "), strict=True)]
     source = word_level([WORDS])
     target = byte_level([f"{WORDS} Paris Madrid Rome \nRome \nRome"] * 5, vocab_size=500)
     kept = rosetta_set(items, source, target)
@@ -74,9 +72,7 @@ def test_coverage_counts_every_reason_once(word_level) -> None:
 
 def test_an_answer_that_swallows_the_end_of_the_prompt_is_dropped(byte_level) -> None:
     tokenizer = byte_level(["The capital of France is Paris   "] * 5)
-    usable, one_space, two_spaces = (
-        Item(f"The capital of France is{end}", "Paris") for end in ("", " ", "  ")
-    )
+    usable, one_space, two_spaces = (Item(f"The capital of France is{end}", "Paris") for end in ("", " ", "  "))
     short, long = tokenizer([two_spaces.prompt, f"{two_spaces.prompt}Paris"])["input_ids"]
     assert len(long) == len(short) + 1
     assert long[:-1] != short
@@ -99,9 +95,7 @@ def test_no_usable_item_says_what_fell_out_and_what_to_do(word_level) -> None:
         rosetta_set([], tokenizer, tokenizer)
 
 
-def test_the_built_in_facts_are_usable_with_a_word_level_and_a_byte_level_tokenizer(
-    word_level, byte_level
-) -> None:
+def test_the_built_in_facts_are_usable_with_a_word_level_and_a_byte_level_tokenizer(word_level, byte_level) -> None:
     items = Facts().load()
     texts = [f"{item.prompt} {item.answer}" for item in items] + [f" {item.answer}" for item in items] * 3
     kept = rosetta_set(items, word_level(texts), byte_level(texts, vocab_size=2_000))
@@ -172,9 +166,7 @@ def test_an_exact_evaluation_size_is_kept_and_the_rest_of_its_groups_is_not_fitt
     parts = split(numbers, by="relation", eval_size=20, seed=2)
     assert len(parts.eval) == 20
     assert parts.pool_size == 30
-    assert not {numbers[i].relation for i in parts.fit.tolist()} & {
-        numbers[i].relation for i in parts.eval.tolist()
-    }
+    assert not {numbers[i].relation for i in parts.fit.tolist()} & {numbers[i].relation for i in parts.eval.tolist()}
 
 
 @pytest.mark.parametrize(
@@ -208,9 +200,7 @@ def test_items_without_a_group_or_in_one_group_cannot_be_split() -> None:
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         split([Item("a", "b", subject="s"), Item("c\nd", "e", subject=" ")], by="subject")
-    one = (
-        "Got 2 items in 1 group(s) when split by answer, wanted at least two groups, one to fit on and one to"
-    )
+    one = "Got 2 items in 1 group(s) when split by answer, wanted at least two groups, one to fit on and one to"
     with pytest.raises(DataError, match=f"^{re.escape(one)}"):
         split([Item("a", "b"), Item("c", "b")], by="answer")
     with pytest.raises(DataError, match=re.escape("Got 0 items in 0 group(s)")):

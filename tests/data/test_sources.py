@@ -145,9 +145,7 @@ def test_a_file_that_is_not_utf8_and_a_folder_are_refused(tmp_path) -> None:
         r"The file .*latin\.json is not UTF-8 text \(.*\); save it as UTF-8\.",
     )
     (tmp_path / "folder.json").mkdir()
-    _refused(
-        JsonFile(tmp_path / "folder.json"), r"The file .*folder\.json cannot be read \(Is a directory\), .*"
-    )
+    _refused(JsonFile(tmp_path / "folder.json"), r"The file .*folder\.json cannot be read \(Is a directory\), .*")
 
 
 def _squad(*questions: dict) -> dict:
@@ -235,9 +233,7 @@ def test_relation_files_are_read_one_or_all_of_a_folder_by_name(tmp_path) -> Non
 
 
 def test_bad_relation_files_and_templates_are_refused(tmp_path) -> None:
-    _refused(
-        Relations(tmp_path), r"The folder .* has no \.json file, wanted relation files; check the path\."
-    )
+    _refused(Relations(tmp_path), r"The folder .* has no \.json file, wanted relation files; check the path\.")
     _refused(Relations(tmp_path / "x"), r"The file .*x cannot be read \(No such file or directory\), .*")
     path = _write(tmp_path / "past.json", [{"input": "go", "output": "went"}, {"input": "see", "out": "saw"}])
     _refused(
@@ -294,7 +290,5 @@ def test_the_real_squad_file_gives_items_of_five_articles(shared_data) -> None:
 
 def test_the_real_relation_files_are_all_read(shared_data) -> None:
     items = Relations(shared_data / "function_vectors", "Q: {input} A:").load()
-    assert len({item.relation for item in items}) == len(
-        list((shared_data / "function_vectors").glob("*.json"))
-    )
+    assert len({item.relation for item in items}) == len(list((shared_data / "function_vectors").glob("*.json")))
     assert Item("Q: Afghanistan A:", "Kabul", "country-capital", "Afghanistan") in items

@@ -24,9 +24,7 @@ def test_linear_recovers_a_known_matrix():
     assert fitted.rank_ == 6
 
 
-@pytest.mark.parametrize(
-    "X", [gaussian(30, 6), gaussian(6, 30), gaussian(6, 6), low_rank(30, 6), low_rank(6, 30)]
-)
+@pytest.mark.parametrize("X", [gaussian(30, 6), gaussian(6, 30), gaussian(6, 6), low_rank(30, 6), low_rank(6, 30)])
 def test_linear_is_the_minimum_norm_solution_of_numpy(X):
     Y = gaussian(len(X), 4, seed=2)
     expected, _, rank, _ = np.linalg.lstsq(X.numpy(), Y.numpy(), rcond=None)
@@ -49,9 +47,7 @@ def test_ridge_is_least_squares_on_rows_with_the_penalty_appended(X, penalty):
     d = X.shape[1]
     rows = torch.cat([X, absolute**0.5 * torch.eye(d, dtype=torch.float64)])
     expected = np.linalg.lstsq(rows.numpy(), torch.cat([Y, Y.new_zeros(d, 4)]).numpy(), rcond=None)[0]
-    torch.testing.assert_close(
-        Ridge(penalty).fit(X, Y).matrix(), torch.from_numpy(expected), rtol=0.0, atol=1e-8
-    )
+    torch.testing.assert_close(Ridge(penalty).fit(X, Y).matrix(), torch.from_numpy(expected), rtol=0.0, atol=1e-8)
 
 
 @pytest.mark.parametrize("n", [5, 30])
@@ -70,15 +66,11 @@ def test_ridge_goes_to_linear_as_the_penalty_vanishes_and_to_zero_as_it_grows():
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan")])
 def test_a_ridge_penalty_that_is_not_above_zero_is_refused(penalty):
-    with pytest.raises(
-        FitError, match=f"ridge penalty is {penalty}; wanted a number above 0: map=linear has none"
-    ):
+    with pytest.raises(FitError, match=f"ridge penalty is {penalty}; wanted a number above 0: map=linear has none"):
         Ridge(penalty).fit(gaussian(5, 3), gaussian(5, 3))
 
 
 @pytest.mark.parametrize("map_", [Linear(), Ridge()])
 def test_rows_that_are_all_zero_are_refused(map_):
-    with pytest.raises(
-        FitError, match="all 5 rows of X are zero; wanted rows that differ: fit on more items"
-    ):
+    with pytest.raises(FitError, match="all 5 rows of X are zero; wanted rows that differ: fit on more items"):
         map_.fit(torch.zeros(5, 3), gaussian(5, 3))

@@ -21,9 +21,7 @@ every_map = pytest.mark.parametrize("map_class", MAPS)
 every_shape = pytest.mark.parametrize(("n", "d_source", "d_target"), SHAPES)
 
 
-def pair(
-    n: int, d_source: int, d_target: int, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def pair(n: int, d_source: int, d_target: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     X, Y, X_new = (
         torch.randn(rows, d, dtype=torch.float64, generator=generator)
@@ -43,9 +41,7 @@ def test_the_contract_covers_every_class_that_the_package_exports():
 
 @every_map
 @every_shape
-def test_a_map_fits_and_transforms_any_shape_in_float64_without_touching_its_inputs(
-    map_class, n, d_source, d_target
-):
+def test_a_map_fits_and_transforms_any_shape_in_float64_without_touching_its_inputs(map_class, n, d_source, d_target):
     X, Y, X_new = (states.float() for states in pair(n, d_source, d_target))
     before = [states.clone() for states in (X, Y, X_new)]
     fitted = map_class()
@@ -104,9 +100,7 @@ def test_changing_the_inputs_after_the_fit_changes_nothing(map_class):
 def test_states_with_leading_dimensions_are_mapped_row_by_row(map_class):
     X, Y, X_new = pair(8, 6, 7)
     fitted = map_class().fit(X, Y)
-    torch.testing.assert_close(
-        fitted.transform(X_new.reshape(2, 2, 6)).reshape(4, 7), fitted.transform(X_new)
-    )
+    torch.testing.assert_close(fitted.transform(X_new.reshape(2, 2, 6)).reshape(4, 7), fitted.transform(X_new))
     torch.testing.assert_close(fitted.transform(X_new[0]), fitted.transform(X_new)[0])
 
 
@@ -159,9 +153,7 @@ class Square(bridge.maps.IdentityMap):
 
 def test_a_map_that_needs_equal_widths_names_both_and_another_map():
     X, Y, _ = pair(5, 128, 64)
-    text = (
-        r"Square needs states of equal width, got 128 \(source\) and 64 \(target\); choose .*map=orthogonal"
-    )
+    text = r"Square needs states of equal width, got 128 \(source\) and 64 \(target\); choose .*map=orthogonal"
     with pytest.raises(FitError, match=text):
         Square().fit(X, Y)
     assert Square().fit(X, X).transform(X).shape == (5, 128)

@@ -148,14 +148,10 @@ def test_turning_both_sides_turns_the_map(n):
 
 def test_the_order_of_the_pairs_does_not_matter():
     X, Y, order = gaussian(6, 10), gaussian(6, 10, seed=1), torch.tensor([3, 1, 5, 0, 2, 4])
-    torch.testing.assert_close(
-        Orthogonal().fit(X[order], Y[order]).matrix(), Orthogonal().fit(X, Y).matrix(), **EXACT
-    )
+    torch.testing.assert_close(Orthogonal().fit(X[order], Y[order]).matrix(), Orthogonal().fit(X, Y).matrix(), **EXACT)
 
 
-@pytest.mark.parametrize(
-    ("n", "d_source", "d_target"), [(6, 10, 10), (30, 8, 12), (6, 8, 12), (30, 12, 8), (6, 12, 8)]
-)
+@pytest.mark.parametrize(("n", "d_source", "d_target"), [(6, 10, 10), (30, 8, 12), (6, 8, 12), (30, 12, 8), (6, 12, 8)])
 def test_no_random_rotation_has_a_larger_trace(n, d_source, d_target):
     X, Y = gaussian(n, d_source), gaussian(n, d_target, seed=1)
     best = float((Orthogonal().fit(X, Y).transform(X) * Y).sum())
