@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ REFUSED = {
 }
 # What OmegaConf asserts where `pair.source.zoo.width=32` meets a pair whose zoo is null.
 BELOW_NULL = "Unexpected type for root: NoneType"
+# What Hydra says of `pair=3`, as a plain ValueError.
+NOT_A_NAME = "Config group override must be a string or a list"
+OPTIONS_SHOWN = 30
 
 
 class _Application:
@@ -178,8 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except (BridgeError, HydraException, OmegaConfBaseException, OSError, AssertionError) as error:
-        if before == "1" or (isinstance(error, AssertionError) and BELOW_NULL not in str(error)):
+    except (BridgeError, HydraException, OmegaConfBaseException, OSError, AssertionError, ValueError) as error:
+        foreseen = not isinstance(error, AssertionError | ValueError) or isinstance(error, HydraException)
+        if before == "1" or not (foreseen or BELOW_NULL in str(error) or NOT_A_NAME in str(error)):
             raise
         print(f"bridge: {_one_line(error)}", file=sys.stderr)
         code = 1
@@ -200,9 +205,15 @@ def _one_line(error: BaseException) -> str:
             "an override sets a field of something that is null here (such as pair.source.zoo of a pair that bridge "
             "does not train); leave it out, or choose an option that has it"
         )
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The options are on indented lines; where Hydra looked, and adding keys that no schema has, are of no use here.
+    text = re.sub(r"\s+To append to your config use \S+", "", str(error).partition("Config search path:")[0])
+    options = [line.strip() for line in text.splitlines() if line.startswith("\t")]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    if options:
+        lines[:-1] = [f"{line}." for line in lines[:-1]]
+        lines.append(", ".join(options[:OPTIONS_SHOWN]) + (", ..." if len(options) > OPTIONS_SHOWN else ""))
     # Hydra says which override is wrong, and what is wrong with it only in the cause.
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        lines = [f"{' '.join(lines)}:", *str(cause).splitlines()[:1]]
+        lines = [f"{' '.join(lines).rstrip('.')}:", *str(cause).splitlines()[:1]]
     return " ".join(lines)

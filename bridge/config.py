@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import re
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
-from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, register
+from bridge.schema import BridgeConfig, register, register_layer
 
 RECORD_VERSION = 1
 # What never changes a result is left out of the run id.
@@ -54,15 +55,19 @@ def compose_config(*overrides: str) -> BridgeConfig:
 def quote_layer(override: str) -> str:
     """Quote the numbers of a ``layer=8,16`` override: Hydra takes only strings as options of a group.
 
+    Numbers and fractions that are no option yet become one.
+
     Example:
-        >>> quote_layer("layer=8,16"), quote_layer("layer.source=2"), quote_layer("layer=mid")
-        ("layer='8','16'", 'layer.source=2', 'layer=mid')
+        >>> quote_layer("layer=8,0.41"), quote_layer("layer.source=2"), quote_layer("layer=mid")
+        ("layer='8','0.41'", 'layer.source=2', 'layer=mid')
     """
     key, equals, value = override.partition("=")
     if key != "layer" or not equals:
         return override
-    names = {str(layer) for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS)}
-    return f"layer={','.join(repr(v) if v in names else v for v in value.split(','))}"
+    numbers = {v for v in value.split(",") if re.fullmatch(r"-?\d+|\d*\.\d+", v)}
+    for number in numbers:
+        register_layer(number)
+    return f"layer={','.join(repr(v) if v in numbers else v for v in value.split(','))}"
 
 
 def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:

@@ -107,9 +107,15 @@ def register() -> None:
     for group, name, node in SCHEMAS:
         store.store(group=f"schema/{group}", name=name, node=node)
     for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS):
-        store.store(group="layer", name=str(layer), node=LayerConfig(source=layer))
+        register_layer(str(layer))
     # Hydra copies the whole store whenever it composes (75 ms with this many layers), and what it reads from it again.
     store.__dict__["__deepcopy__"] = _not_copied
+
+
+def register_layer(name: str) -> None:
+    """Make an option of the group `layer` of a number or a fraction."""
+    source = float(name) if "." in name else int(name)
+    ConfigStore.instance().store(group="layer", name=name, node=LayerConfig(source=source))
 
 
 def _not_copied(memo: dict[int, Any]) -> ConfigStore:
@@ -150,4 +156,5 @@ __all__ = [
     "WandbConfig",
     "ZooConfig",
     "register",
+    "register_layer",
 ]

@@ -33,9 +33,9 @@ def test_two_trainings_of_one_seed_give_the_same_bytes_and_another_seed_does_not
 
 @pytest.mark.parametrize(("architecture", "tokenizer"), [("llama", "word"), ("mistral", "bpe")])
 def test_a_model_is_saved_in_the_ordinary_format(tmp_path: Path, architecture: str, tokenizer: str) -> None:
-    folders = ensure({"mine": replace(SPEC, architecture=architecture, tokenizer=tokenizer)}, tmp_path)  # type: ignore[arg-type]
-    model = AutoModelForCausalLM.from_pretrained(folders["mine"])
-    read = AutoTokenizer.from_pretrained(folders["mine"])
+    train(replace(SPEC, architecture=architecture, tokenizer=tokenizer), tmp_path / "mine")  # type: ignore[arg-type]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "mine")
+    read = AutoTokenizer.from_pretrained(tmp_path / "mine")
     assert type(model).__name__ == f"{architecture.capitalize()}ForCausalLM"
     assert (model.config.num_hidden_layers, model.config.hidden_size) == (2, 16)
     assert model.config.vocab_size == len(read)
