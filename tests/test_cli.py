@@ -1,7 +1,9 @@
 """What a user types and what bridge answers; bad input gets one line, and leaves nothing half-written."""
 
+import errno
 import json
 import logging
+import logging.config
 import os
 import re
 import signal
@@ -75,7 +77,7 @@ def shell(*words: str, cwd: Path, **environment: str) -> Said:
 
 
 def records(outputs: Path) -> dict[str, dict[str, object]]:
-    return {p.parent.name: json.loads(p.read_text()) for p in sorted((outputs / "runs").glob("*/record.json"))}
+    return {p.parent.name: json.loads(p.read_text()) for p in sorted((outputs / "runs").glob("[!.]*/record.json"))}
 
 
 def half_written(outputs: Path) -> list[Path]:
@@ -322,6 +324,21 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written_and_the_command_goes_o
         logging.config.dictConfig({"version": 1})  # closes the log file on the small disk
 
 
+def test_a_log_file_that_cannot_be_written_is_no_reason_to_stop(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handler: logging.FileHandler, line: logging.LogRecord) -> None:
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            handler.handleError(line)
+
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    monkeypatch.setattr(logging.FileHandler, "emit", full)
+    said = bridge(*SMALL)
+    assert (said.code, said.err) == (0, "")
+
+
 def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) -> None:
     said = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
     assert said.line.startswith("Got a data set size of 5000, but 79 of 131 items are left")
@@ -405,7 +422,7 @@ def test_a_cell_prints_every_control_its_gates_and_where_the_record_lies(bridge:
     for control in CONTROLS:
         assert re.search(rf"^{control}( x2)? +\d\.\d\d\d \[", said.out, re.MULTILINE), control
     assert "gates: decode passed" in said.out
-    assert "dead: the target's own states reach only 0% of its native score this way" in said.out
+    assert "dead: the target itself gets none of these items right" in said.out
     (run_id,) = records(bare_outputs)
     assert f"record written to {bare_outputs}/runs/{run_id}" in said.out
     assert f"record read back from {bare_outputs}/runs/{run_id}" in bridge(*words).out

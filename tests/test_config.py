@@ -31,9 +31,13 @@ def options() -> list[str]:
     return from_files + [f"layer={name.removesuffix('.yaml')}" for name in stored]
 
 
+# Before a test types a layer that is not among them.
+OPTIONS = options()
+
+
 def test_the_options_are_all_there() -> None:
     assert len(YAML) == 37
-    assert len(options()) == 37 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(OPTIONS) == 37 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),
@@ -41,7 +45,7 @@ def test_the_options_are_all_there() -> None:
     }
 
 
-@pytest.mark.parametrize("option", options())
+@pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option: str) -> None:
     assert isinstance(compose_config(option, *NEEDS.get(option, [])), BridgeConfig)
 
