@@ -77,10 +77,6 @@ def test_a_same_prompt_injection_is_named_as_what_leaks() -> None:
             {"failed_gate": "same_model", "rates": {"native_target": 0.0}},
             "dead: the target itself gets none of these items right",
         ),
-        (
-            {"failed_gate": "same_model", "rates": {"native_target": 0.0}},
-            "dead: the target itself gets none of these items right",
-        ),
         ({"failed_gate": "decode"}, "invalid: gate decode failed"),
         ({"failed_gate": "planted"}, "invalid: gate planted failed"),
         ({"controls": ("random", "same_model")}, "no fitted score here; run control=fitted"),
