@@ -83,8 +83,15 @@ class _Application:
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
+        import torch
+
         from bridge.session import Session
 
+        models = (settings.pair.source, settings.pair.target)
+        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
+            # to threads that wait for each other.
+            torch.set_num_threads(1)
         if self.session is None or not self.session.serves(settings):
             self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
         if self.tracker is None or self.tracker_config != settings.tracker:
