@@ -28,9 +28,7 @@ def best_wall_s(call: Callable[[], object], n_repeats: int) -> float:
 def paired_states(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Centered rows that share half of their variance, and rows never seen in the fit."""
     generator = torch.Generator().manual_seed(seed)
-    X, Y, X_new = (
-        torch.randn(rows, WIDTH, dtype=torch.float64, generator=generator) for rows in (n, n, N_NEW)
-    )
+    X, Y, X_new = (torch.randn(rows, WIDTH, dtype=torch.float64, generator=generator) for rows in (n, n, N_NEW))
     Y = X.roll(1, dims=1) + Y
     return X - X.mean(0), Y - Y.mean(0), X_new
 
@@ -48,9 +46,7 @@ def bench() -> dict[str, dict[str, float | str]]:
         # in turns, so that a busy spell of the machine falls on both sides
         for _ in range(N_ROUNDS):
             ours.append(best_wall_s(lambda X=X, Y=Y: Orthogonal().fit(X, Y), n_repeats))
-            ours_with.append(
-                best_wall_s(lambda X=X, Y=Y, new=X_new: Orthogonal().fit(X, Y).transform(new), n_repeats)
-            )
+            ours_with.append(best_wall_s(lambda X=X, Y=Y, new=X_new: Orthogonal().fit(X, Y).transform(new), n_repeats))
             start = time.perf_counter()
             R, _ = scipy.linalg.orthogonal_procrustes(X.numpy(), Y.numpy())
             fits.append(time.perf_counter() - start)
