@@ -16,8 +16,6 @@ collect_ignore_glob = ["*conftest.py"]
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the models of pair=tiny, trained once for all workers."""
-    if "BRIDGE_TRAINED" in os.environ:
-        return Path(os.environ["BRIDGE_TRAINED"])
     return models_of(tmp_path_factory, "trained")
 
 

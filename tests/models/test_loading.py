@@ -66,7 +66,7 @@ def test_attention_and_device_map_are_passed_on_and_device_is_then_not_used(save
     asked = []
     through = transformers.AutoModelForCausalLM.from_pretrained
     monkeypatch.setattr(
-        "bridge.models.loading.AutoModelForCausalLM.from_pretrained",
+        "transformers.AutoModelForCausalLM.from_pretrained",
         lambda *args, **options: asked.append(options["device_map"]) or through(*args, **options),
     )
     assert load(str(saved), device="no such device", device_map="auto").anatomy.n_blocks == 4
@@ -104,7 +104,7 @@ def test_a_hub_id_is_fingerprinted_by_its_commit_and_read_at_that_commit(monkeyp
     assert fingerprint("a/b", "old") == f"a/b@{'2' * 40}"
     asked = []
     monkeypatch.setattr(
-        "bridge.models.loading.AutoTokenizer.from_pretrained",
+        "transformers.AutoTokenizer.from_pretrained",
         lambda name, **options: asked.append((name, options)),
     )
     load_tokenizer("a/b", "old")
@@ -210,7 +210,7 @@ def test_loading_something_small_draws_no_bars(saved, capfd):
 def test_remote_code_is_off_unless_asked_for(folder, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "bridge.models.loading.AutoConfig.from_pretrained",
+        "transformers.AutoConfig.from_pretrained",
         lambda path, **options: seen.append(options) or 1 / 0,
     )
     for options in ({}, {"trust_remote_code": True}):
