@@ -108,10 +108,11 @@ class _Application:
         """One table of all cells, where there is more than one."""
         if len(self.records) > 1:
             from bridge.comparison import comparisons
-            from bridge.tables import grid_table
+            from bridge.tables import grid_footer, grid_table
 
-            console = _console()
-            console.print(grid_table(comparisons(self.records), width=console.width))
+            console, found = _console(), comparisons(self.records)
+            console.print(grid_table(found, width=console.width))
+            console.print(grid_footer(found), highlight=False)
 
 
 def _scores(c: "Comparison") -> str:

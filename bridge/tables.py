@@ -1,7 +1,6 @@
 """Tables for a terminal: a fitted score never stands without its controls."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -9,6 +8,7 @@ from rich.text import Text
 
 from bridge.comparison import NEGATIVES, Comparison, injection_label
 from bridge.controls import CONTROLS, REFERENCES
+from bridge.grids import verdict, withhold
 
 HEADINGS = {
     "shuffled_within": "shuf.\nwithin",
@@ -55,6 +55,7 @@ def comparison_table(c: Comparison, width: int = FULL_WIDTH) -> Table:
 
 def print_comparison(c: Comparison, console: Console) -> None:
     """The table of one cell, then states, answers seen and unseen, gates, and what may be concluded."""
+    said, c = verdict(c), withhold(c)
     console.print(comparison_table(c, console.width))
     for label, part in c.scores_by_answer.items():
         if "fitted" in part["scores"]:
@@ -76,7 +77,7 @@ def print_comparison(c: Comparison, console: Console) -> None:
     console.print(gates_line(c))
     if c.missing:
         console.print(f"not scored here: {', '.join(c.missing)} (control=all scores everything)", style="yellow")
-    console.print(Text(c.verdict(), style="bold green" if c.verdict().startswith("above") else "bold yellow"))
+    console.print(Text(said, style="bold green" if said.startswith("above") else "bold yellow"))
 
 
 def gates_line(c: Comparison) -> Text:
@@ -119,7 +120,7 @@ def grid_table(found: Sequence[Comparison], metric: str = "top1", width: int = F
             injection_label(c.config),
             f"{layers['source']}→{layers['target']}",
             str(c.data["n_fit"]),
-            *[_short(c.mean(name, metric)) for name in names],
+            *[_short(withhold(c).mean(name, metric)) for name in names],
             _short_verdict(c),
             style="" if c.valid else "dim",
         )
@@ -144,21 +145,11 @@ def _short(value: float | None) -> str:
 
 
 def _short_verdict(c: Comparison) -> str:
-    verdict = c.verdict()
-    if verdict.startswith("dead"):
+    said = c.verdict()
+    if said.startswith("dead"):
         return "dead"
-    if verdict.startswith("above"):
+    if said.startswith("above"):
         return "above all"
-    if verdict.startswith("open"):
+    if said.startswith("open"):
         return f"open: {len([n for n in c.missing if n in NEGATIVES])} controls not scored"
-    return verdict.replace("_", " ")
-
-
-def failures_table(failed: Sequence[dict[str, Any]]) -> Table:
-    """The cells that failed, each with its error."""
-    table = Table(title="failed cells", title_justify="left", title_style="bold red", box=None, pad_edge=False)
-    table.add_column("run id", no_wrap=True)
-    table.add_column("error")
-    for data in failed:
-        table.add_row(data["run_id"], data["error"])
-    return table
+    return said.replace("_", " ")

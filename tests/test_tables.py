@@ -10,7 +10,7 @@ from synthetic_records import write_cell
 
 from bridge.comparison import Comparison, comparisons
 from bridge.controls import CONTROLS
-from bridge.tables import failures_table, grid_table, print_comparison
+from bridge.tables import grid_footer, grid_table, print_comparison
 
 NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 
@@ -52,12 +52,18 @@ def test_a_random_control_shows_its_number_of_draws_and_the_p_value_that_they_al
         assert line.endswith("0.048")  # 1 / (1 + 20)
 
 
-def test_a_fitted_score_alone_says_which_controls_are_not_scored(tmp_path: Path) -> None:
+def test_a_fitted_score_alone_is_not_shown_and_the_controls_not_scored_are_named(tmp_path: Path) -> None:
     (compared,) = comparisons([write_cell(tmp_path, controls=("fitted",))])
-    text = " ".join(shown(compared, 100).split())
+    lines = shown(compared, 100).splitlines()
+    assert not [line for line in lines if line.startswith("fitted ") and re.search(r"0\.\d", line)]
+    text = " ".join(" ".join(lines).split())
     missing = ", ".join(name for name in CONTROLS if name != "fitted")
     assert f"not scored here: {missing} (control=all scores everything)" in text
-    assert text.endswith(f"open: no score yet for {', '.join(NEGATIVES)}")
+    assert text.endswith(
+        "fitted score not shown, because no negative control was scored beside it; run it with control=all"
+    )
+    grid = shown(grid_table([compared], width=120), 120)
+    assert [line.split()[3] for line in grid.splitlines() if "4→4" in line] == ["-"]
     assert "open: 5 controls not scored" in " ".join(shown(grid_table([compared], width=120), 120).split())
 
 
@@ -101,6 +107,6 @@ def test_a_grid_can_show_another_metric(tmp_path: Path) -> None:
     assert re.search(r"-\d\.\d\d", text)
 
 
-def test_failed_cells_are_listed_with_their_error() -> None:
-    text = shown(failures_table([{"run_id": "a" * 16, "error": "layer 9 is out of range"}]), 80)
-    assert re.search(r"a{16} +layer 9 is out of range", text)
+def test_a_grid_says_in_how_many_cells_all_gates_passed(tmp_path: Path) -> None:
+    made = [write_cell(tmp_path), write_cell(tmp_path, layers=(3, 4), failed_gate="same_model")]
+    assert grid_footer(comparisons(made)).startswith("all gates passed in 1 of 2 cells; ")
