@@ -135,8 +135,8 @@ def grid_footer(found: Sequence[Comparison]) -> str:
     """How many of the cells passed every gate, and what the columns mean."""
     n_valid = sum(c.valid for c in found)
     return (
-        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on; random, shuffled and shuf. within: "
-        "means of many draws; verdict: paired by item, and against every draw"
+        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on\n"
+        "verdict on top-1: paired by item, and against every draw of a random control"
     )
 
 

@@ -110,3 +110,4 @@ def test_a_grid_can_show_another_metric(tmp_path: Path) -> None:
 def test_a_grid_says_in_how_many_cells_all_gates_passed(tmp_path: Path) -> None:
     made = [write_cell(tmp_path), write_cell(tmp_path, layers=(3, 4), failed_gate="same_model")]
     assert grid_footer(comparisons(made)).startswith("all gates passed in 1 of 2 cells; ")
+    assert max(map(len, grid_footer(comparisons(made)).splitlines())) <= 80
