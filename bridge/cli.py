@@ -1,4 +1,4 @@
-"""The command line: ``bridge`` is a Hydra application; ``bridge report`` and ``bridge models`` stand beside it."""
+"""The command line: ``bridge`` is a Hydra application; ``bridge report`` stands beside it."""
 
 import errno
 import logging
