@@ -173,6 +173,15 @@ def read(outputs: str | Path, run_id: str) -> Record | None:
     return Record(folder, data, reused=True)
 
 
+def is_done(outputs: str | Path, run_id: str) -> bool:
+    """Whether a readable record of a finished cell is there."""
+    try:
+        found = read(outputs, run_id)
+    except RecordError:
+        return False
+    return found is not None and found.ok
+
+
 def read_all(outputs: str | Path) -> list[Record]:
     """Every record under `outputs`, sorted by run id."""
     runs = runs_folder(outputs)

@@ -64,7 +64,7 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             return _write(config, identity, done, inputs, result.columns, text, started)
         except Exception as error:
             # What was once computed is not thrown away because a model or a file cannot be reached today.
-            if found is not None and found.ok:
+            if record.is_done(config.paths.outputs, identity):
                 raise
             failed = {
                 "status": "failed",

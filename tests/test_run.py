@@ -242,6 +242,25 @@ def test_a_failed_cell_leaves_its_traceback_and_is_run_again(cell: Cell, outputs
         cell("dataset.size=5000")
 
 
+def test_a_recomputation_that_fails_loses_nothing(cell: Cell, outputs: Path) -> None:
+    class Unreachable(Session):
+        def model(self, config: Any) -> Any:
+            raise DataError("the model is not reachable today")
+
+    first = cell("dataset.size=60")
+    with pytest.raises(DataError, match="not reachable today"):
+        cell("dataset.size=60", "recompute=true", session=Unreachable(outputs, "cpu", 64))
+    assert record.read_all(outputs)[0].data == json.loads((first.folder / "record.json").read_text())
+    assert cell("dataset.size=60").reused
+
+
+def test_models_in_half_precision_pass_the_same_gates(cell: Cell) -> None:
+    found = cell("pair.source.dtype=bfloat16", "pair.target.dtype=bfloat16", "layer=3", "injection=late_layer")
+    assert found.data["valid"], found.data["gates"]
+    assert found.data["gates"]["decode"]["threshold"] == 4 * 2**-7
+    assert cell("dataset.size=60").data["gates"]["decode"]["threshold"] == 1e-4
+
+
 def test_states_of_the_two_models_are_extracted_once_for_a_grid(cell: Cell, outputs: Path) -> None:
     cell("layer=2", "dataset.size=60")
     entries = {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")}

@@ -23,10 +23,15 @@ class Side:
 
 
 def decode_gate(sides: Sequence[tuple[Side, Tensor]], items: Sequence[Item], threshold: float) -> dict[str, Any]:
-    """Largest difference between decoding stored states and a model's own logits, over its largest logit."""
+    """Largest difference between decoding stored states and a model's own logits, over its largest logit.
+
+    The threshold is never below four rounding steps of the models' dtype: in bfloat16 the order of additions, which
+    differs between a batch and one prompt, moves a logit by more than any float32 threshold.
+    """
     value = 0.0
     for side, decoded in sides:
         lm = side.model
+        threshold = max(threshold, 4 * torch.finfo(lm.dtype).eps)
         prompts = [torch.tensor([ids], device=lm.device) for ids in lm.encode([i.prompt for i in items])]
         with torch.inference_mode():
             own = torch.stack([lm.model(input_ids=p).logits[0, -1].float().cpu() for p in prompts])

@@ -238,7 +238,7 @@ def _state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Any]:
     for name in ("explained_variance", "relative_error", "cosine"):
         values = [float(d[name]) for d in draws]
         summary[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
-    per_feature = torch.stack([d["explained_variance_per_feature"] for d in draws]).mean(0)
+    per_feature = torch.stack([d["explained_variance_per_feature"] for d in draws]).mean(0).cpu()
     low, median, high = torch.nanquantile(per_feature, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
     summary["explained_variance_per_feature"] = {"p10": low, "median": median, "p90": high}
     return summary
