@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 BRIDGE := $(PY) -m bridge
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help run report test test-quick lint bench clean
+.PHONY: help run report test test-quick test-slurm chaos lint bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -20,14 +20,20 @@ run: $(VENV)/.installed  ## train the two small models once, run the first grid,
 report: $(VENV)/.installed  ## write the report again from the records
 	@$(BRIDGE) report
 
-test: $(VENV)/.installed-dev  ## check style and types, then run every test
+test: $(VENV)/.installed-dev  ## check style and types, then run every test but make chaos
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest -n 2 --dist worksteal
+	@$(PY) -m pytest -n 2 --dist worksteal -rs -m "not slow"
 
-test-quick: $(VENV)/.installed-dev  ## the tests that train no model
-	@$(PY) -m pytest -n 2 -m "not trained"
+test-quick: $(VENV)/.installed-dev  ## the tests that train no model and start no SLURM
+	@$(PY) -m pytest -n 2 -m "not trained and not slurm and not slow"
+
+test-slurm: $(VENV)/.installed-dev  ## the tests on a real SLURM, started on this machine (apt-get install slurm-wlm)
+	@BRIDGE_REQUIRE_SLURM=1 $(PY) -m pytest -n 2 --dist worksteal -m slurm tests/slurm
+
+chaos: $(VENV)/.installed-dev  ## kill a random worker every few seconds until a sweep of 200 cells is done
+	@$(PY) -m pytest -n 0 -s -m slow tests/test_chaos.py
 
 lint: $(VENV)/.installed-dev  ## put style right where that can be done by machine
 	@$(PY) -m ruff check --fix .

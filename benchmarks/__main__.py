@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun")
+MODULES = ("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep")
 RESULT = Path("outputs/bench.json")
 
 

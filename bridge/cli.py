@@ -1,4 +1,4 @@
-"""The command line: ``bridge`` is a Hydra application; ``bridge report`` stands beside it."""
+"""The command line: ``bridge`` is a Hydra application; verbs such as ``bridge sweep`` stand beside it."""
 
 import errno
 import logging
@@ -6,22 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
+from yaml import YAMLError
 
-from bridge.config import build, conf_dir, quote_layer, typed
 from bridge.errors import BridgeError
-from bridge.schema import BridgeConfig, register
-
-if TYPE_CHECKING:
-    from bridge.comparison import Comparison
 
 # What the file system refuses; a folder that cannot be made under /proc is "not found".
 REFUSED = {
@@ -41,135 +31,74 @@ NOT_A_NAME = "Config group override must be a string or a list"
 OPTIONS_SHOWN = 30
 
 
-class _Application:
-    """Runs cells one after the other in this process and remembers what came out."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-        self.errors: list[str] = []
-        self.session: Any = None
-        self.tracker: Any = None
-        self.tracker_config: Any = None
-        self.report_on: str | None = None
-
-    def cell(self, config: DictConfig) -> None:
-        """Run one cell. A failure is said in one line and recorded; the other cells of a multirun go on."""
-        # Imported here so that --help and --cfg need not wait for transformers.
-        from bridge.comparison import comparisons
-        from bridge.run import run
-        from bridge.tables import print_comparison
-
-        console = _console()
-        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-        try:
-            settings = typed(config)
-            self.report_on = settings.paths.outputs if settings.report else None
-            self._prepare(settings)
-            found = run(settings, self.session)
-            self.tracker.send(found)
-        except BridgeError as error:
-            self.errors.append(str(error))
-            if multirun:
-                console.print(f"  failed: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-            return
-        self.records.append(found)
-        (compared,) = comparisons([found])
-        if multirun:
-            state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            console.print(f"  {compared.label}{_scores(compared)} ({state})", highlight=False, markup=False)
-        else:
-            print_comparison(compared, console)
-            how = "read back from" if found.reused else "written to"
-            console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
-
-    def _prepare(self, settings: BridgeConfig) -> None:
-        import torch
-
-        from bridge.session import Session
-
-        models = (settings.pair.source, settings.pair.target)
-        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
-            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
-            # to threads that wait for each other.
-            torch.set_num_threads(1)
-        if self.session is None or not self.session.serves(settings):
-            self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
-        if self.tracker is None or self.tracker_config != settings.tracker:
-            self.close()
-            self.tracker_config, self.tracker = settings.tracker, build(settings.tracker)
-        self.tracker.open()
-
-    def close(self) -> None:
-        """Send what the tracker still holds back."""
-        if self.tracker is not None:
-            self.tracker.close()
-
-    def print_grid(self) -> None:
-        """One table of all cells, where there is more than one."""
-        if len(self.records) > 1:
-            from bridge.comparison import comparisons
-            from bridge.tables import grid_footer, grid_table
-
-            console, found = _console(), comparisons(self.records)
-            console.print(grid_table(found, width=console.width))
-            console.print(grid_footer(found), highlight=False)
-
-
-def _scores(c: "Comparison") -> str:
-    """The fitted score with the highest negative control; nothing where they are cells of their own."""
-    from bridge.comparison import NEGATIVES
-
-    fitted = c.mean("fitted")
-    negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
-    if fitted is None or not negative:
-        return ""
-    highest = max(negative, key=negative.__getitem__)
-    return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
-
-
-def _console() -> Console:
-    # A pipe or a log file has no width of its own.
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else 120)
-
-
 def _hydra(arguments: Sequence[str]) -> int:
-    register()
-    application = _Application()
-    decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
-    # Hydra takes -m only before or after all overrides; people put it anywhere.
-    first = [a for a in arguments if a in ("-m", "--multirun")]
-    sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
-    try:
-        decorated()
-        application.close()
-    finally:
-        application.print_grid()
-    if application.report_on is not None and application.records:
-        _write_report(application.report_on, None)
-    for error in dict.fromkeys(application.errors):
-        print(f"bridge: {error}", file=sys.stderr)
-    return 1 if application.errors else 0
+    from bridge.application import run_hydra
+
+    return run_hydra(arguments)
+
+
+def _sweep(arguments: Sequence[str]) -> int:
+    from bridge.sweep.command import sweep_verb
+
+    return sweep_verb(arguments, _hydra)
+
+
+def _status(arguments: Sequence[str]) -> int:
+    from bridge.sweep.status import status_verb
+
+    return status_verb(arguments)
+
+
+def _sync(arguments: Sequence[str]) -> int:
+    from bridge.sweep.stream import sync_verb
+
+    return sync_verb(arguments)
+
+
+def _dashboard(arguments: Sequence[str]) -> int:
+    from bridge.dashboard import dashboard_verb
+
+    return dashboard_verb(arguments)
 
 
 def _report(arguments: Sequence[str]) -> int:
     import argparse
 
+    from bridge.application import write
+
     parser = argparse.ArgumentParser("bridge report", description="Write one offline HTML file from the records.")
+    parser.add_argument("name", nargs="?", help="a sweep; without it, all records")
     parser.add_argument("--outputs", default="outputs", help="the outputs folder (default: outputs)")
-    parser.add_argument("--to", default=None, help="the file to write (default: OUTPUTS/reports/report.html)")
+    parser.add_argument("--to", help="the file to write (default: OUTPUTS/reports/report.html, or NAME.html)")
     chosen = parser.parse_args(list(arguments))
-    _write_report(chosen.outputs, chosen.to)
+    write(chosen.outputs, chosen.to, chosen.name)
     return 0
 
 
-def _write_report(outputs: str, to: str | None) -> None:
-    from bridge.report import write_report
+def _export(arguments: Sequence[str]) -> int:
+    import argparse
 
-    print(f"report written to {write_report(outputs, to)}")
+    parser = argparse.ArgumentParser("bridge export", description="Write scores with their controls as a table.")
+    parser.add_argument("name", nargs="?", help="a sweep; without it, all records")
+    parser.add_argument("--outputs", default="outputs", help="the outputs folder (default: outputs)")
+    parser.add_argument("--to", help="a .csv or .parquet file (default: OUTPUTS/reports/NAME.csv)")
+    parser.add_argument("--items", action="store_true", help="one row an item instead of means")
+    chosen = parser.parse_args(list(arguments))
+    from bridge.export import write_export
+
+    print(f"table written to {write_export(chosen.outputs, chosen.name, chosen.to, chosen.items)}")
+    return 0
 
 
-VERBS = {"report": _report}
+# Each imports what it needs when it is called, so that the cheap ones answer at once.
+VERBS = {
+    "sweep": _sweep,
+    "status": _status,
+    "report": _report,
+    "export": _export,
+    "sync": _sync,
+    "dashboard": _dashboard,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -189,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except YAMLError as error:
+        print(f"bridge: a YAML file cannot be read: {' '.join(str(error).split())}; put it right", file=sys.stderr)
         code = 1
     except (BridgeError, HydraException, OmegaConfBaseException, OSError, AssertionError, ValueError) as error:
         foreseen = not isinstance(error, AssertionError | ValueError) or isinstance(error, HydraException)

@@ -1,21 +1,25 @@
 """A fitted score beside its controls, wherever they were computed: in one cell, or fanned out over several."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
-from bridge.config import NOT_IN_RUN_ID
 from bridge.controls import CONTROLS, REFERENCES
-from bridge.record import Record
-from bridge.tasks.summary import Branch, contrast
-from bridge.tasks.translate import METRICS
+from bridge.record import NOT_IN_RUN_ID, Record
+from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
 
 NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
 ALPHA = 0.05
+# The one score that is no mean over items, so it has no paired difference.
+RATIO = "fraction_of_native"
+# Cells whose contrasts are resampled together.
+TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,17 @@ class Comparison:
         return None if found is None else float(found["mean"])
 
     def not_beaten(self, metric: str = "top1") -> list[str]:
-        """Negative controls that the fitted map does not beat, paired by item and against every draw."""
+        """Negative controls that the fitted map does not beat, paired by item and against every draw.
+
+        Where a family has been corrected (`bridge.family`), its p takes the place of the cell's own.
+        """
         losers = []
         for name in NEGATIVES:
             found = self.contrasts.get(name, {}).get(metric)
             if found is None:
                 continue
-            beats = found["difference"] > 0 and found["p"] < ALPHA and found.get("p_draws", 0.0) < ALPHA
-            if not beats:
+            p = max(found.get("p_holm", found["p"]), found.get("p_draws", 0.0))
+            if not (found["difference"] > 0 and p < ALPHA):
                 losers.append(name)
         return losers
 
@@ -116,7 +123,7 @@ def comparisons(records: Iterable[Record]) -> list[Comparison]:
         if found.ok:
             groups.setdefault(_shared(found.data["config"]), []).append(found)
     joined = [_join(group) for group in groups.values()]
-    return sorted(joined, key=_order)
+    return sorted(_contrasted(joined), key=_order)
 
 
 def _shared(config: dict[str, Any]) -> str:
@@ -145,22 +152,13 @@ def _join(group: list[Record]) -> Comparison:
     states: dict[str, Any] = {}
     contrasts: dict[str, Any] = {}
     by_answer: dict[str, Any] = {}
-    home: dict[str, Record] = {}
     for found in reversed(group):
         scores |= found.data["scores"]
         states |= found.data["state_scores"]
         contrasts |= found.data["contrasts"]
-        home |= dict.fromkeys(found.data["scores"], found)
         for label, part in found.data["scores_by_answer"].items():
             entry = by_answer.setdefault(label, {"n": part["n"], "scores": {}})
             entry["scores"] |= part["scores"]
-    lacking = [name for name in scores if name != "fitted" and name not in contrasts]
-    if "fitted" in home and lacking:
-        fitted = _branch(home["fitted"], "fitted")
-        generator = torch.Generator().manual_seed(0)
-        n_resamples = group[0].data["config"]["task"]["n_resamples"]
-        for name in lacking:
-            contrasts[name] = contrast(fitted, _branch(home[name], name), n_resamples, generator)
     return Comparison(
         records=tuple(group),
         scores={name: scores[name] for name in order if name in scores},
@@ -171,8 +169,68 @@ def _join(group: list[Record]) -> Comparison:
     )
 
 
-def _branch(found: Record, control: str) -> Branch:
-    table = found.items().filter(pc.field("control") == control)
-    n_draws = pc.max(table["draw"]).as_py() + 1
-    columns = {metric: table[metric].to_numpy() for metric in METRICS if table[metric].null_count == 0}
-    return Branch({metric: torch.tensor(values).view(n_draws, -1) for metric, values in columns.items()})
+def item_scores(
+    records: Iterable[Record], controls: Sequence[str], metrics: Sequence[str]
+) -> dict[str, dict[str, Tensor]]:
+    """Control -> metric -> per-item scores (n_draws, m) in `records`; metrics that hold null are left out."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for record in records:
+        wanted = {c for c in controls if c in record.data["scores"] and c not in found}
+        if not wanted:
+            continue
+        table = pq.read_table(record.folder / "items.parquet", columns=["control", "draw", *metrics])
+        column = table["control"].combine_chunks()
+        names, index = column.dictionary.to_pylist(), column.indices.to_numpy()
+        starts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist()]
+        values = {metric: table[metric].to_numpy() for metric in metrics}
+        for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
+            name = names[index[start]]
+            if name in wanted:
+                n_draws = table["draw"][end - 1].as_py() + 1
+                parts = {m: v[start:end].reshape(n_draws, -1) for m, v in values.items()}
+                found[name] = {m: torch.tensor(v) for m, v in parts.items() if not np.isnan(v).any()}
+    return found
+
+
+def _contrasted(joined: Sequence[Comparison]) -> list[Comparison]:
+    """Add the contrasts that no record has, because fitted map and control were scored in different cells."""
+    found = list(joined)
+    waiting: dict[tuple[int, int], list[int]] = {}
+    for i, c in enumerate(joined):
+        if "fitted" in c.scores and any(name not in c.contrasts for name in c.scores if name != "fitted"):
+            waiting.setdefault((c.data["n_eval"], c.config["task"]["n_resamples"]), []).append(i)
+    for (_, n_resamples), places in waiting.items():
+        # Resamples are drawn once for many cells, as if for each alone; not for all, or memory would not hold them.
+        for start in range(0, len(places), TOGETHER):
+            some = places[start : start + TOGETHER]
+            for i, contrasts in zip(some, _contrasts([joined[i] for i in some], n_resamples), strict=True):
+                merged = joined[i].contrasts | contrasts
+                found[i] = replace(joined[i], contrasts={n: merged[n] for n in joined[i].scores if n in merged})
+    return found
+
+
+def _contrasts(cells: Sequence[Comparison], n_resamples: int) -> list[dict[str, Any]]:
+    """What `bridge.tasks.summary.contrast` gives, for the missing contrasts of cells with as many items."""
+    columns, keys = [], []
+    results: list[dict[str, Any]] = []
+    for c in cells:
+        lacking = [name for name in c.scores if name != "fitted" and name not in c.contrasts]
+        results.append({name: {} for name in lacking})
+        metrics = [m for m in c.scores["fitted"] if m != RATIO]
+        branches = item_scores(c.records, ["fitted", *lacking], metrics)
+        fitted = branches["fitted"]
+        for name in lacking:
+            for metric, draws in branches[name].items():
+                columns.append(fitted[metric][0] - draws.mean(0))
+                results[-1][name][metric] = {"difference": float(columns[-1].mean())}
+                keys.append(results[-1][name][metric])
+                if len(draws) > 1:
+                    sign = -1.0 if metric == "kl_nats" else 1.0
+                    own = fitted[metric][0].mean()[None]
+                    keys[-1]["p_draws"] = float(draw_rank_p(sign * own, sign * draws.mean(1)[:, None]))
+    differences, generator = torch.stack(columns, -1), torch.Generator().manual_seed(0)
+    low, high = bootstrap_interval(differences, n_resamples, generator)
+    p = paired_permutation_p(differences, n_resamples, generator)
+    for entry, *numbers in zip(keys, low.tolist(), high.tolist(), p.tolist(), strict=True):
+        entry |= dict(zip(("low", "high", "p"), numbers, strict=True))
+    return results

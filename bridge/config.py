@@ -3,26 +3,24 @@
 Below this module code sees dataclasses, never a DictConfig.
 """
 
-import hashlib
 import importlib
 import inspect
-import json
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from bridge import record
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
-from bridge.schema import BridgeConfig, register, register_layer
+from bridge.schema import SCHEMAS, BridgeConfig, Direction, register, register_layer
 
-RECORD_VERSION = 1
-# What never changes a result is left out of the run id.
-NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report")
+TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
 
 def conf_dir() -> Path:
@@ -122,7 +120,16 @@ def typed(config: DictConfig) -> BridgeConfig:
             raise ConfigError(f"{name}={value} must be at least 1")
     if not 0 < result.dataset.split.eval_fraction < 1:
         raise ConfigError(f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1")
-    return result
+    return directed(result)
+
+
+def directed(config: BridgeConfig) -> BridgeConfig:
+    """The pair as it is run: ``direction=reverse`` exchanges source and target, which makes another pair."""
+    if config.direction is Direction.reverse:
+        pair = config.pair
+        pair.source, pair.target, pair.name = pair.target, pair.source, f"{pair.name}_reverse"
+        config.direction = Direction.forward
+    return config
 
 
 def build(node: Any, **more: Any) -> Any:
@@ -152,13 +159,48 @@ def build(node: Any, **more: Any) -> Any:
 
 def to_plain(config: BridgeConfig) -> dict[str, Any]:
     """The config as plain dicts, lists, strings and numbers, as records and trackers store it."""
-    return OmegaConf.to_container(  # type: ignore[return-value]
-        OmegaConf.structured(config), resolve=True, enum_to_str=True
-    )
+    return _plain(config)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Enum):
+        return node.name
+    if is_dataclass(node):
+        return {f.name: _plain(getattr(node, f.name)) for f in fields(node)}
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    return [_plain(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def from_plain(plain: dict[str, Any]) -> BridgeConfig:
+    """The typed config that `to_plain` made `plain` of; nothing is checked again.
+
+    Example:
+        >>> config = compose_config("injection=late_layer")
+        >>> from_plain(to_plain(config)) == config
+        True
+    """
+    made: BridgeConfig = _typed_node(BridgeConfig, plain)
+    return made
+
+
+_hints = cache(get_type_hints)
+
+
+def _typed_node(kind: Any, value: Any) -> Any:
+    kinds = [k for k in get_args(kind) or (kind,) if k is not type(None)]
+    if value is None or len(kinds) != 1:
+        return value
+    (kind,) = kinds
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind[value]
+    if not is_dataclass(kind):
+        return value
+    kind = TARGETS.get(value.get("_target_"), kind)
+    hints = _hints(kind)
+    return kind(**{name: _typed_node(hints[name], inner) for name, inner in value.items()})
 
 
 def run_id(config: BridgeConfig) -> str:
     """Sixteen hex digits of the hash of everything in `config` that can change a result."""
-    kept = {k: v for k, v in to_plain(config).items() if k not in NOT_IN_RUN_ID}
-    text = json.dumps([RECORD_VERSION, kept], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return record.run_id(to_plain(config))

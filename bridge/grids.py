@@ -1,15 +1,18 @@
 """Grids: comparisons that differ in layer and data set size alone, which is what a curve may join."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.comparison import NEGATIVES, Comparison, injection_label
-from bridge.config import NOT_IN_RUN_ID
 from bridge.controls import CONTROLS, REFERENCES
+from bridge.record import NOT_IN_RUN_ID
 
+# Share of the points of the longest curve that a curve needs to be drawn in its place.
+ENOUGH = 0.75
 KINDS = {**CONTROLS, **REFERENCES}
 
 
@@ -30,21 +33,30 @@ class Grid:
         return max(self.cells, key=lambda c: (c.data["n_fit"], *layers(c)))
 
     def along_layers(self) -> list[Comparison]:
-        """The cells of the size that has most layers (the largest such), from the first layer to the last."""
+        """The cells of the largest size with (nearly) as many layers as any, from the first layer to the last."""
         size = self._most(lambda c: c.data["n_fit"])
-        # layer=-1 and layer=4 can be one and the same point
-        found = {layers(c): c for c in self.cells if c.data["n_fit"] == size}
-        return [found[at] for at in sorted(found)]
+        return _by(layers, (c for c in self.cells if c.data["n_fit"] == size))
 
     def along_sizes(self) -> list[Comparison]:
-        """The cells at the layers that have most sizes (the deepest such), from the smallest size to the largest."""
+        """The cells at the deepest layers with (nearly) as many sizes as any, from the smallest size to the largest."""
         at = self._most(layers)
-        found = {c.data["n_fit"]: c for c in self.cells if layers(c) == at}
-        return [found[size] for size in sorted(found)]
+        return _by(lambda c: c.data["n_fit"], (c for c in self.cells if layers(c) == at))
+
+    def curves(self) -> list[list[Comparison]]:
+        """One curve over layers for every data set size, from the smallest size to the largest."""
+        sizes = sorted({c.data["n_fit"] for c in self.cells})
+        return [_by(layers, (c for c in self.cells if c.data["n_fit"] == size)) for size in sizes]
 
     def _most(self, kind: Callable[[Comparison], Any]) -> Any:
         counts = Counter(kind(c) for c in self.cells)
-        return max(counts, key=lambda k: (counts[k], k))
+        # One cell that failed must not move the whole curve elsewhere.
+        return max(k for k in counts if counts[k] >= ENOUGH * max(counts.values()))
+
+
+def _by(place: Callable[[Comparison], Any], cells: Iterable[Comparison]) -> list[Comparison]:
+    """One cell for each place, in order; layer=-1 and layer=4 can be one and the same."""
+    found = {place(c): c for c in cells}
+    return [found[at] for at in sorted(found)]
 
 
 def layers(c: Comparison) -> tuple[int, int]:
@@ -57,6 +69,17 @@ def layer_label(c: Comparison) -> str:
     """Source and target layer, as in every table."""
     source, target = layers(c)
     return f"{source}→{target}"
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Whole numbers with runs drawn together: 0–3, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def failed_gates(c: Comparison) -> list[str]:
@@ -125,16 +148,21 @@ def grids(cells: Iterable[Comparison]) -> list[Grid]:
     """Group comparisons into grids, with titles that tell grids of one pair apart."""
     groups: dict[str, list[Comparison]] = {}
     for c in cells:
-        kept = _settings(c.config)
+        kept = settings(c.config)
         groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
     first = [group[0].config for group in groups.values()]
     made = [
         Grid(pair_label(group[0].config), _title(group[0].config, first), tuple(group)) for group in groups.values()
     ]
-    return sorted(made, key=lambda grid: (grid.pair, grid.title))
+    return sorted(made, key=lambda grid: (grid.pair, _counted(grid.title)))
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
+def _counted(title: str) -> list[tuple[str, int]]:
+    """A key by which seed=2 stands before seed=10."""
+    return [(words, int(number or 0)) for words, number in re.findall(r"(\D*)(\d*)", title)]
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted name -> value of all that a grid holds fixed."""
     flat = _flat({k: v for k, v in config.items() if k not in NOT_IN_RUN_ID})
     free = ("layer.source", "layer.target", "dataset.size", "control.names")
@@ -152,8 +180,8 @@ def _title(config: dict[str, Any], others: list[dict[str, Any]]) -> str:
     def place(c: dict[str, Any]) -> tuple[str, str]:
         return pair_label(c), injection_label(c)
 
-    alike = [_settings(other) for other in others if place(other) == place(config)]
-    own = _settings(config)
-    names = dict.fromkeys(name for settings in alike for name in settings if not name.endswith("_target_"))
+    alike = [settings(other) for other in others if place(other) == place(config)]
+    own = settings(config)
+    names = dict.fromkeys(name for other in alike for name in other if not name.endswith("_target_"))
     told = [n for n in names if any(other.get(n) != own.get(n) for other in alike)]
     return ", ".join([injection_label(config), *(f"{n}={own.get(n)}" for n in told)])

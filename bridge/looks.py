@@ -3,14 +3,17 @@
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
@@ -103,9 +106,22 @@ def legend_line(control: str) -> dict[str, Any]:
     return line(control) | {"markersize": 5} | pauses
 
 
-def accessible(label: str, min_width: str = "0") -> str:
-    """Attributes of a plot in a page, with what a screen reader says."""
-    return f'class="plot" role="img" aria-label="{escape(label)}" style="min-width:{min_width}"'
+def fields(ax: Axes, corners: Sequence[tuple[int, int]], colors: Sequence[Any]) -> None:
+    """Unit squares of a heat map; `corners` are their upper left ones, column before row."""
+    squares = [[(j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1)] for j, i in corners]
+    ax.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="white", linewidths=1.5))
+
+
+def accessible(label: str, wide: float | None = None) -> str:
+    """Attributes of a plot in a page, with what a screen reader says.
+
+    Args:
+        label: what it says.
+        wide: inches of a plot that has the page's width to itself: there its letters are about those of the text;
+            None for one that fills its panel.
+    """
+    size = "" if wide is None else f' style="min-width:{75 * wide:.0f}px;max-width:{115 * wide:.0f}px"'
+    return f'class="plot" role="img" aria-label="{escape(label)}"{size}'
 
 
 def standalone(figure: Figure, salt: str = "bridge") -> str:

@@ -11,6 +11,8 @@ TOP_K = (1, 5, 10)
 # logits looked at together: large enough for speed, small enough for the cache and for any vocabulary
 CHUNK_LOGITS = 2**20
 LARGEST_EXPONENT = 80.0
+# below this divergence the difference of two logarithms of sums is not accurate enough
+NEAR_NATS = 1.0
 
 
 def token_scores(logits: Tensor, gold: Tensor, native_logits: Tensor | None = None) -> dict[str, Tensor]:
@@ -20,12 +22,13 @@ def token_scores(logits: Tensor, gold: Tensor, native_logits: Tensor | None = No
     it and constant logits score as the worst guess.
 
     Args:
-        logits: (b, V) logits of any float dtype; never modified.
+        logits: (..., b, V) logits of any float dtype; leading dimensions, such as draws of a control, are scored one
+            by one. Never modified.
         gold: (b,) long, the gold token of each item, in 0..V-1.
         native_logits: (b, V) the target's own logits on the same items, or None.
 
     Returns:
-        Float64 tensors (b,): `top1`, `top5`, `top10` (0 or 1), `rr` (reciprocal rank, in (0, 1]),
+        Float64 tensors (..., b): `top1`, `top5`, `top10` (0 or 1), `rr` (reciprocal rank, in (0, 1]),
         `logprob_nats` (log-probability of the gold token, at most 0) and, given `native_logits`, `kl_nats`
         (KL(native || this), at least 0).
 
@@ -38,37 +41,42 @@ def token_scores(logits: Tensor, gold: Tensor, native_logits: Tensor | None = No
         >>> scores["top1"].item(), scores["top5"].item(), scores["rr"].item()
         (0.0, 1.0, 0.5)
     """
-    if logits.ndim != 2 or logits.numel() == 0 or gold.shape != logits.shape[:1]:
+    n_items, n_tokens = logits.shape[-2:] if logits.ndim >= 2 else (0, 0)
+    if logits.ndim < 2 or logits.numel() == 0 or gold.shape != (n_items,):
         raise FitError(
-            f"logits have shape {tuple(logits.shape)} and gold {tuple(gold.shape)}; wanted (b, V) and (b,): "
+            f"logits have shape {tuple(logits.shape)} and gold {tuple(gold.shape)}; wanted (..., b, V) and (b,): "
             "pass one row of logits and one gold token an item"
         )
-    if native_logits is not None and native_logits.shape != logits.shape:
+    if native_logits is not None and native_logits.shape != logits.shape[-2:]:
         raise FitError(
             f"logits have shape {tuple(logits.shape)} and native ones {tuple(native_logits.shape)}; "
-            "wanted the same: both must come from the target model"
+            "wanted the same items and tokens: both must come from the target model"
         )
-    n_items, n_tokens = logits.shape
     if int(gold.min()) < 0 or int(gold.max()) >= n_tokens:
         raise FitError(
             f"gold tokens run from {int(gold.min())} to {int(gold.max())}; wanted 0 to {n_tokens - 1}: "
             "encode the answers with the target's tokenizer"
         )
-    _check_finite(logits, "logits")
+    draws = logits.flatten(0, -3) if logits.ndim > 2 else logits[None]
+    _check_finite(draws.flatten(0, 1), "logits")
     if native_logits is not None:
         _check_finite(native_logits, "native logits")
 
-    rank = torch.empty(n_items, dtype=torch.float64, device=logits.device)
+    rank = torch.empty(draws.shape[:2], dtype=torch.float64, device=logits.device)
     logprob, kl = torch.empty_like(rank), torch.empty_like(rank)
     step = max(1, CHUNK_LOGITS // n_tokens)
     for start in range(0, n_items, step):
         rows = slice(start, start + step)
-        z = _at_least_float32(logits[rows])
-        at_gold = z.gather(1, gold[rows, None])
-        rank[rows] = (z >= at_gold).sum(dim=1).to(rank.dtype)
-        logprob[rows] = (at_gold[:, 0] - z.logsumexp(dim=1)).to(rank.dtype)
-        if native_logits is not None:
-            kl[rows] = _kl_nats(_at_least_float32(native_logits[rows]), z).to(kl.dtype)
+        token = gold[rows, None]
+        native = None if native_logits is None else _Native(_at_least_float32(native_logits[rows]))
+        for draw in range(len(draws)):
+            z = _at_least_float32(draws[draw, rows])
+            at_gold, total = z.gather(1, token), z.logsumexp(dim=1)
+            rank[draw, rows] = (z >= at_gold).sum(dim=1).to(rank.dtype)
+            logprob[draw, rows] = (at_gold[:, 0] - total).to(rank.dtype)
+            if native is not None:
+                kl[draw, rows] = native.kl_nats(z, total).to(kl.dtype)
+    rank, logprob, kl = (values.view(logits.shape[:-1]) for values in (rank, logprob, kl))
     scores = {f"top{k}": (rank <= k).to(rank.dtype) for k in TOP_K}
     scores |= {"rr": 1.0 / rank, "logprob_nats": logprob}
     return scores if native_logits is None else scores | {"kl_nats": kl}
@@ -162,20 +170,34 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.to(torch.float32)
 
 
-def _kl_nats(native: Tensor, z: Tensor) -> Tensor:
-    """KL(native || z) of each row: log of the mean over `native` of e^u, u = z - native about its mean.
+class _Native:
+    """The target's own logits (b, V), for the divergence of any others from them."""
 
-    Written as log1p of the mean of e^u - 1 - u, in which large terms never cancel: exactly 0 for equal
-    logits, and accurate in float32 down to divergences far below the rounding of a log-probability.
-    """
-    p = native.softmax(dim=1)
-    u = z - native
-    mean = (p * u).sum(dim=1, keepdim=True)
-    u -= mean
-    kl = torch.log1p((p * (torch.expm1(u) - u)).sum(dim=1))
-    # e^u overflows where a logit rose by a lot; so large a divergence has no small difference to lose
-    plain = z.logsumexp(dim=1) - native.logsumexp(dim=1) - mean[:, 0]
-    return torch.where(u.amax(dim=1) < LARGEST_EXPONENT, kl, plain).clamp_min(0.0)
+    def __init__(self, logits: Tensor) -> None:
+        self.logits, self.total, self.share = logits, logits.logsumexp(dim=1), logits.softmax(dim=1)
+
+    def kl_nats(self, z: Tensor, total: Tensor) -> Tensor:
+        """KL(native || z) of each row: log of the mean over `native` of e^u, u = z - native about its mean.
+
+        Where it is small it is written as log1p of the mean of e^u - 1 - u, in which large terms never cancel:
+        exactly 0 for equal logits, and accurate in float32 down to divergences far below the rounding of a
+        log-probability.
+
+        Args:
+            z: (b, V) logits.
+            total: (b,) their logsumexp.
+        """
+        u = z - self.logits
+        mean = (self.share * u).sum(dim=1)
+        kl = total - self.total - mean
+        near = kl < NEAR_NATS
+        if near.any():
+            u, plain = u[near] - mean[near, None], kl[near]
+            # e^u overflows where a logit of no weight rose by a lot
+            tame = u.amax(dim=1) < LARGEST_EXPONENT
+            close = torch.log1p(torch.expm1(u).sub_(u).mul_(self.share[near]).sum(dim=1))
+            kl[near] = torch.where(tame, close, plain)
+        return kl.clamp_min(0.0)
 
 
 def _check_finite(logits: Tensor, name: str) -> None:

@@ -14,7 +14,20 @@ from matplotlib.lines import Line2D
 from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.grids import KINDS, controls_in, grids, layer_label, layers, state, withhold
-from bridge.looks import BAD, INK, LOOKS, QUIET, SETTINGS, accessible, inline, legend_line, line, png, standalone
+from bridge.looks import (
+    BAD,
+    INK,
+    LOOKS,
+    QUIET,
+    SETTINGS,
+    accessible,
+    fields,
+    inline,
+    legend_line,
+    line,
+    png,
+    standalone,
+)
 from bridge.record import read_all, runs_folder, write_whole
 
 METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
@@ -89,18 +102,12 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
         figure = Figure(figsize=(width, height))
         ax = figure.add_axes((1.24 / width, low / height, (width - 1.31) / width, (height - low - 0.25) / height))
         colors = mpl.colormaps["Blues"]
+        filled: list[tuple[tuple[int, int], Any]] = []
         for i, name in enumerate(names):
             for j, c in enumerate(cells):
                 found = c.scores.get(name, {}).get(metric)
                 value = 0.0 if found is None else float(found["mean"])
-                ax.fill_between(
-                    [j, j + 1],
-                    i,
-                    i + 1,
-                    facecolor="white" if found is None else colors(0.9 * value),
-                    edgecolor="white",
-                    linewidth=1.5,
-                )
+                filled.append(((j, i), "white" if found is None else colors(0.9 * value)))
                 label = "·" if found is None else f"{value:.2f}"
                 bold = "bold" if name == "fitted" else "normal"
                 ax.text(
@@ -113,6 +120,7 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
                     weight=bold,
                     color="white" if value > 0.55 else INK,
                 )
+        fields(ax, *zip(*filled, strict=True))
         ax.set(xlim=(0, len(cells)), ylim=(len(names), 0))
         ax.set_yticks([i + 0.5 for i in range(len(names))], names)
         ax.set_xticks([j + 0.5 for j in range(len(cells))], labels)
@@ -133,7 +141,7 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
         return inline(
             figure,
             f"heat map {metric} {_identity(cells)}",
-            accessible(f"{metric} by control and layer", f"{75 * width:.0f}px" if width > 4.2 else "0"),
+            accessible(f"{metric} by control and layer", width if width > 4.2 else None),
         )
 
 
@@ -147,7 +155,7 @@ def leads(c: Comparison, metric: str = "top1") -> str:
             found = c.contrasts[name][metric]
             ax.plot([found["low"], found["high"]], [i, i], color=LOOKS[name].color, linewidth=2, zorder=2)
             ax.plot([found["difference"]], [i], **_point(name, c.valid))
-            p = max(found["p"], found.get("p_draws", 0.0))
+            p = max(found.get("p_holm", found["p"]), found.get("p_draws", 0.0))
             ax.text(
                 1.03,
                 i,
@@ -296,6 +304,9 @@ def _axis(cells: Sequence[Comparison], along: str) -> tuple[list[float], list[st
         return [float(i) for i in range(len(both))], [layer_label(c) for c in cells], "layer, source → target"
     if all(source == target for source, target in both):
         return sources, [str(source) for source, _ in both], "layer, the same in both models"
+    targets = {target for _, target in both}
+    if len(both) > 1 and len(targets) == 1:
+        return sources, [str(source) for source, _ in both], f"layer of the source, into {targets.pop()} of the target"
     return sources, [layer_label(c) for c in cells], "layer, source → target"
 
 

@@ -1,12 +1,13 @@
 """Records: what a cell leaves on disk, written under a temporary name and then renamed."""
 
+import hashlib
 import json
 import logging
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from bridge.config import RECORD_VERSION
 from bridge.errors import RecordError
 
+RECORD_VERSION = 1
+# What never changes a result is left out of the run id.
+NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
+HEAD = ("run_id", "record_version", "status", "inputs", "error")
+HEAD_BYTES = 4096
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "hydra-core", "omegaconf")
 log = logging.getLogger(__name__)
 
@@ -49,14 +54,29 @@ class Record:
         return pq.read_table(self.folder / "items.parquet")
 
 
+def run_id(config: dict[str, Any]) -> str:
+    """Sixteen hex digits of the hash of everything in a plain config that can change a result."""
+    kept = {k: v for k, v in config.items() if k not in NOT_IN_RUN_ID}
+    text = json.dumps([RECORD_VERSION, kept], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def runs_folder(outputs: str | Path) -> Path:
     """Where the records of `outputs` lie."""
     return Path(outputs) / "runs"
 
 
 @contextmanager
-def claimed(outputs: str | Path, run_id: str) -> Iterator[None]:
+def claimed(outputs: str | Path, run_id: str, wait: bool = True) -> Iterator[bool]:
     """Hold a run id, so that processes that want the same cell compute it once.
+
+    Args:
+        outputs: the outputs folder.
+        run_id: what to hold; a process that holds it already holds it twice.
+        wait: whether to wait for another process that holds it.
+
+    Yields:
+        Whether it is held: False only without `wait`, where another process holds it.
 
     Raises:
         RecordError: `outputs` cannot be written.
@@ -64,12 +84,17 @@ def claimed(outputs: str | Path, run_id: str) -> Iterator[None]:
     locks = runs_folder(outputs) / ".locks"
     with writing(outputs):
         locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / run_id)
-        lock.acquire()
+        lock = FileLock(locks / run_id, is_singleton=True)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+            held = True
+        except Timeout:
+            held = False
     try:
-        yield
+        yield held
     finally:
-        lock.release()
+        if held:
+            lock.release()
 
 
 @contextmanager
@@ -173,6 +198,46 @@ def read(outputs: str | Path, run_id: str) -> Record | None:
     return Record(folder, data, reused=True)
 
 
+def head(outputs: str | Path, run_id: str) -> dict[str, Any] | None:
+    """What a record says of itself before its scores, or None when there is no record.
+
+    Reads a few kilobytes, so thousands of cells can be asked whether they are done.
+
+    Returns:
+        run_id, record_version, status and, where the record begins with them, inputs and error.
+
+    Raises:
+        RecordError: record.json is damaged.
+    """
+    path = runs_folder(outputs) / run_id / "record.json"
+    try:
+        with path.open() as file:
+            text = file.read(HEAD_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found: dict[str, Any] = {}
+    decode, at = json.JSONDecoder().raw_decode, 1
+    try:
+        while True:
+            key, at = decode(text, _next(text, at))
+            if key not in HEAD:
+                break
+            found[key], at = decode(text, _next(text, at))
+    except ValueError:
+        # Cut off at HEAD_BYTES in the middle of a value, or damaged: what came before tells.
+        pass
+    if "status" not in found:
+        raise RecordError(f"{path} is damaged; delete its folder and run the cell again")
+    return found
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next JSON value begins."""
+    while at < len(text) and text[at] in " \n,:":
+        at += 1
+    return at
+
+
 def is_done(outputs: str | Path, run_id: str) -> bool:
     """Whether a readable record of a finished cell is there."""
     try:
@@ -182,12 +247,12 @@ def is_done(outputs: str | Path, run_id: str) -> bool:
     return found is not None and found.ok
 
 
-def read_all(outputs: str | Path) -> list[Record]:
-    """Every record under `outputs`, sorted by run id."""
+def read_all(outputs: str | Path, run_ids: Iterable[str] | None = None) -> list[Record]:
+    """Every record under `outputs`, or those of `run_ids` that are there, sorted by run id."""
     runs = runs_folder(outputs)
-    if not runs.is_dir():
-        return []
-    found = [read(outputs, p.name) for p in sorted(runs.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    if run_ids is None:
+        run_ids = (p.name for p in runs.iterdir() if p.is_dir() and p.name[0] != ".") if runs.is_dir() else ()
+    found = [read(outputs, run_id) for run_id in sorted(set(run_ids))]
     return [record for record in found if record is not None]
 
 

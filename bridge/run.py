@@ -1,26 +1,29 @@
 """run(config) -> Record: the only place where all parts meet."""
 
 import io
+import json
 import logging
 import time
 import traceback
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 from torch import Tensor
 
 from bridge import record
 from bridge.config import build, resolve_layer, run_id, to_plain
 from bridge.data.pairing import aligned_positions
-from bridge.data.rosetta import RosettaSet, Split, fingerprint, split
+from bridge.data.rosetta import RosettaSet, Split, split
 from bridge.errors import BridgeError, ConfigError, DataError
 from bridge.injection import Injection, LateLayer
 from bridge.record import Record
-from bridge.schema import BridgeConfig
+from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
-from bridge.tasks.gates import Side
-from bridge.tasks.translate import Rows, TaskResult
+from bridge.tasks.native import Native, Side
+from bridge.tasks.rows import Rows
+from bridge.tasks.trial import Trial
 
 log = logging.getLogger("bridge")
 
@@ -51,29 +54,22 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
         log.addHandler(handler)
         try:
             # Inputs that changed under an unchanged config (an edited file, other weights) are computed again.
-            session.locate(config.pair)
-            inputs = {
-                "source": session.fingerprint(config.pair.source),
-                "target": session.fingerprint(config.pair.target),
-                "items": fingerprint(session.items(config.dataset)),
-            }
+            inputs = session.inputs(config)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
-            data, result = _compute(config, session)
-            done = {"status": "done", **data}
-            return _write(config, identity, done, inputs, result.columns, text, started)
+            data, columns = _compute(config, session, inputs)
+            return _write(config, identity, "done", inputs, data, columns, text, started)
         except Exception as error:
             # What was once computed is not thrown away because a model or a file cannot be reached today.
             if record.is_done(config.paths.outputs, identity):
                 raise
             failed = {
-                "status": "failed",
                 "error": str(error) or type(error).__name__,
                 "traceback": traceback.format_exc(),
                 "valid": False,
             }
             try:
-                _write(config, identity, failed, inputs, None, text, started)
+                _write(config, identity, "failed", inputs, failed, None, text, started)
             except BridgeError:
                 log.warning("the failure could not be recorded under %s", config.paths.outputs)
             raise
@@ -84,66 +80,69 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
 def _write(
     config: BridgeConfig,
     identity: str,
-    data: dict[str, Any],
+    status: str,
     inputs: dict[str, str],
+    data: dict[str, Any],
     columns: dict[str, Any] | None,
     text: io.StringIO,
     started: float,
 ) -> Record:
+    # Status and inputs come first, so that the head of the file tells whether the cell is done.
     whole = {
+        "status": status,
+        "inputs": inputs,
         **data,
         "config": to_plain(config),
-        "inputs": inputs,
         **record.provenance(),
         "wall_s": time.perf_counter() - started,
     }
-    yaml = OmegaConf.to_yaml(OmegaConf.create(whole["config"]))
-    return record.write(config.paths.outputs, identity, whole, yaml, columns, text.getvalue())
+    return record.write(config.paths.outputs, identity, whole, _to_yaml(whole["config"]), columns, text.getvalue())
 
 
-def _compute(config: BridgeConfig, session: Session) -> tuple[dict[str, Any], TaskResult]:
-    pair = config.pair
-    source, target = session.model(pair.source), session.model(pair.target)
-    injection: Injection = build(config.injection)
-    layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes what OmegaConf reads back as it was, in a tenth of the time that OmegaConf takes to write it."""
 
-    rosetta = session.rosetta(config)
-    by = config.dataset.split
-    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
-    items = [rosetta.items[i] for i in parts.eval.tolist()]
-    prompts = [i.prompt for i in rosetta.items]
-    injection.prepare(target, [i.prompt for i in items], layers["target"])
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
-    fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
-    finals = [
-        session.states(m, prompts, side.anatomy.n_blocks)[parts.eval]
-        for m, side in ((pair.source, source), (pair.target, target))
-    ]
-    result: TaskResult = build(config.task).run(
-        map=build(config.map),
-        normalize=build(config.normalize),
-        injection=injection,
-        fit=fit,
-        evaluation=evaluation,
-        items=items,
-        seen_answer=parts.seen_answer,
-        source=Side(source, rosetta.gold_source[parts.eval], finals[0]),
-        target=Side(target, rosetta.gold_target[parts.eval], finals[1]),
-        controls=config.control.names,
-        n_draws=config.control.n_draws,
-        seed=config.seed,
-    )
-    if isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]:
-        result.warnings.append("late_layer with no block left is lm_head; give layer=... or injection.k=...")
-    for warning in result.warnings:
+
+def _quoted(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    try:
+        # OmegaConf reads 1e3 as a number, which YAML does not.
+        float(text)
+        style = "'"
+    except ValueError:
+        style = None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
+
+
+def _to_yaml(plain: dict[str, Any]) -> str:
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+@dataclass
+class _Setting:
+    """What cells share that differ in their controls alone: all of the work but the controls' own."""
+
+    trial: Trial
+    facts: dict[str, Any]
+    warnings: list[str]
+
+
+def _compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    plain = to_plain(config)
+    plain["control"] = {k: v for k, v in plain["control"].items() if k != "names"}
+    key = json.dumps([record.run_id(plain), inputs])
+    setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
+    result = setting.trial.result(config.control.names)
+    warnings = [*result.warnings, *setting.warnings]
+    for warning in warnings:
         log.warning(warning)
     data = {
-        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
-        "layers": layers,
-        "n_fit": len(parts.fit),
-        "n_eval": len(items),
-        "n_left": parts.pool_size,
-        "coverage": rosetta.coverage,
+        **setting.facts,
         "rank": result.fit["rank"],
         "fit": result.fit,
         "gates": result.gates,
@@ -152,9 +151,65 @@ def _compute(config: BridgeConfig, session: Session) -> tuple[dict[str, Any], Ta
         "scores_by_answer": result.scores_by_answer,
         "contrasts": result.contrasts,
         "state_scores": result.state_scores,
-        "warnings": result.warnings,
+        "warnings": warnings,
     }
-    return data, result
+    return data, result.columns
+
+
+def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
+    pair = config.pair
+    source, target = session.model(pair.source), session.model(pair.target)
+    injection: Injection = build(config.injection)
+    layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
+
+    rosetta = session.rosetta(config)
+    by = config.dataset.split
+    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    native = _native(config, session, inputs, rosetta, parts)
+    injection.prepare(target, [i.prompt for i in native.items], layers["target"])
+    fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
+    trial: Trial = build(config.task).fit(
+        map=build(config.map),
+        normalize=build(config.normalize),
+        injection=injection,
+        fit=fit,
+        evaluation=evaluation,
+        native=native,
+        seen_answer=parts.seen_answer,
+        n_draws=config.control.n_draws,
+        seed=config.seed,
+    )
+    facts = {
+        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
+        "layers": layers,
+        "n_fit": len(parts.fit),
+        "n_eval": len(native.items),
+        "n_left": parts.pool_size,
+        "coverage": rosetta.coverage,
+    }
+    no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
+    said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
+    return _Setting(trial, facts, said)
+
+
+def _native(
+    config: BridgeConfig, session: Session, inputs: dict[str, str], rosetta: RosettaSet, parts: Split
+) -> Native:
+    """What the two models say themselves on the eval items: the same for every layer, map, injection and fit size."""
+    pair = config.pair
+    items = [rosetta.items[i] for i in parts.eval.tolist()]
+
+    def side(config: ModelConfig, gold: Tensor) -> Side:
+        model = session.model(config)
+        states = session.states(config, [i.prompt for i in rosetta.items], model.anatomy.n_blocks)
+        return Side(model, gold[parts.eval], states[parts.eval])
+
+    key = json.dumps([to_plain(config)["pair"], inputs, parts.eval.tolist()])
+    return session.kept(
+        "native",
+        key,
+        lambda: Native(side(pair.source, rosetta.gold_source), side(pair.target, rosetta.gold_target), items),
+    )
 
 
 def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:

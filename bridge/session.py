@@ -2,26 +2,28 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from bridge.activations import Store
 from bridge.config import build
+from bridge.data import rosetta
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
 from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
 from bridge.models.zoo import ZooSpec, ensure
 from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
 
 MODELS_IN_MEMORY = 2
+T = TypeVar("T")
 log = logging.getLogger("bridge")
 
 
 class Session:
-    """Keeps models, Rosetta sets and states between cells, so that a grid costs its distinct work.
+    """Keeps models, Rosetta sets, states and what was made of them last, so that a grid costs its distinct work.
 
     Args:
         outputs: the outputs folder.
@@ -35,10 +37,12 @@ class Session:
         self.batch_size = batch_size
         self.store = Store(self.outputs / "activations")
         self._models: dict[str, LoadedModel] = {}
-        self._items: dict[str, list[Item]] = {}
+        self._items: dict[str, tuple[list[Item], str]] = {}
         self._sets: dict[str, RosettaSet] = {}
         self._paths: dict[str, str] = {}
         self._states: dict[str, dict[int, Tensor]] = {}
+        self._identities: dict[str, str] = {}
+        self._kept: dict[str, tuple[str, Any]] = {}
 
     def locate(self, pair: PairConfig) -> None:
         """Train those models of a pair that bridge trains itself, unless they are there."""
@@ -51,13 +55,32 @@ class Session:
         """A local folder or a hub id."""
         return self._paths.get(_key(model), model.name)
 
+    def inputs(self, config: BridgeConfig) -> dict[str, str]:
+        """What the results of a cell rest on: weights and tokenizers as they are now, and the items."""
+        self.locate(config.pair)
+        source, target = (self.fingerprint(m) for m in (config.pair.source, config.pair.target))
+        return {"source": source, "target": target, "items": self._source(config.dataset)[1]}
+
     def fingerprint(self, model: ModelConfig) -> str:
-        """What identifies the weights and the tokenizer."""
-        return fingerprint(self.path(model), model.revision)
+        """What identifies the weights and the tokenizer, as they are now."""
+        self._identities[_key(model)] = fingerprint(self.path(model), model.revision)
+        return self._identities[_key(model)]
+
+    def _identity(self, model: ModelConfig) -> str:
+        """Names a model as its weights were when the cell began that is running."""
+        return f"{_key(model)} {self._identities.get(_key(model)) or self.fingerprint(model)}"
+
+    def kept(self, kind: str, key: str, make: Callable[[], T]) -> T:
+        """What was made last under `kind`; when `key` is another one that is let go, and then the new one made."""
+        if self._kept.get(kind, ("", None))[0] != key:
+            self._kept.pop(kind, None)
+            self._kept[kind] = key, make()
+        found: T = self._kept[kind][1]
+        return found
 
     def model(self, config: ModelConfig) -> LoadedModel:
         """The loaded model; the two used last stay in memory."""
-        key = _key(config)
+        key = self._identity(config)
         if key not in self._models:
             while len(self._models) >= MODELS_IN_MEMORY:
                 del self._models[next(iter(self._models))]
@@ -75,17 +98,21 @@ class Session:
 
     def items(self, dataset: DatasetConfig) -> list[Item]:
         """All items of a data set, before any tokenizer has seen them."""
+        return self._source(dataset)[0]
+
+    def _source(self, dataset: DatasetConfig) -> tuple[list[Item], str]:
         source = build(dataset)
         key = json.dumps(_plain(source.__dict__), sort_keys=True) + type(source).__name__
         if key not in self._items:
-            self._items[key] = source.load()
+            items = source.load()
+            self._items[key] = items, rosetta.fingerprint(items)
         return self._items[key]
 
     def rosetta(self, config: BridgeConfig) -> RosettaSet:
         """The items whose answer is one token in both tokenizers."""
-        items = self.items(config.dataset)
+        items, identity = self._source(config.dataset)
         pair = config.pair
-        key = f"{_key(pair.source)} {_key(pair.target)} {id(items)}"
+        key = f"{self._identity(pair.source)} {self._identity(pair.target)} {identity}"
         if key not in self._sets:
             tokenizers = [
                 load_tokenizer(self.path(m), m.revision, m.trust_remote_code) for m in (pair.source, pair.target)
@@ -108,10 +135,10 @@ class Session:
         # prompt gives many, are kept only where they are wanted.
         loaded = self.model(model)
         layers = [layer] if positions is not None else list(range(loaded.anatomy.n_blocks + 1))
-        key = f"{_key(model)} {position} {layers} {hash(tuple(texts))} {hash(str(positions))}"
+        key = f"{self._identity(model)} {position} {layers} {hash(tuple(texts))} {hash(str(positions))}"
         if key not in self._states:
             self._states[key] = self.store.states(
-                self.fingerprint(model),
+                loaded.fingerprint,
                 lambda: loaded,
                 texts,
                 layers,

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from bridge.comparison import NEGATIVES, Comparison, injection_label
 from bridge.controls import CONTROLS, REFERENCES
-from bridge.grids import verdict, withhold
+from bridge.family import Best, Family
+from bridge.grids import Grid, grids, layer_label, verdict, withhold
 
 HEADINGS = {
     "shuffled_within": "shuf.\nwithin",
@@ -21,6 +22,8 @@ HEADINGS = {
 }
 # Tables are made for this many columns; on a narrower screen they leave out what the record has anyway.
 FULL_WIDTH = 104
+# More cells than this are shown by the best layer of each curve, and more curves than this are left to the report.
+MOST_ROWS = 60
 METRIC_NAMES = {"top1": "top-1", "top5": "top-5", "top10": "top-10", "mrr": "MRR", "logprob_nats": "log-prob (nats)"}
 KIND_STYLE = {"estimate": "bold", "negative": "", "ceiling": "cyan", "reference": "dim"}
 
@@ -95,12 +98,52 @@ def gates_line(c: Comparison) -> Text:
 
 
 def grid_table(found: Sequence[Comparison], metric: str = "top1", width: int = FULL_WIDTH) -> Table:
-    """Many cells: one row each, the fitted score beside every control."""
+    """Many cells, the fitted score beside every control: one row each, or for a large grid one row per curve.
+
+    The row of a curve is its best layer by top-1, with the verdict corrected for having searched (`bridge.family`).
+    """
+    if len(found) > MOST_ROWS:
+        return _curves_table(found, metric, width)
+    table, names = _empty_table(found, METRIC_NAMES.get(metric, metric), width, "layer")
+    for c in found:
+        scores = [_short(withhold(c).mean(name, metric)) for name in names]
+        row = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
+        table.add_row(*row, *scores, _short_verdict(c), style="" if c.valid else "dim")
+    return table
+
+
+def _curves_table(found: Sequence[Comparison], metric: str, width: int) -> Table:
+    family = Family(found)
+    settings = grids([withhold(c) for c in family.cells])
+    best = {_place(b.grid, b.cell): b for b in family.best_layers(settings)}
+    several = len({grid.pair for grid in settings}) > 1
+    title = f"{METRIC_NAMES.get(metric, metric)} at the best layer of each curve"
+    table, names = _empty_table(found, title, width, "best\nlayer")
+    curves = [(grid, curve) for grid in settings for curve in grid.curves()]
+    for grid, curve in curves[:MOST_ROWS]:
+        label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
+        n = str(curve[0].data["n_fit"])
+        chosen = best.get(_place(grid, curve[0]))
+        if chosen is None:
+            why = "no fitted score" if any(c.valid for c in curve) else f"all {len(curve)} layers dead or invalid"
+            table.add_row(label, "-", n, *["-"] * len(names), why, style="dim")
+            continue
+        scores = [_short(chosen.cell.mean(name, metric)) for name in names]
+        table.add_row(label, layer_label(chosen.cell), n, *scores, _short_best(chosen))
+    return table
+
+
+def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
+    return grid.pair, grid.title, c.data["n_fit"]
+
+
+def _empty_table(found: Sequence[Comparison], what: str, width: int, layer: str) -> tuple[Table, list[str]]:
+    """The columns of a grid, and the controls that have one."""
     full = width >= FULL_WIDTH
     names = [n for n in [*CONTROLS, "native_target"] if any(n in c.scores for c in found) and (full or n != "planted")]
     pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in found))
     table = Table(
-        title=f"{pairs}: {METRIC_NAMES.get(metric, metric)}",
+        title=f"{pairs}: {what}",
         title_justify="left",
         title_style="bold",
         pad_edge=False,
@@ -108,23 +151,13 @@ def grid_table(found: Sequence[Comparison], metric: str = "top1", width: int = F
         padding=(0, 1 if full else 0, 0, 1),
         collapse_padding=True,
     )
-    table.add_column("injection", no_wrap=full)
-    table.add_column("layer", justify="right", no_wrap=True)
+    table.add_column("injection", no_wrap=full and layer == "layer")
+    table.add_column(layer, justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for name in names:
         table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
     table.add_column("verdict")
-    for c in found:
-        layers = c.data["layers"]
-        table.add_row(
-            injection_label(c.config),
-            f"{layers['source']}→{layers['target']}",
-            str(c.data["n_fit"]),
-            *[_short(withhold(c).mean(name, metric)) for name in names],
-            _short_verdict(c),
-            style="" if c.valid else "dim",
-        )
-    return table
+    return table, names
 
 
 def _p(value: float) -> str:
@@ -132,11 +165,16 @@ def _p(value: float) -> str:
 
 
 def grid_footer(found: Sequence[Comparison]) -> str:
-    """How many of the cells passed every gate, and what the columns mean."""
+    """How many of the cells passed every gate, what the columns mean, and where the rest is."""
     n_valid = sum(c.valid for c in found)
+    passed = f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on\n"
+    if len(found) <= MOST_ROWS:
+        return f"{passed}verdict on top-1: paired by item, and against every draw of a random control"
+    n_curves = sum(len(grid.curves()) for grid in grids(found))
+    more = f"\nthe first {MOST_ROWS} curves are shown" if n_curves > MOST_ROWS else ""
     return (
-        f"all gates passed in {n_valid} of {len(found)} cells; n: items to fit on\n"
-        "verdict on top-1: paired by item, and against every draw of a random control"
+        f"{passed}verdict on top-1, corrected for the search over layers and {n_curves} curves{more}\n"
+        "every cell: bridge report (a page), bridge export (a table)"
     )
 
 
@@ -153,3 +191,10 @@ def _short_verdict(c: Comparison) -> str:
     if said.startswith("open"):
         return f"open: {len([n for n in c.missing if n in NEGATIVES])} controls not scored"
     return said.replace("_", " ")
+
+
+def _short_best(best: Best) -> str:
+    said = best.verdict()
+    if said.startswith("open: no score"):
+        return f"open: {len([n for n in NEGATIVES if n not in best.p])} controls not scored"
+    return "above all" if said.startswith("above") else said.replace("_", " ")

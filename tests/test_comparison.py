@@ -29,6 +29,19 @@ def test_cells_that_differ_in_their_controls_alone_are_joined(tmp_path: Path) ->
     assert joined.verdict() == whole.verdict() == "above every negative control"
 
 
+def test_contrasts_between_cells_are_the_same_however_many_are_read_together(tmp_path: Path) -> None:
+    parts = [write_cell(tmp_path, layers=(i, 4), controls=(name,)) for i in range(20) for name in ("fitted", "random")]
+    together = comparisons(parts)
+    for i, c in enumerate(together):
+        (alone,) = comparisons(parts[2 * i : 2 * i + 2])
+        assert list(alone.contrasts) == list(c.contrasts) == ["random", "native_source", "native_target"]
+        for name, by_metric in alone.contrasts.items():
+            assert by_metric.keys() == c.contrasts[name].keys()
+            for metric, found in by_metric.items():
+                assert found == pytest.approx(c.contrasts[name][metric], rel=1e-12)
+                assert {"difference", "low", "high", "p"} <= found.keys()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": 1}, {"map__name": "ridge"}, {"dataset__size": 7}, {"control__n_draws": 3}, {"injection": {"name": "x"}}],

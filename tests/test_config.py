@@ -6,7 +6,16 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 
-from bridge.config import build, compose_config, conf_dir, quote_layer, resolve_layer, run_id, to_plain
+from bridge.config import (
+    build,
+    compose_config,
+    conf_dir,
+    from_plain,
+    quote_layer,
+    resolve_layer,
+    run_id,
+    to_plain,
+)
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
@@ -36,12 +45,12 @@ OPTIONS = options()
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 37
-    assert len(OPTIONS) == 37 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(YAML) == 40
+    assert len(OPTIONS) == 40 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),
-        *("map", "normalize", "task", "tracker", "experiment"),
+        *("map", "normalize", "task", "tracker", "experiment", "launcher", "sweeper"),
     }
 
 
@@ -149,7 +158,9 @@ def test_a_layer_that_is_a_word_is_refused() -> None:
 def test_the_run_id_depends_on_what_changes_results_and_on_nothing_else() -> None:
     same = run_id(compose_config())
     assert same == run_id(
-        compose_config("device=cpu", "batch_size=3", "paths.outputs=/x", "tracker=wandb", "recompute=true")
+        compose_config(
+            "device=cpu", "batch_size=3", "paths.outputs=/x", "tracker=wandb", "recompute=true", "sweep.name=s"
+        )
     )
     others = [
         "seed=1",
@@ -161,6 +172,15 @@ def test_the_run_id_depends_on_what_changes_results_and_on_nothing_else() -> Non
         "normalize=l2",
     ]
     assert len({same, *(run_id(compose_config(o)) for o in others)}) == len(others) + 1
+
+
+def test_the_other_direction_is_another_pair() -> None:
+    there, back = compose_config(), compose_config("direction=reverse")
+    assert (back.pair.source, back.pair.target) == (there.pair.target, there.pair.source)
+    assert (back.pair.name, back.direction) == ("tiny_reverse", there.direction)
+    assert run_id(back) != run_id(there)
+    # What a record holds is the pair as it ran: read back, it is not turned round again.
+    assert from_plain(to_plain(back)) == back
 
 
 def test_the_plain_config_holds_nothing_but_json() -> None:

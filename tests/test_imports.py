@@ -13,7 +13,8 @@ TIERS = (
     ("controls", "injection"),
     ("tasks",),
     ("schema", "config", "record", "tracking", "session", "run", "comparison"),
-    ("tables", "looks", "grids", "plots", "report", "cli", "__main__"),
+    ("sweep", "tables", "looks", "grids", "family", "plots", "report", "export", "dashboard"),
+    ("application", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
 CORE = ("normalize", "maps", "metrics", "statistics")

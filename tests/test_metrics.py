@@ -41,6 +41,19 @@ def test_token_scores_agree_with_a_naive_version_in_any_dtype_and_chunking(dtype
         torch.testing.assert_close(values, expected[name], rtol=0.0, atol=atol, msg=name)
 
 
+@pytest.mark.parametrize("chunk", [1, 300, 10**9])
+def test_logits_of_draws_in_a_leading_dimension_are_scored_as_if_each_were_alone(chunk, monkeypatch):
+    monkeypatch.setattr(bridge.metrics, "CHUNK_LOGITS", chunk)
+    native, gold = gaussian(13, 101).float(), torch.randint(101, (13,), generator=torch.Generator().manual_seed(2))
+    draws = native + gaussian(3, 13, 101, seed=1).float()
+    draws[2, 4, 7] = 3000.0
+    together = token_scores(draws, gold, native)
+    for i, draw in enumerate(draws):
+        for name, values in token_scores(draw, gold, native).items():
+            assert together[name].shape == (3, 13)
+            torch.testing.assert_close(together[name][i], values, rtol=0.0, atol=0.0, msg=name)
+
+
 def test_a_tie_counts_against_the_gold_token_and_constant_logits_are_the_worst_guess():
     tied = torch.tensor([[1.0, 1.0, 0.0]])
     assert token_scores(tied, torch.tensor([0]))["rr"].item() == 0.5
@@ -71,6 +84,11 @@ def test_kl_does_not_overflow_where_a_logit_rose_by_thousands():
     native, logits = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[3000.0, 1.0, 2.0]])
     expected = naive_token_scores(logits, torch.tensor([0]), native)["kl_nats"]
     torch.testing.assert_close(token_scores(logits, torch.tensor([0]), native)["kl_nats"], expected, rtol=1e-6, atol=0)
+    # A token of no weight at all that rose to almost none.
+    native, logits = torch.tensor([[0.0, -300.0, 2.0]]), torch.tensor([[0.0, -20.0, 2.0]])
+    expected = naive_token_scores(logits, torch.tensor([0]), native)["kl_nats"]
+    assert 0.0 < expected.item() < 1e-9
+    torch.testing.assert_close(token_scores(logits, torch.tensor([0]), native)["kl_nats"], expected, rtol=0, atol=1e-6)
 
 
 def test_an_offset_common_to_all_logits_changes_no_score():
@@ -110,7 +128,7 @@ def with_value(value: float) -> Tensor:
         ),
         (
             lambda: token_scores(torch.zeros(4, 6), torch.zeros(4).long(), torch.zeros(4, 7)),
-            r"native ones \(4, 7\); wanted the same: both must come from the target model",
+            r"native ones \(4, 7\); wanted the same items and tokens: both must come from the target",
         ),
         (
             lambda: state_scores(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(3)),

@@ -66,7 +66,8 @@ def test_the_heat_map_writes_the_score_of_every_control_and_layer(tmp_path):
     for name in found[0].scores:
         assert f">{name}</text>" in svg
     assert svg.count(f">{found[0].mean('fitted'):.2f}</text>") >= 3
-    assert all(f">{label}</text>" in svg for label in ("2→4", "3→4", "4→4"))
+    assert all(f">{label}</text>" in svg for label in (2, 3, 4))
+    assert ">layer of the source, into 4 of the target</text>" in svg
 
 
 def test_a_field_without_a_score_is_marked_in_the_heat_map(tmp_path):

@@ -2,14 +2,17 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from bridge.config import compose_config, conf_dir
 from bridge.controls import CONTROLS, REFERENCES
+from bridge.schema import SlurmLauncherConfig
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -19,10 +22,19 @@ def commands() -> list[list[str]]:
     return [[w for w in shlex.split(line, comments=True)[1:] if not w.startswith("-")] for line in lines]
 
 
+VERBS = ("report", "status", "export", "dashboard", "sync")
+
+
 def test_every_printed_command_composes() -> None:
-    found = [words for words in commands() if words and words != ["report"]]
-    assert len(found) == 5
-    for words in found:
+    found = [words for words in commands() if words and words[0] not in VERBS]
+    sweeps = [words for words in found if words[0] == "sweep"]
+    assert (len(found), len(sweeps)) == (9, 4)
+    for words in sweeps:
+        assert (ROOT / "sweeps" / f"{words[1]}.yaml").exists()
+        launcher = {word.partition("=")[0].removeprefix("hydra.launcher.") for word in words if "hydra.l" in word}
+        assert launcher <= {f.name for f in fields(SlurmLauncherConfig)}
+        compose_config(*(word for word in words[2:] if not word.startswith("hydra.l")))
+    for words in (words for words in found if words not in sweeps):
         # Of a sweep, the first cell.
         compose_config(*(word.split(",")[0] for word in words))
 
@@ -43,11 +55,11 @@ def test_every_control_and_every_option_is_named() -> None:
     for name in (*CONTROLS, *REFERENCES):
         assert f"`{name}`" in README or name == "fitted", name
     for path in conf_dir().rglob("*.yaml"):
-        if path.parent.name not in ("conf", "control", "experiment", "task"):
+        if path.parent.name not in ("conf", "control", "experiment", "task", "sweeper"):
             assert f"`{path.stem}`" in README, path
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if not target.startswith("http"):
-            assert (Path(__file__).parents[1] / target).exists(), target
+            assert (ROOT / target).exists(), target

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from bridge import record
 from bridge.comparison import comparisons
-from bridge.config import compose_config
+from bridge.config import compose_config, to_plain
 from bridge.controls import CONTROLS
 from bridge.errors import DataError
 from bridge.record import Record
-from bridge.run import run
+from bridge.run import _to_yaml, run
 from bridge.session import Session
 
 pytestmark = pytest.mark.trained
@@ -106,12 +107,12 @@ def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
     assert not any(found.items()["answer_seen"].to_pylist())
 
 
-def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(cell: Cell) -> None:
+def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(cell: Cell, outputs: Path) -> None:
     first = cell("dataset.size=60")
     again = cell("dataset.size=60")
     assert (first.reused, again.reused) == (False, True)
     assert again.data == json.loads((first.folder / "record.json").read_text())
-    anew = cell("dataset.size=60", "recompute=true", "batch_size=7")
+    anew = cell("dataset.size=60", "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
     assert not anew.reused
     assert anew.data["scores"] == first.data["scores"]
     assert anew.data["contrasts"] == first.data["contrasts"]
@@ -228,6 +229,17 @@ def test_a_changed_data_file_is_computed_again_under_the_same_config(cell: Cell,
     second = run(compose_config(f"paths.outputs={first.folder.parents[1]}", *overrides))
     assert first.data["run_id"] == second.data["run_id"]
     assert (first.data["coverage"]["kept"], second.data["coverage"]["kept"]) == (100, 120)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["1e3 {state}", "yes", "1e3", "007", "null", "", "a: b # c", "{state}\n  - d", "${state}", "é\t'\"", "2020-01-01"],
+)
+def test_config_yaml_is_read_back_as_what_was_run(template: str) -> None:
+    config = to_plain(compose_config("injection=soft_prefix", "layer=0.5"))
+    config["injection"]["template"] = template
+    again = OmegaConf.create(_to_yaml(config))
+    assert OmegaConf.to_container(again, resolve=False) == config
 
 
 def test_a_failed_cell_leaves_its_traceback_and_is_run_again(cell: Cell, outputs: Path) -> None:

@@ -8,7 +8,15 @@ from torch import Tensor
 
 import bridge.statistics
 from bridge.errors import FitError
-from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
+from bridge.statistics import (
+    SMALLEST_P,
+    bootstrap_interval,
+    draw_rank_p,
+    exact_sign_flip_p,
+    holm,
+    max_statistic_p,
+    paired_permutation_p,
+)
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -166,3 +174,99 @@ def test_scores_that_cannot_be_compared_are_refused_in_one_line(call, text):
     with pytest.raises(FitError, match=text) as refused:
         call()
     assert "\n" not in str(refused.value)
+
+
+def over_all_flips(differences):
+    signs = torch.tensor(list(itertools.product([1.0, -1.0], repeat=len(differences))), dtype=torch.float64)
+    return ((signs @ differences).abs() >= differences.sum(0).abs() - 1e-9).double().mean(0)
+
+
+@pytest.mark.parametrize("n_draws", [1, 20])
+def test_the_exact_p_is_that_of_all_flips_of_shares_of_draws(n_draws):
+    hits = (torch.rand(13, n_draws, 30, generator=seeded()) < 0.4).double().mean(1)
+    differences = (torch.rand(13, 30, generator=seeded(1)) < torch.linspace(0, 1, 30)).double() - hits
+    p = exact_sign_flip_p(differences, step=1 / n_draws)
+    assert torch.allclose(p, over_all_flips(differences), rtol=0, atol=1e-12)
+    assert p.min() < 0.01 < 0.9 < p.max()
+
+
+def test_the_exact_p_of_any_numbers_is_that_of_all_flips_but_for_the_rounding():
+    differences = gaussian(14, 40) + torch.linspace(0, 2, 40)
+    assert torch.allclose(exact_sign_flip_p(differences), over_all_flips(differences), rtol=0.25, atol=0.01)
+    rounded = (differences / (differences.abs().amax(0) / 60)).round()
+    assert torch.allclose(exact_sign_flip_p(differences), over_all_flips(rounded), rtol=0, atol=1e-12)
+
+
+def test_the_exact_p_reaches_far_below_any_number_of_flips():
+    wins = [(40, 10), (90, 20), (200, 60)]
+    for won, lost in wins:
+        differences = torch.tensor([1.0] * won + [-1.0] * lost + [0.0] * 200)[:, None]
+        expected = scipy.stats.binomtest(won, won + lost).pvalue
+        assert exact_sign_flip_p(differences, step=1.0).item() == pytest.approx(max(expected, SMALLEST_P), rel=1e-3)
+    assert exact_sign_flip_p(torch.ones(5_000, 1)).item() == SMALLEST_P
+    assert exact_sign_flip_p(torch.zeros(5, 2)).tolist() == [1.0, 1.0]
+
+
+def test_the_exact_p_does_not_depend_on_the_other_columns_or_on_chunks(monkeypatch):
+    differences = gaussian(50, 9) + 0.2
+    whole = exact_sign_flip_p(differences)
+    monkeypatch.setattr(bridge.statistics, "CHUNK_WEIGHTS", 1)
+    assert torch.allclose(exact_sign_flip_p(differences), whole, rtol=0, atol=1e-14)
+    for i in range(9):
+        assert torch.allclose(exact_sign_flip_p(differences[:, i : i + 1]), whole[i], rtol=0, atol=1e-14)
+
+
+def test_a_step_that_is_not_positive_is_refused():
+    with pytest.raises(FitError, match=r"^step is 0.0; wanted a positive number, or None$"):
+        exact_sign_flip_p(torch.ones(3, 1), step=0.0)
+
+
+def test_holm_is_the_step_down_procedure():
+    p = torch.rand(30, dtype=torch.float64, generator=seeded()).square()
+    order = p.argsort().tolist()
+    highest, expected = 0.0, [0.0] * 30
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (30 - rank) * p[i].item()))
+        expected[i] = highest
+    assert holm(p).tolist() == pytest.approx(expected)
+    assert holm(p[:0]).tolist() == []
+    assert holm(p[:1]).tolist() == p[:1].tolist()
+    with pytest.raises(FitError, match=r"wanted \(m,\) p values"):
+        holm(torch.tensor([1.5]))
+
+
+def test_the_p_of_one_candidate_is_that_of_the_sign_flip_test():
+    differences = gaussian(40, 1) + 0.3
+    searched = max_statistic_p(differences, 999, seeded())
+    assert searched.tolist() == paired_permutation_p(differences, 999, seeded()).tolist()
+
+
+def test_searching_costs_what_the_candidates_differ_by():
+    one = gaussian(60, 1) + 0.55
+    alone = max_statistic_p(one, 4_999, seeded()).item()
+    copies = max_statistic_p(one.repeat(1, 30) * torch.linspace(0.1, 9, 30), 4_999, seeded())
+    others = max_statistic_p(torch.cat([one, gaussian(60, 29, seed=1)], 1), 4_999, seeded())[0].item()
+    assert copies.tolist() == [alone] * 30
+    assert 5 * alone < others < 60 * alone
+
+
+def test_the_best_of_many_nulls_is_called_significant_no_more_often_than_it_says():
+    found = 0
+    for seed in range(300):
+        noise = gaussian(30, 12, seed=seed) @ gaussian(12, 12, seed=1)
+        found += bool(max_statistic_p(noise, 199, seeded(seed)).min() <= 0.1)
+    # four standard deviations of 300 trials at 0.1
+    assert 0.1 - 0.07 < found / 300 < 0.1 + 0.07
+
+
+def test_several_searches_at_once_share_nothing_but_the_flips():
+    differences = gaussian(40, 6, 3) + 0.2
+    together = max_statistic_p(differences, 499, seeded())
+    assert together.shape == (6, 3)
+    for i in range(3):
+        assert together[:, i].tolist() == max_statistic_p(differences[:, :, i], 499, seeded()).tolist()
+
+
+def test_columns_without_any_difference_are_never_best():
+    differences = torch.cat([torch.zeros(20, 1), torch.ones(20, 1)], 1)
+    assert max_statistic_p(differences, 99, seeded()).tolist() == [1.0, 0.01]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from bridge.errors import ConfigError
 from bridge.models.loading import LoadedModel
 
-ROWS_PER_PASS = 256
+# Of a small vocabulary more rows go through at once, because a pass costs a millisecond of its own.
+ROWS_PER_PASS, LOGITS_PER_PASS = 256, 2**21
 
 
 class Injection(ABC):
@@ -62,6 +63,15 @@ def checked_layer(n_blocks: int, layer: int, name: str) -> int:
     return layer
 
 
-def empty_logits(target: LoadedModel, n: int) -> Tensor:
-    """(n, V) float32 on the target's device, to be filled pass by pass."""
-    return torch.empty(n, target.anatomy.vocab_size, dtype=torch.float32, device=target.device)
+def in_passes(target: LoadedModel, n: int, logits: Callable[[slice], Tensor]) -> Tensor:
+    """Logits (n, V) float32 of `n` states, as many at once as `target` takes well.
+
+    Args:
+        logits: gives those (b, V) of a slice of the states.
+    """
+    n_rows = max(ROWS_PER_PASS, LOGITS_PER_PASS // target.anatomy.vocab_size)
+    result = torch.empty(n, target.anatomy.vocab_size, dtype=torch.float32, device=target.device)
+    with torch.inference_mode():
+        for start in range(0, n, n_rows):
+            result[start : start + n_rows] = logits(slice(start, start + n_rows))
+    return result

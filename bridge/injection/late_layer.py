@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bridge.errors import ConfigError, DataError
-from bridge.injection.base import ROWS_PER_PASS, Injection, checked_layer, empty_logits
+from bridge.injection.base import Injection, checked_layer, in_passes
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import context_cache, replay
 
@@ -101,21 +101,29 @@ class LateLayer(Injection):
             return Context(None, row_of_prompt)
         return Context(context_cache(lm.model, lm.anatomy, torch.tensor(list(prompts_of)), self.layer_), row_of_prompt)
 
-    @torch.inference_mode()
-    def _fill(self, result: Tensor, states: Tensor, rows: list[int]) -> None:
-        lm = self.target_
-        for context in self.contexts_:
-            mine = [at for at, row in enumerate(rows) if row in context.row_of_prompt]
-            for start in range(0, len(mine), ROWS_PER_PASS):
-                part = torch.tensor(mine[start : start + ROWS_PER_PASS])
-                behind = torch.tensor([context.row_of_prompt[rows[at]] for at in part.tolist()])
-                entered = states[part.to(states.device)]
-                result[part.to(result.device)] = replay(
-                    lm.model, lm.anatomy, entered, self.layer_, context.cache, behind
-                ).float()
-
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`."""
-        result = empty_logits(self.target_, len(states))
-        self._fill(result, states, [0] * len(states) if self.context == "neutral" else rows.tolist())
+        prompts = [0] * len(states) if self.context == "neutral" else rows.tolist()
+        result: Tensor | None = None
+        for context in self.contexts_:
+            mine = torch.tensor(
+                [at for at, row in enumerate(prompts) if row in context.row_of_prompt], dtype=torch.long
+            )
+            behind = torch.tensor([context.row_of_prompt[prompts[at]] for at in mine.tolist()], dtype=torch.long)
+            found = self._behind(context, states[mine.to(states.device)], behind)
+            if len(mine) == len(states):
+                return found
+            if result is None:
+                result = found.new_empty(len(states), found.shape[1])
+            result[mine.to(result.device)] = found
+        assert result is not None
         return result
+
+    def _behind(self, context: Context, states: Tensor, rows: Tensor) -> Tensor:
+        """Logits of `states` (b, d) behind the given rows of a context."""
+        lm = self.target_
+        return in_passes(
+            lm,
+            len(states),
+            lambda part: replay(lm.model, lm.anatomy, states[part], self.layer_, context.cache, rows[part]),
+        )

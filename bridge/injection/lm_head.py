@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-import torch
 from torch import Tensor
 
-from bridge.injection.base import ROWS_PER_PASS, Injection, empty_logits
+from bridge.injection.base import Injection, in_passes
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import replay
 
@@ -25,15 +24,7 @@ class LmHead(Injection):
         self.target_ = target
         return self
 
-    @torch.inference_mode()
-    def _fill(self, result: Tensor, states: Tensor) -> None:
-        lm = self.target_
-        for start in range(0, len(states), ROWS_PER_PASS):
-            part = slice(start, start + ROWS_PER_PASS)
-            result[part] = replay(lm.model, lm.anatomy, states[part], lm.anatomy.n_blocks)
-
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`; `rows` plays no part."""
-        result = empty_logits(self.target_, len(states))
-        self._fill(result, states)
-        return result
+        lm = self.target_
+        return in_passes(lm, len(states), lambda part: replay(lm.model, lm.anatomy, states[part], lm.anatomy.n_blocks))

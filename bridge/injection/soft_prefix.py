@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import ConfigError, ModelError
-from bridge.injection.base import ROWS_PER_PASS, Injection, empty_logits
+from bridge.injection.base import Injection, in_passes
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import takes_logits_to_keep
 
@@ -88,13 +88,12 @@ class SoftPrefix(Injection):
         return self._logits(prefix * (self.mean_norm_ / norms))
 
     def _logits(self, prefix: Tensor) -> Tensor:
-        result = empty_logits(self.target_, len(prefix))
-        with torch.inference_mode():
-            for start in range(0, len(prefix), ROWS_PER_PASS):
-                part = prefix[start : start + ROWS_PER_PASS].to(self.before_.dtype)
-                around = [text.expand(len(part), -1, -1) for text in (self.before_, self.after_)]
-                result[start : start + len(part)] = self._run(torch.cat([around[0], part, around[1]], dim=1))
-        return result
+        def logits(rows: slice) -> Tensor:
+            part = prefix[rows].to(self.before_.dtype)
+            around = [text.expand(len(part), -1, -1) for text in (self.before_, self.after_)]
+            return self._run(torch.cat([around[0], part, around[1]], dim=1))
+
+        return in_passes(self.target_, len(prefix), logits)
 
     def _run(self, embedded: Tensor) -> Tensor:
         """Logits (b, V) at the last of the embedded positions (b, t, d)."""

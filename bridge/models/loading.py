@@ -156,6 +156,22 @@ def load_tokenizer(
         raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
 
 
+def shape(name: str, revision: str | None = None, trust_remote_code: bool = False) -> tuple[int, int]:
+    """How many blocks a model has and how wide its states are, from its config alone.
+
+    Raises:
+        ModelError: the model is not found, or its config names neither.
+    """
+    options = _source(name, revision)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            options.pop("path"), trust_remote_code=trust_remote_code, **options
+        ).get_text_config()
+        return int(config.num_hidden_layers), int(config.hidden_size)
+    except Exception as error:
+        raise ModelError(f"the config of {name} does not tell its layers and width: {_one_line(error)}") from error
+
+
 def fingerprint(name: str, revision: str | None = None) -> str:
     """What tells this model's states from any other's.
 

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from bridge import plots
 from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
+from bridge.family import Family
 from bridge.grids import (
     Grid,
     controls_in,
@@ -20,66 +22,94 @@ from bridge.grids import (
 )
 from bridge.looks import swatches
 from bridge.record import Record, read_all, runs_folder, write_whole
-from bridge.report import evidence
-from bridge.report.headline import by_pair, chips, each, head
-from bridge.report.page import Cell, figure, number, page, table, text
+from bridge.report import evidence, facts
+from bridge.report.headline import by_pair, chips, each, fits, head
+from bridge.report.page import MANY, Cell, figure, number, page, table, text
+from bridge.report.search import best_layers, leads
+from bridge.sweep import manifest
 
+# More cells than this are left to the export; a page of them takes a browser seconds to lay out.
+MOST_SCORES = 300
 METRICS = {"top1": "top-1", "logprob_nats": "gold log-probability"}
 
 
-def write_report(outputs: str | Path, to: str | Path | None = None) -> Path:
-    """Write the report of all records under `outputs`.
+def write_report(outputs: str | Path, to: str | Path | None = None, name: str | None = None) -> Path:
+    """Write the report of all records under `outputs`, or of one sweep.
 
     Args:
         outputs: the outputs folder.
-        to: the file to write; `outputs`/reports/report.html when None.
+        to: the file to write; `outputs`/reports/report.html, or the sweep's name in place of `report`, when None.
+        name: a sweep; its cells without a record are listed as missing.
 
     Returns:
         Where it was written.
 
     Raises:
         RecordError: there is no record, one is damaged, or the file cannot be written.
+        ConfigError: there is no such sweep.
     """
-    records = read_all(outputs)
+    sweep = None if name is None else manifest.read(outputs, name)
+    records = read_all(outputs, None if sweep is None else sweep.run_ids)
     if not records:
+        first = "run bridge first, or give --outputs another folder" if sweep is None else f"run bridge sweep {name}"
         raise RecordError(
-            f"no records under {runs_folder(outputs)}; run bridge first, or give --outputs another folder"
+            f"no records {'' if sweep is None else f'of sweep {name} '}under {runs_folder(outputs)}; {first}"
         )
-    path = Path(outputs) / "reports" / "report.html" if to is None else Path(to)
-    write_whole(path, render(records).encode())
+    there = {r.folder.name for r in records}
+    missing = [] if sweep is None else [sweep.config(cell) for cell in sweep.cells if cell.run_id not in there]
+    path = Path(outputs) / "reports" / f"{name or 'report'}.html" if to is None else Path(to)
+    write_whole(path, render(records, name, missing).encode())
     return path
 
 
-def render(records: Sequence[Record]) -> str:
-    """The report as one HTML document; the same records give the same text."""
-    raw = comparisons(records)
+def render(records: Sequence[Record], name: str | None = None, missing: Sequence[dict[str, Any]] = ()) -> str:
+    """The report as one HTML document; the same records give the same text.
+
+    Args:
+        records: done and failed cells.
+        name: the sweep they are of, or None.
+        missing: configs of the sweep's cells that have no record.
+    """
+    family = Family(comparisons(records))
+    raw = family.cells
     cells = [withhold(c) for c in raw]
     found = grids(cells)
-    parts = [swatches(), head(records, cells, found)]
+    bests = family.best_layers(found)
+    parts = [swatches(), head(records, cells, found, bests, name, len(missing))]
     if cells:
+        shown, told = fits(found)
         parts += [
-            _section("layers", "Scores over layers", _over(found, "layers"), _LAYERS),
-            _section("sizes", "Scores by data set size", _over(found, "sizes"), _SIZES),
-            _section("map", "Layer by control", each(found, _heat), _HEAT),
+            _section("best", "Best layers", best_layers(bests), _BEST),
+            _section("map", "Heat maps", leads(found) + told + each(shown, _heat), _HEAT),
+            _section("layers", "Scores over layers", told + _over(shown, "layers"), _LAYERS),
+            _section("sizes", "Scores by data set size", told + _over(shown, "sizes"), _SIZES),
             _section("leads", "Fitted minus control", each(found, _leads), _FIXED + " Right of zero the map wins."),
-            _section("answers", "Answers seen and not seen in the fit", _answers(found), _FIXED + _ANSWERS),
+            _section("answers", "Answers seen and not seen in the fit", told + _answers(shown), _FIXED + _ANSWERS),
             _section("scores", "All scores", _all_scores(found), ""),
         ]
-    parts.append(_section("gates", "Gates, warnings, failures", _checks(records, raw), _GATES))
-    parts.append(_section("run", "What was run", _run(records, raw), ""))
-    return page("bridge report", "\n".join(parts))
+    parts.append(_section("gates", "Gates, warnings, failures", _checks(records, raw, found, name, missing), _GATES))
+    parts.append(_section("run", "What was run", _run(records, raw, found, family), ""))
+    return page("bridge report" if name is None else f"bridge report: {name}", "\n".join(parts))
 
 
+_BEST = (
+    "Top-1 at the layer where the fitted map has most of it, chosen after looking; p is corrected for the search over "
+    "the layers of a curve and for the number of curves (see the definitions at the end). Dead and invalid cells are "
+    "never best."
+)
 _LAYERS = (
-    "At the data set size with most layers, the largest of those. Ribbons are 95 % intervals; ceilings and native "
-    "references are dashed. Points of controls stand side by side, so that all are seen. The numbers under a panel are "
-    "means at its deepest layer."
+    "At the largest data set size that has at least three quarters of the layers. Ribbons are 95 % intervals; "
+    "ceilings and native references are dashed. Points of controls stand side by side, so that all are seen. The "
+    "numbers under a panel are means at its deepest layer."
 )
 _SIZES = (
-    "At the layer with most data set sizes, the deepest of those. The numbers under a panel are means at its largest "
-    "size."
+    "At the deepest layer that has at least three quarters of the data set sizes. The numbers under a panel are means "
+    "at its largest size."
 )
-_HEAT = "Top-1 of every control at every layer, at the same data set size as the curves over layers."
+_HEAT = (
+    "First every cell by its lead over the negative control that is hardest to beat there; then top-1 of every control "
+    "at every layer, at the same data set size as the curves over layers."
+)
 _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
     "there, the deepest layer."
@@ -166,6 +196,11 @@ def _answers(found: Sequence[Grid]) -> str:
 
 def _all_scores(found: Sequence[Grid]) -> str:
     titled = [(grid.title, c) for grid in found for c in grid.cells]
+    if len(titled) > MOST_SCORES:
+        return (
+            f'<p class="quiet">{len(titled)} cells are too many for a page. bridge export writes every score of every '
+            "cell and control to a table. The heat maps show all cells.</p>"
+        )
     names = controls_in(c for _, c in titled)
 
     def rows(pick: Callable[[Comparison, str], object]) -> list[list[str]]:
@@ -191,7 +226,7 @@ def _all_scores(found: Sequence[Grid]) -> str:
         "fraction_of_native": "share of native top-1",
     }.items():
         body = table(heading, rows(lambda c, n, m=metric: c.scores.get(n, {}).get(m)), muted)  # type: ignore[misc]
-        opened = " open" if metric == "top1" else ""
+        opened = " open" if metric == "top1" and len(titled) <= MANY else ""
         parts.append(f"<details{opened}><summary>{escape(label)}</summary>{body}</details>")
     body = table(heading, rows(lambda c, n: c.state_scores.get(n, {}).get("explained_variance")), muted)
     parts.append(f"<details><summary>held-out explained variance of the states</summary>{body}</details>")
@@ -205,19 +240,27 @@ def _interval(found: object) -> str:
     return Cell(f"{number(found['mean'], 3)}<br><span class=quiet>[{low}, {high}]</span>", "tight")
 
 
-def _checks(records: Sequence[Record], raw: Sequence[Comparison]) -> str:
+def _checks(
+    records: Sequence[Record],
+    raw: Sequence[Comparison],
+    found: Sequence[Grid],
+    name: str | None,
+    missing: Sequence[dict[str, Any]],
+) -> str:
+    of_sweep = "" if name is None else "<h3>Missing cells</h3>" + evidence.missing(missing, name)
     return (
-        evidence.gates(raw)
+        evidence.gates(raw, found)
         + "<h3>Warnings</h3>" + evidence.warnings(raw)
+        + of_sweep
         + "<h3>Failed cells</h3>" + evidence.failures(records)
         + "<h3>Coverage of the items</h3>" + evidence.coverage(raw)
     )  # fmt: skip
 
 
-def _run(records: Sequence[Record], raw: Sequence[Comparison]) -> str:
+def _run(records: Sequence[Record], raw: Sequence[Comparison], found: Sequence[Grid], family: Family) -> str:
     return (
-        evidence.what_was_run(raw, [r for r in records if not r.ok])
-        + "<h3>Versions</h3>" + evidence.versions(records)
-        + "<h3>What each control rules out</h3>" + evidence.what_controls_rule_out()
-        + "<h3>How the numbers are defined</h3>" + evidence.definitions(records)
+        facts.what_was_run(raw, [r for r in records if not r.ok], found)
+        + "<h3>Versions</h3>" + facts.versions(records)
+        + "<h3>What each control rules out</h3>" + facts.what_controls_rule_out()
+        + "<h3>How the numbers are defined</h3>" + facts.definitions(records, family)
     )  # fmt: skip

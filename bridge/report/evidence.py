@@ -1,15 +1,15 @@
-"""What stands behind the scores in a report: gates, failures, what was run, and what the numbers mean."""
+"""What stands behind the scores in a report: gates, warnings, coverage, and what is missing or failed."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from bridge.comparison import ALPHA, Comparison, injection_label
-from bridge.controls import CONTROLS, REFERENCES
-from bridge.grids import is_withheld, layer_label, pair_label
-from bridge.looks import swatch
+from bridge.comparison import Comparison, injection_label
+from bridge.controls import CONTROLS
+from bridge.grids import Grid, is_withheld, layer_label, layers, pair_label, spans
 from bridge.record import Record
-from bridge.report.page import Cell, table, text
+from bridge.report.page import MANY, Cell, table, text
 
 GATES = {
     "decode": ("≤", "decoding the stored target states gives the model's own logits (largest difference, relative)"),
@@ -19,11 +19,17 @@ GATES = {
 }
 
 
-def gates(cells: Sequence[Comparison]) -> str:
-    """Every finished cell with the value of each gate against its threshold."""
-    done = [(c, found) for c in cells for found in c.records]
-    names = list(dict.fromkeys([*GATES, *(n for _, r in done for n in r.data["gates"])]))
-    names = [n for n in names if any(n in r.data["gates"] for _, r in done)]
+def gates(cells: Sequence[Comparison], found: Sequence[Grid]) -> str:
+    """The value of each gate against its threshold: a row per finished cell, or per curve where there are many."""
+    done = [(c, r) for c in cells for r in c.records]
+    names = [n for n in dict.fromkeys([*GATES, *(n for _, r in done for n in r.data["gates"])])
+             if any(n in r.data["gates"] for _, r in done)]  # fmt: skip
+    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n][1])}</li>" for n in names if n in GATES)
+    shown = _gates_by_cell(done, names) if len(done) <= MANY else _gates_by_curve(found, names)
+    return f"{shown}<ul>{meaning}</ul>"
+
+
+def _gates_by_cell(done: Sequence[tuple[Comparison, Record]], names: Sequence[str]) -> str:
     rows = []
     for c, found in done:
         valid = found.data["valid"]
@@ -33,35 +39,62 @@ def gates(cells: Sequence[Comparison]) -> str:
             if gate is None:
                 row.append("–")
                 continue
-            sign = GATES.get(name, ("against", ""))[0]
             mark = "" if gate["passed"] else "FAILED "
-            shown = escape(f"{mark}{gate['value']:.2g} ({sign} {gate['threshold']:g})")
+            shown = escape(f"{mark}{_against(name, gate)}")
             row.append(Cell(shown, "tight" if gate["passed"] else "tight bad"))
         rows.append([*row, text(found.data["run_id"], "text tight")])
-    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n][1])}</li>" for n in names if n in GATES)
     heading = ["pair", "injection", "layer", "n", "gates", *names, "run id"]
-    return table(heading, rows, [not r.data["valid"] for _, r in done]) + f"<ul>{meaning}</ul>"
+    return table(heading, rows, [not r.data["valid"] for _, r in done])
+
+
+def _gates_by_curve(found: Sequence[Grid], names: Sequence[str]) -> str:
+    rows, muted = [], []
+    for grid in found:
+        for curve in grid.curves():
+            valid = [c for c in curve if c.valid]
+            row: list[str] = [text(grid.pair), text(grid.title, "text tight"), str(curve[0].data["n_fit"])]
+            row.append(text(f"{len(valid)} of {len(curve)}", "text" if len(valid) == len(curve) else "text bad"))
+            for name in names:
+                failed = [c for c in curve if not c.gates.get(name, {"passed": True})["passed"]]
+                if not failed:
+                    row.append(text("passed"))
+                    continue
+                least = GATES.get(name, ("≤", ""))[0] == "≥"
+                worst = (min if least else max)((c.gates[name] for c in failed), key=lambda gate: gate["value"])
+                at = spans(layers(c)[0] for c in failed)
+                row.append(Cell(escape(f"FAILED at layer {at}, worst {_against(name, worst)}"), "text bad"))
+            rows.append(row)
+            muted.append(not valid)
+    return table(["pair", "injection", "n", "valid", *names], rows, muted)
+
+
+def _against(name: str, gate: dict[str, Any]) -> str:
+    return f"{gate['value']:.2g} ({GATES.get(name, ('against', ''))[0]} {gate['threshold']:g})"
 
 
 def warnings(cells: Sequence[Comparison]) -> str:
     """Warnings of the cells, controls that are missing, and cells that saw different inputs."""
-    lines: dict[str, list[str]] = {}
+    alike: dict[str, dict[str, list[str]]] = {}
     for c in cells:
         for found in c.records:
             for warning in found.data["warnings"]:
-                lines.setdefault(warning, []).append(found.data["run_id"])
-    told = [f"{escape(line)} <span class=quiet>({_several(ids)})</span>" for line, ids in lines.items()]
-    absent: dict[str, list[str]] = {}
+                # Those of a sweep differ in their numbers.
+                kind = alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", warning), {})
+                kind.setdefault(warning, []).append(found.data["run_id"])
+    told = []
+    for lines in alike.values():
+        ids = [one for some in lines.values() for one in some]
+        other = f", with other numbers in some: {len(lines)} kinds" if len(lines) > 1 else ""
+        told.append(f"{escape(next(iter(lines)))} <span class=quiet>({_several(ids)}{other})</span>")
+    absent: dict[str, list[Comparison]] = {}
     for c in cells:
-        name = escape(f"{c.config['pair']['name']}, {c.label}")
         if is_withheld(c):
             line = "its fitted score is not shown</b>, because no negative control was scored beside it"
-            absent.setdefault(f"{line}; run it with control=all", []).append(name)
+            absent.setdefault(f"{line}; run it with control=all", []).append(c)
         if c.missing:
             line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"
-            absent.setdefault(line, []).append(name)
-    for line, names in absent.items():
-        told.append(f'<b class="bad">{names[0] if len(names) == 1 else f"in {len(names)} cells"}: {line}')
+            absent.setdefault(line, []).append(c)
+    told += [f'<b class="bad">{escape(_where(some))}: {line}' for line, some in absent.items()]
     for pair, inputs in _inputs(cells).items():
         if len(inputs) > 1:
             told.append(
@@ -69,6 +102,28 @@ def warnings(cells: Sequence[Comparison]) -> str:
                 "weights or items</b>; run them again before comparing them"
             )
     return "<ul>" + "".join(f"<li>{line}</li>" for line in told) + "</ul>" if told else '<p class="quiet">none</p>'
+
+
+def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
+    """Cells of a sweep that have no record, one row per pair and injection."""
+    if not configs:
+        return '<p class="quiet">none</p>'
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for config in configs:
+        groups.setdefault((config["pair"]["name"], injection_label(config)), []).append(config)
+    rows = [
+        [
+            text(pair),
+            text(injection, "text tight"),
+            str(len(some)),
+            text(_values(config["layer"]["source"] for config in some)),
+            text(_values(config["dataset"]["size"] for config in some)),
+            text(controls_label({name for config in some for name in config["control"]["names"]})),
+        ]
+        for (pair, injection), some in groups.items()
+    ]
+    told = f'<p class="bad">bridge sweep {escape(str(sweep))} runs them.</p>'
+    return told + table(["pair", "injection", "cells", "layers", "sizes", "controls"], rows)
 
 
 def coverage(cells: Sequence[Comparison]) -> str:
@@ -85,98 +140,58 @@ def coverage(cells: Sequence[Comparison]) -> str:
 
 
 def failures(records: Sequence[Record]) -> str:
-    """Every failed cell with its error line and the folded traceback."""
-    told = []
+    """Every failed cell; those with the same error together, with the folded traceback of the first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
     for found in records:
-        if found.ok:
-            continue
-        data = found.data
-        config = data["config"]
-        what = f"{config['pair']['name']}, {injection_label(config)}, layer {config['layer']['source']}, "
-        what += f"size {config['dataset']['size']}"
-        trace = f"<pre>{escape(data['traceback'])}</pre>" if data.get("traceback") else ""
+        if not found.ok:
+            groups.setdefault(found.data["error"], []).append(found.data)
+    told = []
+    for error, some in groups.items():
+        first = some[0]
+        trace = f"<pre>{escape(first['traceback'])}</pre>" if first.get("traceback") else ""
+        others = ""
+        if len(some) > 1:
+            listed = "".join(f"<li>{_failed(data)}</li>" for data in some)
+            others = f"<details><summary>all {len(some)} cells with this error</summary><ul>{listed}</ul></details>"
+        what = _failed(first) + (f" and {len(some) - 1} more" if others else "")
         told.append(
-            f'<li><b class="bad">{escape(what)}</b> <code>{escape(data["run_id"])}</code>: {escape(data["error"])}'
-            f"<details><summary>traceback</summary>{trace}</details></li>"
+            f'<li><b class="bad">{what}</b>: {escape(error)}<details><summary>traceback</summary>{trace}</details>'
+            f"{others}</li>"
         )
     return f"<ul>{''.join(told)}</ul>" if told else '<p class="quiet">none</p>'
 
 
-def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record]) -> str:
-    """One row per record, failed ones too, then the versions."""
-    rows = []
-    shown = [*(r for c in cells for r in c.records), *failed]
-    for found in shown:
-        data, config = found.data, found.data["config"]
-        both = f"{data['layers']['source']}→{data['layers']['target']}" if found.ok else config["layer"]["source"]
-        scale = config["normalize"].get("scale", "none")
-        centre = "center" if config["normalize"].get("center") else "as is"
-        rank = f"{data['fit']['rank']} ({data['fit']['n_over_d']:.2f})" if found.ok else "–"
-        outside = f"{data['fit']['eval_variance_outside_span']:.0%}" if found.ok else "–"
-        commit = (data.get("commit") or "none")[:9] + (" + changes" if data.get("dirty") else "")
-        rows.append([
-            text(pair_label(config), "text tight"), text(injection_label(config), "text tight"),
-            Cell(escape(str(both)), "tight"),
-            str(data["n_fit"] if found.ok else config["dataset"]["size"]), str(config["seed"]),
-            text(config["map"]["name"]), text(centre if scale == "none" else f"{centre}, {scale}", "text tight"),
-            text(_controls(config["control"]["names"]), "text tight"), rank, outside,
-            text(data["run_id"], "text tight"),
-            text(commit, "text tight"), f"{data['wall_s']:.1f}",
-        ])  # fmt: skip
-    heading = ["pair", "injection", "layer", "n", "seed", "map", "normalisation", "controls", "rank (n/d)",
-               "outside span", "run id", "commit", "wall s"]  # fmt: skip
-    return table(heading, rows, [not r.data["valid"] for r in shown])
+def _failed(data: dict[str, Any]) -> str:
+    config = data["config"]
+    what = f"{config['pair']['name']}, {injection_label(config)}, layer {config['layer']['source']}, "
+    what += f"size {config['dataset']['size']}, {controls_label(config['control']['names'])}"
+    return f"{escape(what)} <code>{escape(data['run_id'])}</code>"
 
 
-def versions(records: Sequence[Record]) -> str:
-    """Every distinct set of package versions."""
-    sets = dict.fromkeys(", ".join(f"{k} {v}" for k, v in r.data["versions"].items()) for r in records)
-    return "".join(f"<p>{escape(line)}</p>" for line in sets)
+def controls_label(names: Iterable[str]) -> str:
+    """Names of controls in the order of every table, or that they are all."""
+    some = set(names)
+    return "all controls" if some == set(CONTROLS) else ", ".join(n for n in CONTROLS if n in some)
 
 
-def what_controls_rule_out() -> str:
-    """Every control with its look, its kind and the sentence that says what it rules out."""
-    rows = [
-        [Cell(swatch(c.name), "text"), text(c.name, "text tight"), text(c.kind), text(c.rules_out, "text long")]
-        for c in [*CONTROLS.values(), *REFERENCES.values()]
-    ]
-    return table(["", "control", "kind", "rules out, or is"], rows)
+def _values(values: Iterable[Any]) -> str:
+    """Distinct values of an axis, in order."""
+    distinct = {str(v): v for v in values}
+    if all(re.fullmatch(r"\d+", v) for v in distinct):
+        return spans(map(int, distinct))
+    return ", ".join(sorted(distinct))
 
 
-def definitions(records: Sequence[Record]) -> str:
-    """How scores, intervals and p values are defined."""
-    draws = sorted({r.data["config"]["control"]["n_draws"] for r in records})
-    resamples = sorted({r.data["config"]["task"]["n_resamples"] for r in records})
-    least = 1 / (1 + draws[-1])
-    drawn = ", ".join(c.name for c in CONTROLS.values() if c.drawn)
-    lines = [
-        "<b>top-1</b>: share of eval items whose gold answer is the most probable token. <b>Gold log-probability</b>: "
-        "mean natural logarithm of the gold token's probability. No eval item is among the fit rows.",
-        f"<b>Intervals (95 %)</b>: for controls drawn many times ({escape(drawn)}; {_list(draws)} draws) the spread of "
-        "the draws, from 2.5 % to 97.5 %; for everything else a percentile bootstrap over eval items "
-        f"({_list(resamples)} resamples).",
-        "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with a bootstrap "
-        "interval over items.",
-        "<b>p</b>: two-sided sign-flip test on the paired differences; for drawn controls also the rank of the fitted "
-        f"score among the draws, which {draws[-1]} draws cannot push below {least:.3f}. The larger of the two is "
-        f"shown. A map counts as above a control when the difference is positive and both are below {ALPHA:g}. "
-        "p is that of one cell; it is not corrected for the number of cells.",
-        "<b>Dead</b>: the target's own states, put through the same fit and injection, do not reach its native score, "
-        "so the cell says nothing about the map. <b>Invalid</b>: another gate failed.",
-        "<b>n/d</b>: items to fit on per dimension of the source. <b>Outside span</b>: share of the eval states' "
-        "variance in directions that no fit row has, where the map is undetermined.",
-        "<b>Seen, unseen</b>: whether the gold answer of an eval item is also the answer of some fit row.",
-    ]
-    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+def _where(cells: Sequence[Comparison]) -> str:
+    """Which cells, in a few words."""
+    if len(cells) == 1:
+        return f"{cells[0].config['pair']['name']}, {cells[0].label}"
+    return f"in {len(cells)} cells (layer {spans(layers(c)[0] for c in cells)})"
 
 
 def _cell_names(c: Comparison) -> list[str]:
     names = [text(c.config["pair"]["name"], "text tight"), text(injection_label(c.config), "text tight")]
     return [*names, Cell(layer_label(c), "tight"), str(c.data["n_fit"])]
-
-
-def _controls(names: Sequence[str]) -> str:
-    return "all" if set(names) == set(CONTROLS) else ", ".join(names)
 
 
 def _inputs(cells: Iterable[Comparison]) -> dict[str, set[str]]:
@@ -191,7 +206,3 @@ def _inputs(cells: Iterable[Comparison]) -> dict[str, set[str]]:
 
 def _several(ids: Sequence[Any]) -> str:
     return f"cell {escape(ids[0])}" if len(ids) == 1 else f"{len(ids)} cells"
-
-
-def _list(numbers: Sequence[int]) -> str:
-    return " or ".join(map(str, numbers))

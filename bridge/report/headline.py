@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from bridge.comparison import Comparison
+from bridge.family import Best
 from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
 from bridge.looks import swatch
 from bridge.record import Record
-from bridge.report.page import figure, number
+from bridge.report.page import MANY_PANELS, figure, number, p_value
 
 QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
@@ -16,7 +17,27 @@ QUESTION = (
 )
 
 
-def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence[Grid]) -> str:
+# In more cells than this the controls that were not beaten differ too much to be named.
+FEW = 8
+SECTIONS = {
+    "best": "best layers",
+    "map": "heat maps",
+    "layers": "layers",
+    "sizes": "sizes",
+    "leads": "fitted − control",
+    "answers": "seen / unseen",
+    "scores": "all scores",
+}
+
+
+def head(
+    records: Sequence[Record],
+    cells: Sequence[Comparison],
+    found: Sequence[Grid],
+    bests: Sequence[Best],
+    sweep: str | None,
+    n_missing: int,
+) -> str:
     """What was asked, what was run, and what may be concluded."""
     states = Counter(state(c) for c in cells)
     n_failed = sum(not r.ok for r in records)
@@ -28,26 +49,40 @@ def head(records: Sequence[Record], cells: Sequence[Comparison], found: Sequence
     counts += [f"{states['invalid']} otherwise invalid", f"{n_failed} failed"]
     pairs = dict.fromkeys(pair_label(r.data["config"]) for r in records)
     absent = missing_in(cells)
+    title = "bridge report" if sweep is None else f"bridge report: {sweep}"
     lines = [
-        f"<h1>bridge report</h1><p>{escape(QUESTION)}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(QUESTION)}</p>",
         f"<p><b>{'Pair' if len(pairs) == 1 else 'Pairs'}</b>: {escape('; '.join(pairs))}.<br><b>Cells</b>: "
         f"{', '.join(counts)}.</p>",
     ]
+    if sweep is not None:
+        n_done = sum(r.ok for r in records)
+        told = f"{n_done} of {len(records) + n_missing} cells done, {n_failed} failed, {n_missing} missing"
+        if n_failed or n_missing:
+            link = f'(<a href="#gates">which</a>; bridge sweep {escape(sweep)} runs what is left)'
+            told = f'<b class="bad">{told}</b> {link}'
+        lines.append(
+            f"<p><b>Sweep</b>: {told}. Cells that differ in their controls alone are counted as one above.</p>"
+        )
     if absent:
         lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
     if not cells:
         lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
-    names = {
-        "layers": "layers",
-        "sizes": "sizes",
-        "map": "heat map",
-        "leads": "fitted − control",
-        "answers": "seen / unseen",
-        "scores": "all scores",
-    }
-    anchors = (names if cells else {}) | {"gates": "gates", "run": "what was run"}
+    anchors = (SECTIONS if cells else {}) | {"gates": "gates, missing, failed", "run": "what was run"}
     links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
-    return "\n".join([*lines, each(found, _card), f"<p><nav>{links}</nav></p>"])
+    cards = each(found, lambda grid: _card(grid, [b for b in bests if b.grid is grid], len(bests)))
+    return "\n".join([*lines, f"<nav>{links}</nav>", cards])
+
+
+def fits(found: Sequence[Grid]) -> tuple[list[Grid], str]:
+    """As many grids as there is room for panels, the same ones everywhere, and a line about the others."""
+    shown, n_left = list(found[:MANY_PANELS]), len(found) - MANY_PANELS
+    if n_left <= 0:
+        return shown, ""
+    return shown, (
+        f'<p class="quiet">Panels of the first {MANY_PANELS} of {len(found)} settings, in order of their names; the '
+        'others are among the <a href="#best">best layers</a> and in what bridge export writes.</p>'
+    )
 
 
 def by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
@@ -62,13 +97,14 @@ def by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
 
 def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
     """One panel per grid, side by side where there is room."""
-    return by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
+    found, told = fits(found)
+    return told + by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
 
 
-def _card(grid: Grid) -> str:
+def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
     n = len(grid.cells)
-    verdicts = Counter(verdict(c) if c.valid or n == 1 else state(c) for c in grid.cells)
+    verdicts = Counter(_short(c) if n > FEW else verdict(c) if c.valid or n == 1 else state(c) for c in grid.cells)
     summary = "; ".join(f"{told} in {k} of {n} cells" if n > 1 else told for told, k in verdicts.items())
     good = set(verdicts) == {"above every negative control"}
     conclusion = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
@@ -76,7 +112,8 @@ def _card(grid: Grid) -> str:
     scored = [c for c in valid or grid.cells if "fitted" in c.scores]
     if not scored:
         return figure(grid.title, "", conclusion + '<p class="note">No fitted score to show beside its controls.</p>')
-    best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"]))
+    found = max(bests, key=lambda b: float(b.cell.scores["fitted"]["top1"]["mean"]), default=None)
+    best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"])) if found is None else found.cell
     hardest = hardest_negative(best)
     assert hardest is not None
     lead = best.contrasts[hardest]["top1"]
@@ -91,9 +128,27 @@ def _card(grid: Grid) -> str:
     ).replace("-0", "−0")
     if "same_model" in scores:
         told += f" The ceiling same_model is at {scores['same_model']}."
+    if found is not None:
+        told += _searched(found, n_curves)
     told += _unseen(best, hardest)
     why = "" if valid or n == 1 else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
     return figure(grid.title, "", conclusion + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
+
+
+def _short(c: Comparison) -> str:
+    """The verdict of one of many cells, without the names of controls."""
+    said = verdict(c) if c.valid else state(c)
+    return "not above some negative control" if said.startswith("not above") else said
+
+
+def _searched(best: Best, n_curves: int) -> str:
+    """What is left of a best layer after the search."""
+    if not best.p:
+        return f" {best.verdict().capitalize()}."
+    layers = "one layer" if best.n_layers == 1 else f"{best.n_layers} layers"
+    rank = f", rank among draws {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
+    where = f"{layers} on {n_curves} curves" if n_curves > 1 else layers
+    return f" Corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
 
 
 def _unseen(c: Comparison, hardest: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+# More rows than this are drawn together in one row per curve, and more panels than this are left out.
+MANY, MANY_PANELS = 60, 12
 STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --quiet: #59636e; --line: #d6dbe0; --bad: #b3161b; --good: #1a6b3c; }
 * { box-sizing: border-box; }
@@ -14,7 +16,7 @@ h2 { font-size: 1.25rem; margin: 2.4em 0 .3em; padding-top: .5em; border-top: 2p
 h3 { font-size: 1.02rem; margin: 1.4em 0 .4em; }
 p, li { max-width: 78ch; } p { margin: .4em 0 .8em; } .quiet { color: var(--quiet); }
 .bad { color: var(--bad); } .good { color: var(--good); } b.bad, b.good { font-weight: 650; }
-nav { font-size: .9rem; } nav a { margin-right: .9em; white-space: nowrap; } a { color: #0b5cad; }
+nav { font-size: .9rem; margin: 0 0 1.2em; } nav a { margin-right: .9em; white-space: nowrap; } a { color: #0b5cad; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 22px; }
 .panels > * { min-width: 0; margin: 0; } .panels > .full { grid-column: 1 / -1; }
 figure.card { border: 1px solid var(--line); border-radius: 8px;
@@ -89,6 +91,11 @@ def _td(cell: Cell) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number with a true minus sign."""
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p value as it is shown."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def figure(title: str, plot: str, below: str = "", quiet: str = "", full: bool = False) -> str:

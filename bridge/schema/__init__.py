@@ -17,6 +17,12 @@ from bridge.schema.dataset import (
     SplitConfig,
     SquadConfig,
 )
+from bridge.schema.launcher import (
+    GridSweeperConfig,
+    LocalLauncherConfig,
+    PackedLauncherConfig,
+    SlurmLauncherConfig,
+)
 from bridge.schema.method import (
     ControlConfig,
     GatesConfig,
@@ -37,6 +43,10 @@ from bridge.schema.model import (
     ModelConfig,
     PairConfig,
     ZooConfig,
+)
+from bridge.schema.sweep import (
+    Direction,
+    SweepConfig,
 )
 from bridge.schema.tracker import (
     NoTrackerConfig,
@@ -66,6 +76,8 @@ class BridgeConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    direction: Direction = Direction.forward
     seed: int = 0
     device: str = "auto"
     batch_size: int = 64
@@ -93,6 +105,9 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("task", "translate", TranslateConfig),
     ("tracker", "none", NoTrackerConfig),
     ("tracker", "wandb", WandbConfig),
+    ("launcher", "local", LocalLauncherConfig),
+    ("launcher", "slurm", SlurmLauncherConfig),
+    ("sweeper", "grid", GridSweeperConfig),
 )
 LAYER_NUMBERS: tuple[int, ...] = (*range(-1, 129),)
 LAYER_FRACTIONS: tuple[float, ...] = tuple(
@@ -129,8 +144,10 @@ __all__ = [
     "BridgeConfig",
     "ControlConfig",
     "DatasetConfig",
+    "Direction",
     "FactsConfig",
     "GatesConfig",
+    "GridSweeperConfig",
     "HuggingFaceConfig",
     "InjectionConfig",
     "JsonConfig",
@@ -138,18 +155,22 @@ __all__ = [
     "LayerConfig",
     "LinearConfig",
     "LmHeadConfig",
+    "LocalLauncherConfig",
     "MapConfig",
     "ModelConfig",
     "NoTrackerConfig",
     "NormalizeConfig",
     "OrthogonalConfig",
+    "PackedLauncherConfig",
     "PairConfig",
     "PathsConfig",
     "RelationsConfig",
     "RidgeConfig",
+    "SlurmLauncherConfig",
     "SoftPrefixConfig",
     "SplitConfig",
     "SquadConfig",
+    "SweepConfig",
     "TaskConfig",
     "TrackerConfig",
     "TranslateConfig",

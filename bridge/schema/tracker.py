@@ -14,12 +14,21 @@ class TrackerMode(Enum):
     disabled = "disabled"
 
 
+class RunPer(Enum):
+    """What one W&B run is in a sweep."""
+
+    curve = "curve"
+    cell = "cell"
+
+
 @dataclass
 class TrackerConfig:
     """Where results are streamed to."""
 
     _target_: str = MISSING
     name: str = MISSING
+    # What curves run along in a sweep. Also dataset.size, seed, or any key whose value is or holds a number.
+    x: str = "layer"
 
 
 @dataclass
@@ -38,6 +47,9 @@ class WandbConfig(TrackerConfig):
     name: str = "wandb"
     project: str = "bridge"
     entity: str | None = None
+    # null: in a sweep, its name.
     group: str | None = None
     mode: TrackerMode = TrackerMode.online
     init_timeout_s: float = 20.0
+    # In a sweep:
+    run_per: RunPer = RunPer.curve

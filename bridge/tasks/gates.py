@@ -1,48 +1,29 @@
 """Validity gates: what must hold before any score of a record means anything."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bridge.controls import Carrier
-from bridge.data.rosetta import Item
-from bridge.models.loading import LoadedModel
+from bridge.tasks.native import Native
 from bridge.tasks.summary import Branch
 
 
-@dataclass
-class Side:
-    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items."""
-
-    model: LoadedModel
-    gold: Tensor
-    final_states: Tensor
-
-
-def decode_gate(sides: Sequence[tuple[Side, Tensor]], items: Sequence[Item], threshold: float) -> dict[str, Any]:
+def decode_gate(native: Native, threshold: float) -> dict[str, Any]:
     """Largest difference between decoding stored states and a model's own logits, over its largest logit.
 
     The threshold is never below four rounding steps of the models' dtype: in bfloat16 the order of additions, which
     differs between a batch and one prompt, moves a logit by more than any float32 threshold.
     """
-    value = 0.0
-    for side, decoded in sides:
-        lm = side.model
-        threshold = max(threshold, 4 * torch.finfo(lm.dtype).eps)
-        prompts = [torch.tensor([ids], device=lm.device) for ids in lm.encode([i.prompt for i in items])]
-        with torch.inference_mode():
-            own = torch.stack([lm.model(input_ids=p).logits[0, -1].float().cpu() for p in prompts])
-        value = max(value, float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max()))
-    return _gate(value <= threshold, value, threshold)
+    threshold = max(threshold, 4 * native.eps)
+    return _gate(native.decode_error <= threshold, native.decode_error, threshold)
 
 
-def same_model_gate(branches: dict[str, Branch], threshold: float) -> dict[str, Any]:
+def same_model_gate(same_model: Branch, native_target: Branch, threshold: float) -> dict[str, Any]:
     """Share of the target's own top-1 that its own states reach through the same fit and injection."""
-    native = branches["native_target"].mean("top1")
-    value = branches["same_model"].mean("top1") / native if native > 0 else 0.0
+    native = native_target.mean("top1")
+    value = same_model.mean("top1") / native if native > 0 else 0.0
     return _gate(value >= threshold, value, threshold)
 
 

@@ -1,6 +1,6 @@
 """From per-item scores to means, intervals and paired contrasts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,13 +8,15 @@ from torch import Tensor
 
 from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
 
+# resamples x items held in memory at once
+WEIGHTS_AT_ONCE = 2**22
+
 
 @dataclass
 class Branch:
-    """Per-item scores of one control: metric -> (n_draws, m); `answers` are the decoded tokens, draw by draw."""
+    """Per-item scores of one control: metric -> (n_draws, m)."""
 
     metrics: dict[str, Tensor]
-    answers: list[str] = field(default_factory=list)
 
     @property
     def n_draws(self) -> int:
@@ -66,25 +68,33 @@ def summarize(
     else:
         columns = torch.cat([values[0], native_top1[:, None]], 1)
         means = columns.mean(0)
-        low_all, high_all = bootstrap_interval(columns, n_resamples, generator)
+        resampled = _resampled_means(columns, n_resamples, generator)
+        shares = resampled[:, names.index("top1")] / resampled[:, -1]
+        shares = shares[torch.isfinite(shares)] if torch.isfinite(shares).any() else torch.zeros_like(shares)
         for i, name in enumerate(names):
-            summary[name] = {"mean": float(means[i]), "low": float(low_all[i]), "high": float(high_all[i])}
-        summary["fraction_of_native"] = _ratio(values[0, :, names.index("top1")], native_top1, n_resamples, generator)
+            summary[name] = _interval(float(means[i]), resampled[:, i])
+        of_native = means[names.index("top1")] / means[-1].clamp_min(1e-300)
+        summary["fraction_of_native"] = _interval(float(of_native), shares)
     if native_top1.mean() == 0:
         del summary["fraction_of_native"]
     return summary
 
 
-def _ratio(numerator: Tensor, denominator: Tensor, n_resamples: int, generator: torch.Generator) -> dict[str, float]:
-    """Ratio of two means over the same items, with a percentile bootstrap interval."""
-    m = len(numerator)
-    rows = torch.randint(m, (n_resamples, m), generator=generator)
-    ratios = numerator[rows].mean(1) / denominator[rows].mean(1)
-    ratios = ratios[torch.isfinite(ratios)]
-    if not len(ratios):
-        ratios = torch.zeros(1, dtype=numerator.dtype)
-    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=ratios.dtype)).tolist()
-    return {"mean": float(numerator.mean() / denominator.mean().clamp_min(1e-300)), "low": low, "high": high}
+def _resampled_means(columns: Tensor, n_resamples: int, generator: torch.Generator) -> Tensor:
+    """Means (n_resamples, c) of resampled rows of `columns` (m, c), which all columns share."""
+    m = len(columns)
+    n_at_once = max(1, WEIGHTS_AT_ONCE // m)
+    means = columns.new_empty(n_resamples, columns.shape[1])
+    for part in means.split(n_at_once):
+        drawn = torch.randint(m, (len(part), m), generator=generator)
+        counts = torch.zeros(drawn.shape, dtype=columns.dtype)
+        part.copy_(counts.scatter_add_(1, drawn, torch.ones_like(counts)) @ columns / m)
+    return means
+
+
+def _interval(mean: float, resampled: Tensor) -> dict[str, float]:
+    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    return {"mean": mean, "low": low, "high": high}
 
 
 def contrast(

@@ -8,7 +8,7 @@ from families import hooked_logits, prompts, shared, word_tokenizer
 
 from bridge.activations import extract
 from bridge.errors import ConfigError, DataError
-from bridge.injection import LateLayer, LmHead
+from bridge.injection import LateLayer, LmHead, base
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 TEXTS = prompts(7, 3, 7, 9, 1)
@@ -82,7 +82,8 @@ def test_many_states_go_through_in_passes_of_bounded_size(monkeypatch):
     lm = shared("llama")
     injection = LateLayer(k=2, context="same").prepare(lm, TEXTS, 2)
     whole = injection.logits(foreign(7), ROWS)
-    monkeypatch.setattr("bridge.injection.late_layer.ROWS_PER_PASS", 2)
+    monkeypatch.setattr(base, "ROWS_PER_PASS", 2)
+    monkeypatch.setattr(base, "LOGITS_PER_PASS", 1)
     sizes = []
     handle = lm.anatomy.head.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
     torch.testing.assert_close(injection.logits(foreign(7), ROWS), whole, **CLOSE)

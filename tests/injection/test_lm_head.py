@@ -21,7 +21,7 @@ def test_the_targets_own_last_states_give_its_own_logits(lm):
 
 def test_many_states_go_through_in_passes_of_bounded_size(monkeypatch):
     monkeypatch.setattr(base, "ROWS_PER_PASS", 4)
-    monkeypatch.setattr("bridge.injection.lm_head.ROWS_PER_PASS", 4)
+    monkeypatch.setattr(base, "LOGITS_PER_PASS", 1)
     lm = shared("llama")
     sizes = []
     handle = lm.anatomy.head.register_forward_hook(lambda module, args, output: sizes.append(len(output)))

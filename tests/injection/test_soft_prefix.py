@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from bridge.errors import ConfigError, ModelError
-from bridge.injection import SoftPrefix
+from bridge.injection import SoftPrefix, base
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 EQUAL_WIDTHS = sorted(set(FAMILIES) - {"opt_post_norm"})
@@ -73,7 +73,8 @@ def test_many_states_go_through_in_passes_of_bounded_size(monkeypatch):
     lm = shared("llama")
     injection = SoftPrefix(k=1, template="w5 {state}").prepare(lm, [], 4)
     whole = injection.logits(foreign(7, 32), torch.arange(7))
-    monkeypatch.setattr("bridge.injection.soft_prefix.ROWS_PER_PASS", 3)
+    monkeypatch.setattr(base, "ROWS_PER_PASS", 3)
+    monkeypatch.setattr(base, "LOGITS_PER_PASS", 1)
     sizes = []
     handle = lm.anatomy.head.register_forward_hook(lambda module, args, output: sizes.append(output.shape[:2]))
     torch.testing.assert_close(injection.logits(foreign(7, 32), torch.arange(7)), whole, **CLOSE)

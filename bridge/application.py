@@ -1,0 +1,186 @@
+"""The Hydra application: cells one after the other in this process, or handed to jobs, and what is printed of them."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from bridge.config import build, conf_dir, quote_layer, typed
+from bridge.errors import BridgeError
+from bridge.schema import BridgeConfig, register
+
+ERRORS_SHOWN = 10
+
+if TYPE_CHECKING:
+    from bridge.comparison import Comparison
+
+
+class _Application:
+    """Runs cells one after the other in this process and remembers what came out."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.errors: list[str] = []
+        self.session: Any = None
+        self.tracker: Any = None
+        self.tracker_config: Any = None
+        self.report_on: str | None = None
+
+    def cell(self, config: DictConfig) -> None:
+        """Run one cell. A failure is said in one line and recorded; the other cells of a sweep go on."""
+        # Imported here so that --help and --cfg need not wait for transformers.
+        from bridge.comparison import comparisons
+        from bridge.run import run
+        from bridge.tables import print_comparison
+
+        console = _console()
+        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            settings = typed(config)
+            self.report_on = settings.paths.outputs if settings.report else None
+            self._prepare(settings)
+            found = run(settings, self.session)
+            if self.tracker is not None:
+                self.tracker.send(found)
+        except Exception as error:
+            if not (multirun or isinstance(error, BridgeError)):
+                raise
+            told = str(error)
+            if not isinstance(error, BridgeError):
+                told = f"{type(error).__name__}: {error}; the traceback is in the cell's record"
+            self.errors.append(told)
+            if multirun:
+                console.print(f"  failed: {told}", style="red", highlight=False, markup=False, soft_wrap=True)
+            return
+        self.records.append(found)
+        (compared,) = comparisons([found])
+        if multirun:
+            state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
+            console.print(f"  {compared.label}{_scores(compared)} ({state})", highlight=False, markup=False)
+        else:
+            print_comparison(compared, console)
+            how = "read back from" if found.reused else "written to"
+            console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
+
+    def _prepare(self, settings: BridgeConfig) -> None:
+        import torch
+
+        from bridge.session import Session
+
+        models = (settings.pair.source, settings.pair.target)
+        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
+            # to threads that wait for each other.
+            torch.set_num_threads(1)
+        if self.session is None or not self.session.serves(settings):
+            self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
+        if settings.sweep.name is not None:
+            # A sweep is streamed from its records, whoever computes them.
+            return
+        if self.tracker is None or self.tracker_config != settings.tracker:
+            self.close()
+            self.tracker_config, self.tracker = settings.tracker, build(settings.tracker)
+        self.tracker.open()
+
+    def close(self) -> None:
+        """Send what the tracker still holds back."""
+        if self.tracker is not None:
+            self.tracker.close()
+
+    def read_jobs(self) -> None:
+        """Take over what jobs have left on disk."""
+        from bridge import record
+        from bridge.sweep.status import states
+        from bridge.sweep.sweeper import LAUNCHED
+
+        if not LAUNCHED or not LAUNCHED[-1].packed or not LAUNCHED[-1].waited:
+            return
+        manifest = LAUNCHED[-1].manifest
+        self.records = [r for r in record.read_all(manifest.outputs, manifest.run_ids) if r.ok]
+        self.report_on = str(manifest.outputs) if manifest.settings["report"] else None
+        found = states(manifest)
+        failed: dict[str, list[str]] = {}
+        for state in found:
+            if state.name == "failed":
+                failed.setdefault(state.error, []).append(manifest.label(state.cell))
+        for error, labels in failed.items():
+            self.errors.append(f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {error}")
+        if n := sum(s.name in ("missing", "running") for s in found):
+            self.errors.append(
+                f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
+                f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
+            )
+
+    def print_grid(self) -> None:
+        """One table of all cells, where there is more than one."""
+        if len(self.records) > 1:
+            from bridge.comparison import comparisons
+            from bridge.tables import grid_footer, grid_table
+
+            console, found = _console(), comparisons(self.records)
+            console.print(grid_table(found, width=console.width))
+            console.print(grid_footer(found), highlight=False)
+
+
+def _scores(c: "Comparison") -> str:
+    """The fitted score with the highest negative control; nothing where they are cells of their own."""
+    from bridge.comparison import NEGATIVES
+
+    fitted = c.mean("fitted")
+    negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
+    if fitted is None or not negative:
+        return ""
+    highest = max(negative, key=negative.__getitem__)
+    return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
+
+
+def _console() -> Console:
+    # A pipe or a log file has no width of its own.
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120)
+
+
+def run_hydra(arguments: Sequence[str]) -> int:
+    """Run the Hydra application on a command line.
+
+    Returns:
+        The exit status: 1 where a cell failed or was left undone.
+    """
+    from bridge.sweep import sweeper
+    from bridge.sweep.layers import register_resolvers
+
+    register()
+    register_resolvers()
+    application = _Application()
+    decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
+    # Hydra takes -m only before or after all overrides; people put it anywhere.
+    first = [a for a in arguments if a in ("-m", "--multirun")]
+    sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
+    sweeper.LAUNCHED.clear()
+    try:
+        decorated()
+        application.close()
+    finally:
+        application.read_jobs()
+        application.print_grid()
+    if application.report_on is not None and application.records:
+        write(application.report_on)
+    errors = list(dict.fromkeys(application.errors))
+    for error in errors[:ERRORS_SHOWN]:
+        print(f"bridge: {error}", file=sys.stderr)
+    if len(errors) > ERRORS_SHOWN:
+        print(f"bridge: and {len(errors) - ERRORS_SHOWN} more; bridge status lists them", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def write(outputs: str, to: str | None = None, name: str | None = None) -> None:
+    """Write the report and say where it is."""
+    from bridge.report import write_report
+
+    print(f"report written to {write_report(outputs, to, name)}")

@@ -1,0 +1,166 @@
+"""Records as one table: a row per cell, control and metric, or per item, for whatever reads CSV or Parquet."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from bridge.comparison import NEGATIVES, Comparison, comparisons
+from bridge.errors import RecordError
+from bridge.family import Family
+from bridge.grids import KINDS, settings, verdict
+from bridge.record import read_all, runs_folder, writing
+from bridge.sweep import manifest
+
+# Columns that have a name of their own; whatever else differs between the cells gets its dotted key.
+NAMED = {
+    "pair.name": "pair",
+    "pair.source.name": "source",
+    "pair.target.name": "target",
+    "injection.name": "injection",
+    "map.name": "map",
+    "normalize.center": "center",
+    "normalize.scale": "scale",
+    "dataset.name": "dataset",
+    "dataset.split.by": "split",
+    "seed": "seed",
+}
+STATE_METRICS = ("explained_variance", "relative_error", "cosine")
+LEAD = {
+    "difference": "difference",
+    "diff_low": "low",
+    "diff_high": "high",
+    "p": "p",
+    "p_draws": "p_draws",
+    "p_exact": "p_exact",
+    "p_holm": "p_holm",
+}
+
+
+def write_export(
+    outputs: str | Path, name: str | None = None, to: str | Path | None = None, items: bool = False
+) -> Path:
+    """Write the scores of all records under `outputs`, or of one sweep, as a table.
+
+    A row is one metric of one control in one cell, with `difference` = fitted minus that control, as in the report;
+    `p_holm` is corrected for all contrasts of that metric in the table. `n_negatives` counts the negative controls
+    that were scored beside the row's cell: where it is 0, a fitted score says nothing, and `verdict` says so.
+
+    Args:
+        outputs: the outputs folder.
+        name: a sweep; every record when None.
+        to: a file that ends in .csv or .parquet; `outputs`/reports/export.csv, or the sweep's name in place of
+            `export`, when None.
+        items: a row per control, draw and item instead.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        RecordError: no finished cell, a file that ends in something else, or one that cannot be written.
+        ConfigError: there is no such sweep.
+    """
+    path = Path(outputs) / "reports" / f"{name or 'export'}.csv" if to is None else Path(to)
+    if path.suffix not in (".csv", ".parquet"):
+        raise RecordError(
+            f"cannot export to {path}: it ends in {path.suffix!r}; give a file ending in .csv or .parquet"
+        )
+    found = comparisons(read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids))
+    if not found:
+        where = runs_folder(outputs) if name is None else f"sweep {name}"
+        raise RecordError(f"no finished cell in {where}; run bridge first, then export")
+    _write(path, _item_tables(found) if items else iter([_scores_table(found)]))
+    return path
+
+
+def _scores_table(found: Sequence[Comparison]) -> pa.Table:
+    metrics = list(dict.fromkeys(m for c in found for by_metric in c.contrasts.values() for m in by_metric))
+    cells = Family(found, metrics).cells
+    configs = _configs(cells)
+    rows = [config | row for c, config in zip(cells, configs, strict=True) for row in _rows(c)]
+    return _table(rows)
+
+
+def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
+    homes = {control: r.data["run_id"] for r in reversed(c.records) for control in r.data["scores"]}
+    said = {"valid": c.valid, "verdict": verdict(c)}
+    for control, scores in c.scores.items():
+        states = {m: c.state_scores[control][m] for m in STATE_METRICS if m in c.state_scores.get(control, {})}
+        for metric, score in {**scores, **states}.items():
+            lead = c.contrasts.get(control, {}).get(metric, {})
+            yield {
+                "control": control,
+                "kind": KINDS[control].kind,
+                "n_draws": score.get("n_draws", 1),
+                "metric": metric,
+                **{name: score[name] for name in ("mean", "low", "high")},
+                **{name: lead.get(key) for name, key in LEAD.items()},
+                **said,
+                "run_id": homes[control],
+            }
+
+
+def _item_tables(found: Sequence[Comparison]) -> Iterator[pa.Table]:
+    """The per-item scores of one record after the other, so that memory holds one of them."""
+    configs = _table(_configs(found))
+    for i, c in enumerate(found):
+        about = {name: configs[name][i] for name in configs.column_names}
+        about |= {"valid": pa.scalar(c.valid), "verdict": pa.scalar(verdict(c))}
+        for record in c.records:
+            table = record.items()
+            # CSV knows no dictionaries, and those of two records differ.
+            decoded = {n: table[n].cast(pa.string()) if pa.types.is_dictionary(table[n].type) else table[n]
+                       for n in table.column_names}  # fmt: skip
+            own = about | {"run_id": pa.scalar(record.data["run_id"])}
+            yield pa.table({name: pa.repeat(value, len(table)) for name, value in own.items()} | decoded)
+
+
+def _configs(cells: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """What tells each cell from the others, with the same columns in each."""
+    flat = [settings(c.config) for c in cells]
+    keys = [k for k in dict.fromkeys(k for one in flat for k in one) if not k.endswith("_target_") and k not in NAMED]
+    varying = {k: k for k in keys if len({json.dumps(one.get(k)) for one in flat}) > 1}
+    columns = {name: _alike([one.get(key) for one in flat]) for key, name in {**NAMED, **varying}.items()}
+    columns["size"] = _alike([c.config["dataset"]["size"] for c in cells])
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    for row, c in zip(rows, cells, strict=True):
+        layers = c.data["layers"]
+        row |= {"layer_source": layers["source"], "layer_target": layers["target"]}
+        row |= {"n_fit": c.data["n_fit"], "n_eval": c.data["n_eval"]}
+        row |= {"n_negatives": sum(name in c.scores for name in NEGATIVES)}
+    return rows
+
+
+def _alike(values: Sequence[Any]) -> list[Any]:
+    """The values of one column; as JSON where they are not all plain values of one kind."""
+    kinds = {type(v) for v in values if v is not None}
+    if len(kinds) <= 1 and kinds <= {str, bool, int, float}:
+        return list(values)
+    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def _write(path: Path, tables: Iterator[pa.Table]) -> None:
+    """Write tables of one schema below each other, under a temporary name until all are there."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            first = next(tables)
+            kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
+            with kind(unfinished, first.schema) as file:
+                for table in chain([first], tables):
+                    file.write_table(table.cast(first.schema))
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

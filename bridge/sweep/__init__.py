@@ -1,0 +1,1 @@
+"""Sweeps: the cells of a grid, what is done of them, and how the rest gets done."""

@@ -1,0 +1,75 @@
+"""Who is on a cell, and what became of those who were: one small file for each cell that is not done."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from bridge import record
+
+# A cell whose process dies without a word (killed for its memory, say) is tried as often as this in one launch.
+MAX_DEATHS = 2
+# A cell that a job's time limit cut off after it had the whole job to itself is not tried again after as many times.
+MAX_CUTS = 2
+
+
+class Attempts:
+    """The attempts on one cell of a sweep. Whoever writes holds the run id.
+
+    Args:
+        folder: of the sweep.
+        run_id: the cell.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.path = folder / "attempts" / f"{run_id}.json"
+
+    def read(self) -> dict[str, Any]:
+        """The last attempt: launch, state, job, host, pid, since, n_deaths, n_cuts; {} when there is none."""
+        try:
+            found: dict[str, Any] = json.loads(self.path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def begin(self, launch: str, job: str, state: str = "running") -> dict[str, Any]:
+        """Note that this process is on the cell; a last attempt that is still `running` has died.
+
+        Args:
+            launch: token of the launch.
+            job: id of the job.
+            state: running, or told where the process knows that it will be killed.
+
+        Returns:
+            The attempt, with how often processes died on the cell in this launch before.
+        """
+        before = self.read()
+        same = before.get("launch") == launch
+        died = same and before["state"] == "running"
+        now = {
+            "launch": launch,
+            "state": state,
+            "job": job,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": time.time(),
+            "n_deaths": before["n_deaths"] + died if same else 0,
+            "n_cuts": before["n_cuts"] if same else 0,
+        }
+        if died:
+            now["died"] = {k: before[k] for k in ("job", "host", "pid")}
+        return self._write(now)
+
+    def end(self, state: str, **changes: Any) -> None:
+        """Note how the attempt ended: failed, dropped (to be done later) or told (that its process will be killed)."""
+        self._write(self.read() | {"state": state} | changes)
+
+    def clear(self) -> None:
+        """The cell is done."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, data: dict[str, Any]) -> dict[str, Any]:
+        record.write_whole(self.path, (json.dumps(data) + "\n").encode())
+        return data

@@ -1,0 +1,82 @@
+"""``bridge sweep NAME``: run what is left of a named sweep, or say what that would be."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bridge import record
+from bridge.errors import ConfigError
+from bridge.sweep.manifest import Manifest, names, read
+from bridge.sweep.sources import BRIDGE, composed_from
+
+DESCRIPTION = """\
+Run a named sweep, or what is left of it. NAME is a file NAME.yaml in the folder sweeps (or in --config-dir);
+everything after it is an override, swept where it has several values, such as pair=tiny layer=1,2"""
+
+
+def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
+    """Run the cells of a sweep that have no finished record.
+
+    Args:
+        arguments: what stands behind ``bridge sweep``.
+        run: the Hydra application, called only where something is left to do.
+
+    Returns:
+        0 when every cell is done, or was handed to jobs that are not waited for.
+
+    Raises:
+        ConfigError: there is no sweep of that name.
+    """
+    parser = argparse.ArgumentParser("bridge sweep", description=DESCRIPTION)
+    parser.add_argument("name", metavar="NAME", help="a sweep file, without .yaml")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and run nothing")
+    parser.add_argument("--config-dir", help="another folder of sweep files")
+    chosen, words = parser.parse_known_args(list(arguments))
+    folder = _folder(chosen.name, chosen.config_dir)
+    key = composed_from([chosen.name, *words], folder)
+    if not chosen.dry_run and (found := _finished(chosen.name, words, key)) is not None:
+        n = len(found.cells)
+        print(f"{found.name}: {n} of {n} cells done, nothing left to do; bridge report {found.name} shows them")
+        return 0
+    from bridge.sweep import sweeper
+
+    sweeper.ASKED[:] = [sweeper.Asked(key, chosen.dry_run)]
+    # A sweep of one's own may stand on one of bridge's, and those take one's own options (a launcher, say).
+    others = [path.resolve() for path in (Path("sweeps"), _own()) if path.is_dir() and path.resolve() != folder]
+    more = [f"hydra.searchpath=[{','.join(repr(f'file://{path}') for path in others)}]"] if others else []
+    try:
+        return run(["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more])
+    finally:
+        sweeper.ASKED.clear()
+
+
+def _own() -> Path:
+    """The folder of bridge's own sweeps: inside an installed wheel, or at the top of a checkout."""
+    inside = BRIDGE / "sweeps"
+    return inside if inside.is_dir() else BRIDGE.parent / "sweeps"
+
+
+def _folder(name: str, given: str | None) -> Path:
+    """The folder that holds the sweep file: the one given, ./sweeps, or that of bridge itself."""
+    folders = [Path(given)] if given is not None else [Path("sweeps"), _own()]
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder.resolve()
+    there = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise ConfigError(
+        f"no sweep is called {name!r}; those in {folders[0]} {'and of bridge itself ' if given is None else ''}are "
+        f"{', '.join(there) or 'none'}; write {folders[0] / name}.yaml to add it"
+    )
+
+
+def _finished(name: str, words: Sequence[str], key: str) -> Manifest | None:
+    """The sweep, if it was composed from just this before, every cell is done, and its inputs are as they were."""
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    outputs, name = values.get("paths.outputs", "outputs"), values.get("sweep.name", name)
+    if name not in names(outputs):
+        return None
+    manifest = read(outputs, name)
+    if manifest.composed_from != key or manifest.settings["recompute"] or not manifest.unchanged():
+        return None
+    heads = (record.head(outputs, run_id) or {} for run_id in manifest.run_ids)
+    return manifest if all(head.get("status") == "done" for head in heads) else None

@@ -1,0 +1,147 @@
+"""What a sweep would do: its cells, the states it would extract with their size, and the jobs it would submit."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bridge.activations.store import readable
+from bridge.config import build, from_plain
+from bridge.data.pairing import aligned_positions
+from bridge.data.rosetta import Item
+from bridge.models.loading import load_tokenizer
+from bridge.schema import BridgeConfig, ModelConfig
+from bridge.session import Session
+from bridge.sweep.inputs import is_there
+from bridge.sweep.layers import model_shape
+from bridge.sweep.manifest import Cell, Manifest
+from bridge.sweep.order import shares
+from bridge.sweep.status import states
+
+CELLS_SHOWN = 24
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """States that are still to be extracted.
+
+    Attributes:
+        model: its name.
+        position: last, mean, last:K or aligned.
+        layers: how many of the model's layers are missing, and how many there are.
+        n_rows: states at each layer; an upper bound where the model has yet to be trained.
+        n_bytes: in all.
+        trained: whether the model is there.
+    """
+
+    model: str
+    position: str
+    layers: tuple[int, int]
+    n_rows: int
+    n_bytes: int
+    trained: bool
+
+
+def print_dry_run(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any] | None, launcher: str) -> None:
+    """Say what running the cells of `run_ids` would do.
+
+    Args:
+        manifest: of the sweep.
+        run_ids: the cells that would run.
+        params: the node `hydra.launcher` of a packed launcher, else None.
+        launcher: its name.
+    """
+    found = states(manifest)
+    wanted = set(run_ids)
+    for state in found[:CELLS_SHOWN]:
+        told = "to run again" if state.name == "done" and state.cell.run_id in wanted else state.name
+        print(f"  {told:8s} {manifest.label(state.cell)}")
+    if len(found) > CELLS_SHOWN:
+        print(f"  ... and {len(found) - CELLS_SHOWN} more")
+    counts = Counter(state.name for state in found)
+    told = ", ".join(f"{n} {name}" for name, n in counts.items())
+    print(f"{manifest.name}: {len(found)} cells ({told}); {len(wanted)} to run")
+    for axis, values in manifest.axes.items():
+        shown = ", ".join(value.replace("'", "") for value in values)
+        print(f"  {axis}: {shown if len(shown) < 90 else f'{shown[:90]}...'} ({len(values)})")
+    _print_extractions(extractions(manifest, [manifest.by_run_id[r] for r in run_ids]))
+    _print_jobs(manifest, run_ids, params, launcher)
+    print("dry run: nothing was extracted, trained or submitted")
+
+
+def _print_extractions(wanted: Sequence[Extraction]) -> None:
+    if not wanted:
+        print("states: all there")
+        return
+    print(f"states to extract, once for all cells: {readable(sum(e.n_bytes for e in wanted))}")
+    for e in wanted:
+        bound = "" if e.trained else "at most, for the model has yet to be trained: "
+        print(
+            f"  {e.model}, position {e.position}: {bound}{e.n_rows} states at {e.layers[0]} of {e.layers[1]} layers, "
+            f"{readable(e.n_bytes)}"
+        )
+
+
+def _print_jobs(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any] | None, launcher: str) -> None:
+    if not run_ids:
+        print("jobs: none")
+    elif params is None:
+        print(f"jobs: {'one process' if launcher == 'basic' else f'{len(run_ids)}, one for each cell'} ({launcher})")
+    else:
+        from bridge.sweep.launcher import n_jobs
+
+        n = n_jobs(run_ids, manifest, params)
+        sizes = [len(share) for share in shares(manifest, run_ids, n)]
+        each = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+        gpu = ", each with one GPU" if params["gpus"] else ""
+        print(f"jobs: {n} on {params['cluster']}{gpu}, {each} cells to begin with, {params['timeout_min']} min at most")
+
+
+def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
+    """What of the states that `cells` need is not in the store yet."""
+    settings = manifest.settings
+    session = Session(settings["paths"]["outputs"], settings["device"], settings["batch_size"])
+    seen: dict[tuple[str, ...], Extraction] = {}
+    for cell in cells:
+        config = from_plain(manifest.config(cell))
+        for position, layers in _positions(config):
+            for side in ("source", "target"):
+                model: ModelConfig = getattr(config.pair, side)
+                key = (str(config.pair), str(replace(config.dataset, size=None)), side, position, layers)
+                if key not in seen:
+                    seen[key] = _extraction(session, config, model, position)
+    return [e for e in seen.values() if e.layers[0]]
+
+
+def _positions(config: BridgeConfig) -> list[tuple[str, str]]:
+    """Which positions of a prompt a cell needs states of, and for which layers where that is not all."""
+    k = build(config.injection).n_states
+    at = config.layer.position
+    own = ("mean", "") if k == 1 and at == "mean" else ("last" if k == 1 else f"last:{k}", "")
+    # Scores of the models themselves need the last position of the final layer whatever is carried.
+    more = [("aligned", f"{config.layer.source} {config.layer.target}")] if at == "aligned" else []
+    return list(dict.fromkeys([("last", ""), own, *more]))
+
+
+def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, position: str) -> Extraction:
+    n_blocks, width = model_shape(model)
+    item_bytes = BYTES.get(model.dtype.value, 4)
+    both = (config.pair.source, config.pair.target)
+    trained = all(is_there(session, m) for m in both)
+    k = int(position.partition(":")[2] or 1)
+    if not trained:
+        n_rows, n = len(session.items(config.dataset)) * k, n_blocks + 1
+        return Extraction(model.name, position, (n, n), n_rows, n_rows * n * width * item_bytes, False)
+    session.locate(config.pair)
+    items: list[Item] = session.rosetta(config).items
+    texts = [item.prompt for item in items]
+    if position == "aligned":
+        tokenizers = [load_tokenizer(session.path(m), m.revision, m.trust_remote_code) for m in both]
+        n_rows = sum(len(aligned_positions(text, *tokenizers)) for text in texts)
+        return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_rows * width * item_bytes, True)
+    missing = session.store.missing(
+        session.fingerprint(model), texts, range(n_blocks + 1), position, dtype=model.dtype.value
+    )
+    n_bytes = len(texts) * k * len(missing) * width * item_bytes
+    return Extraction(model.name, position, (len(missing), n_blocks + 1), len(texts) * k, n_bytes, True)

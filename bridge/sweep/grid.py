@@ -1,0 +1,180 @@
+"""From axes to cells: every combination of what is swept, composed as Hydra would, but not one by one.
+
+A composition takes Hydra tens of milliseconds. Axes that change different parts of the config need one composition
+for each value rather than for each combination; combinations drawn at random are composed whole and compared.
+"""
+
+import hashlib
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from bridge import record
+from bridge.config import directed, from_plain, to_plain, typed
+from bridge.errors import ConfigError
+from bridge.sweep.manifest import Cell, Manifest
+
+Compose = Callable[[Sequence[str]], DictConfig]
+# Combinations that are composed whole, to see that composing axis by axis gave the same.
+N_CHECKED = 3
+WHOLE = re.compile(r"\$\{([a-z_.]+)\}")
+# What a cell is not told apart by.
+SETTINGS = record.NOT_IN_RUN_ID
+
+
+def expand(axes: dict[str, list[str]], compose: Compose) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    """Every combination of the values of `axes` with its plain resolved config.
+
+    Args:
+        axes: override key -> values, each as it stands behind ``key=``; one value for what is fixed.
+        compose: overrides -> config without the node `hydra`, not resolved.
+
+    Returns:
+        The overrides of each combination, the last axis fastest, and the configs in the same order.
+
+    Raises:
+        ConfigError, HydraException: a value that does not exist or makes no sense.
+    """
+    choices = [[f"{key}={value}" for value in values] for key, values in axes.items()]
+    combinations = list(itertools.product(*choices))
+    n_apart = 1 + sum(len(values) - 1 for values in choices)
+    configs = _apart(choices, combinations, compose) if n_apart + N_CHECKED < len(combinations) else None
+    if configs is None:
+        bar = tqdm(combinations, desc="composing the cells", delay=2.0, leave=False, disable=None)
+        configs = [to_plain(typed(compose(overrides))) for overrides in bar]
+    return combinations, configs
+
+
+def _apart(
+    choices: list[list[str]], combinations: list[tuple[str, ...]], compose: Compose
+) -> list[dict[str, Any]] | None:
+    """The configs put together from one composition for each value; None where axes meet in one part of the config."""
+    first = [values[0] for values in choices]
+    base = _leaves(compose(first))
+    changes: dict[str, dict[str, Any]] = {override: {} for override in first}
+    touched: list[set[str]] = []
+    n = sum(len(values) - 1 for values in choices)
+    with tqdm(total=n, desc="composing the axes", delay=2.0, leave=False, disable=None) as bar:
+        for i, values in enumerate(choices):
+            touched.append(set())
+            for override in values[1:]:
+                composed = compose([*first[:i], override, *first[i + 1 :]])
+                typed(composed)
+                found = _leaves(composed)
+                # None stands for a key that this value takes away; a value of its own is a one-element list.
+                gone = dict.fromkeys(base.keys() - found.keys())
+                changes[override] = gone | {k: [v] for k, v in found.items() if not _same(base.get(k, changes), v)}
+                touched[i] |= changes[override].keys()
+                bar.update()
+    if any(a & b for a, b in itertools.combinations(touched, 2)):
+        return None
+    made = []
+    for overrides in tqdm(combinations, desc="putting the cells together", delay=2.0, leave=False, disable=None):
+        leaves = dict(base)
+        for override in overrides:
+            for key, value in changes[override].items():
+                if value is None:
+                    leaves.pop(key, None)
+                else:
+                    leaves[key] = value[0]
+        made.append(_resolved(leaves))
+    for i in random.Random(0).sample(range(len(combinations)), N_CHECKED):
+        if made[i] != to_plain(typed(compose(combinations[i]))):
+            return None
+    return made
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are written the same way: layer 1 and layer 1.0 are not."""
+    return type(a) is type(b) and bool(a == b)
+
+
+def _leaves(config: DictConfig) -> dict[str, Any]:
+    """Dotted key -> value as it was written, interpolations and all; empty dicts are leaves."""
+    leaves: dict[str, Any] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                walk(value, f"{prefix}{key}.")
+            else:
+                leaves[f"{prefix}{key}"] = value
+
+    walk(OmegaConf.to_container(config, resolve=False, enum_to_str=True), "")
+    return leaves
+
+
+def _resolved(leaves: dict[str, Any]) -> dict[str, Any]:
+    # A value that is another one whole is looked up here: OmegaConf needs milliseconds for a config.
+    for key, value in leaves.items():
+        while isinstance(value, str) and (match := WHOLE.fullmatch(value)) and match[1] in leaves:
+            value = leaves[key] = leaves[match[1]]
+    tree: dict[str, Any] = {}
+    for key, value in leaves.items():
+        *path, last = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    if any(isinstance(value, str) and "${" in value for value in leaves.values()):
+        tree = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)  # type: ignore[assignment]
+    return to_plain(directed(from_plain(tree)))
+
+
+def make(
+    name: str,
+    outputs: Path,
+    combinations: Sequence[tuple[str, ...]],
+    configs: Sequence[dict[str, Any]],
+    axes: dict[str, list[str]],
+    composed_from: str = "",
+) -> Manifest:
+    """The manifest of composed cells.
+
+    Raises:
+        ConfigError: two combinations are one and the same cell.
+    """
+    run_ids = [record.run_id(config) for config in configs]
+    seen: dict[str, tuple[str, ...]] = {}
+    swept = {key for key, values in axes.items() if len(values) > 1}
+    # Hydra wants numbers quoted where they are options of a group.
+    told = [tuple(o.replace("'", "") for o in c if o.partition("=")[0] in swept) for c in combinations]
+    for run_id, overrides in zip(run_ids, told, strict=True):
+        if run_id in seen:
+            one, other = (" ".join(o) or "(nothing)" for o in (seen[run_id], overrides))
+            raise ConfigError(
+                f"the grid has the same cell twice: {one} and {other}; leave one of them out"
+                if one != other
+                else f"the grid has the cell {one} twice; leave out the value that is given twice"
+            )
+        seen[run_id] = overrides
+    base = {k: v for k, v in configs[0].items() if k not in SETTINGS}
+    settings = {k: v for k, v in configs[0].items() if k in SETTINGS}
+    cells = tuple(
+        Cell(run_id, overrides, dict(_difference(base, {k: v for k, v in config.items() if k not in SETTINGS})))
+        for run_id, overrides, config in zip(run_ids, told, configs, strict=True)
+    )
+    swept_axes = {key: values for key, values in axes.items() if key in swept}
+    return Manifest(name, outputs, base, cells, swept_axes, settings, composed_from)
+
+
+def _difference(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted keys of `other` that differ from `base`; a dict with other keys counts as a whole."""
+    for key, value in other.items():
+        old = base.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and value.keys() == old.keys():
+            yield from _difference(old, value, f"{prefix}{key}.")
+        elif not _same(old, value):
+            yield f"{prefix}{key}", value
+
+
+def adhoc_name(configs: Iterable[dict[str, Any]]) -> str:
+    """The name of a grid that was given none: the same for the same cells."""
+    text = "".join(sorted(record.run_id(config) for config in configs))
+    return f"multirun_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,97 @@
+"""Whether the weights and items behind the records of a sweep are still those that the records were computed on."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bridge import record
+from bridge.config import from_plain
+from bridge.data import facts
+from bridge.data.rosetta import fingerprint
+from bridge.errors import BridgeError
+from bridge.models.zoo import ZooSpec
+from bridge.schema import BridgeConfig, ModelConfig
+from bridge.session import Session
+from bridge.sweep.manifest import Manifest, held, stamp
+
+log = logging.getLogger("bridge")
+
+
+def changed(manifest: Manifest) -> list[str]:
+    """Run ids of finished cells whose models or items are others now, so that they have to be computed again.
+
+    What cannot be reached from here (a hub, a model that is gone) is taken to be unchanged: the cells look again.
+    """
+    heads = {r: record.head(manifest.outputs, r) or {} for r in manifest.run_ids}
+    done = {r: head for r, head in heads.items() if head.get("status") == "done" and "inputs" in head}
+    now = {key: inputs for key, (inputs, _) in _sources(manifest, list(done)).items()}
+    return [r for r, head in done.items() if now.get(_key(manifest, r), head["inputs"]) != head["inputs"]]
+
+
+def note(manifest: Manifest) -> None:
+    """Note the files behind a finished sweep, so that `bridge sweep` sees at once that nothing is left to do."""
+    heads = [record.head(manifest.outputs, r) or {} for r in manifest.run_ids]
+    if any(head.get("status") != "done" for head in heads) or changed(manifest):
+        return
+    files = [file for _, found in _sources(manifest, manifest.run_ids).values() for file in found]
+    stamps = {str(file): stamp(file) for file in files}
+    with held(manifest.outputs, manifest.name):
+        manifest.inputs = {file: was for file, was in stamps.items() if was is not None}
+        manifest.write()
+
+
+def _key(manifest: Manifest, run_id: str) -> str:
+    changes = manifest.by_run_id[run_id].changes
+    own = {k: v for k, v in changes.items() if k.split(".")[0] in ("pair", "dataset") and k != "dataset.size"}
+    return json.dumps(own, sort_keys=True)
+
+
+def _sources(manifest: Manifest, run_ids: list[str]) -> dict[str, tuple[dict[str, str], list[Path]]]:
+    """For each pair and data set: what identifies its inputs now, and the files behind them."""
+    settings = manifest.settings
+    session = Session(settings["paths"]["outputs"], settings["device"], settings["batch_size"])
+    found = {}
+    for key, run_id in {_key(manifest, r): r for r in run_ids}.items():
+        config = from_plain(manifest.config(manifest.by_run_id[run_id]))
+        models = {"source": config.pair.source, "target": config.pair.target}
+        if not all(is_there(session, model) for model in models.values()):
+            # Its weights follow from the config alone, and training it again only to see that is not worth it.
+            continue
+        try:
+            session.locate(config.pair)
+            inputs = {side: session.fingerprint(model) for side, model in models.items()}
+            inputs["items"] = fingerprint(session.items(config.dataset))
+        except BridgeError as error:
+            log.info("not looked whether inputs have changed: %s", error)
+            continue
+        found[key] = inputs, [file for m in models.values() for file in _files(session, m)] + _data(config)
+    return found
+
+
+def is_there(session: Session, model: ModelConfig) -> bool:
+    """Whether a model need not be trained first."""
+    if model.zoo is None:
+        return True
+    fields = {k: getattr(v, "value", v) for k, v in asdict(model.zoo).items()}
+    return (session.outputs / "models" / ZooSpec(**fields).folder_name(model.name)).is_dir()
+
+
+def _files(session: Session, model: ModelConfig) -> list[Path]:
+    folder = Path(session.path(model)).expanduser()
+    if folder.is_dir():
+        return sorted(path.resolve() for path in folder.iterdir() if path.is_file())
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    # Where the hub's cache says which commit a branch is at.
+    refs = Path(HF_HUB_CACHE) / f"models--{model.name.replace('/', '--')}" / "refs"
+    return [refs / (model.revision or "main")]
+
+
+def _data(config: BridgeConfig) -> list[Path]:
+    given: Any = getattr(config.dataset, "path", None)
+    if given is None:
+        return [Path(facts.__file__).with_name("facts.json")]
+    path = Path(given).resolve()
+    return [path, *sorted(path.glob("*.json"))] if path.is_dir() else [path]

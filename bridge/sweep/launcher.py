@@ -1,0 +1,298 @@
+"""Packed launcher: a few jobs of many cells on submitit, which the launching process may leave to themselves."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import submitit
+from tqdm import tqdm
+
+from bridge import record
+from bridge.errors import ConfigError
+from bridge.sweep import stream
+from bridge.sweep.attempts import Attempts
+from bridge.sweep.manifest import Manifest
+from bridge.sweep.order import shares
+from bridge.sweep.worker import Worker
+
+# What is ours; everything else in hydra.launcher goes to submitit.
+OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")
+# Parameters that submitit has for every cluster; the others take the cluster's name in front.
+SHARED = (
+    "name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "stderr_to_stdout",
+)  # fmt: skip
+POLL_S = 0.25
+ASK_SLURM_S = 5.0
+LOCAL_JOBS_AT_MOST = 4
+
+
+def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> bool:
+    """Submit the cells of `run_ids`, and wait for them where that is wanted.
+
+    Args:
+        manifest: of the sweep.
+        run_ids: the cells that are to run.
+        params: the node `hydra.launcher`, plain.
+
+    Returns:
+        Whether it waited until the jobs had ended; False after ``wait=false``.
+
+    Raises:
+        ConfigError: the cluster is not there, or does not take the jobs.
+        KeyboardInterrupt: jobs on this machine have been stopped; those of a cluster go on.
+    """
+    if not run_ids:
+        stream.finish(manifest)
+        return True
+    again = set(_finished(manifest, run_ids))
+    if params["cluster"] == "slurm" and (there := _in_queue(_earlier_jobs(manifest))):
+        rows = ", ".join(sorted({row[0] for row in there}))
+        print(f"jobs of an earlier launch are still there ({rows}); they share the cells with the new ones")
+    # Before anything is submitted, because it says what is wrong with the tracker.
+    stream.ensure(manifest)
+    submitted = submit(manifest, run_ids, params)
+    where = manifest.folder / "jobs"
+    ids = ", ".join(job.job_id for job in submitted)
+    print(f"{len(run_ids)} cells in {len(submitted)} jobs on {params['cluster']} ({ids}); logs in {where}")
+    if not params["wait"]:
+        print(f"not waiting; bridge status {manifest.name} tells how far it is")
+        return False
+    try:
+        _wait(manifest, run_ids, again, submitted, params["cluster"])
+    except KeyboardInterrupt:
+        if params["cluster"] == "local":
+            _stop(manifest, submitted)
+        else:
+            print(f"the jobs go on; bridge status {manifest.name} tells how far they are, scancel {ids} ends them")
+        raise
+    stream.finish(manifest)
+    return True
+
+
+def n_jobs(run_ids: Sequence[str], manifest: Manifest, params: dict[str, Any]) -> int:
+    """How many jobs the cells are packed into: one for each GPU, or as many as `jobs` says.
+
+    Raises:
+        ConfigError: fewer than one.
+    """
+    wanted = params["gpus"] or params["jobs"]
+    for name in ("gpus", "jobs"):
+        if params[name] is not None and params[name] < 1:
+            raise ConfigError(f"hydra.launcher.{name}={params[name]} must be at least 1")
+    if wanted is None and params["cluster"] == "local":
+        wanted = len(visible_gpus()) or min(os.cpu_count() or 1, LOCAL_JOBS_AT_MOST)
+    return len(shares(manifest, run_ids, wanted or 1))
+
+
+def visible_gpus() -> list[str]:
+    """Ids of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    n = torch.cuda.device_count()
+    named = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
+    return named[:n] if named else [str(i) for i in range(n)]
+
+
+def submit(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> list[Any]:
+    """Hand one worker for each job to submitit.
+
+    Raises:
+        ConfigError: the cluster is not there, or does not take the jobs.
+    """
+    n, token = n_jobs(run_ids, manifest, params), uuid.uuid4().hex[:8]
+    folder = manifest.folder / "jobs"
+    outputs = str(manifest.outputs)
+    again = _finished(manifest, run_ids)
+    workers = [Worker(outputs, manifest.name, token, list(run_ids), again, i, n, params["grace_s"]) for i in range(n)]
+    with record.writing(manifest.outputs):
+        folder.mkdir(parents=True, exist_ok=True)
+    # submitit prints what sbatch says on top of raising it.
+    with refused(params["cluster"]), undisturbed(folder / "started.log"), redirect_stderr(io.StringIO()):
+        submitted = (_submit_slurm if params["cluster"] == "slurm" else _submit_local)(folder, workers, params)
+    with record.writing(manifest.outputs), (folder / "jobs.jsonl").open("a") as file:
+        for job in submitted:
+            now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            line = {"launch": token, "job": job.job_id, "cluster": params["cluster"], "submitted": now}
+            file.write(json.dumps(line) + "\n")
+    return submitted
+
+
+def _finished(manifest: Manifest, run_ids: Sequence[str]) -> list[str]:
+    """Those that have a finished record already."""
+    heads = {r: record.head(manifest.outputs, r) or {} for r in run_ids}
+    return [r for r, head in heads.items() if head.get("status") == "done"]
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    """What submitit is told: all that is set, but for what is ours."""
+    return {k: v for k, v in params.items() if k not in OURS and k[0] != "_" and v is not None and v != {}}
+
+
+def _submit_slurm(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
+    """One array, of which each task sees one GPU where GPUs are asked for."""
+    asked = any(params.get(k) for k in ("gpus_per_node", "gpus_per_task", "gres"))
+    given = _given(params) | ({"gpus_per_node": 1} if params["gpus"] and not asked else {})
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=params["max_num_timeout"])
+    executor.update_parameters(**{k if k in SHARED else f"slurm_{k}": v for k, v in given.items()})
+    with executor.batch():
+        return [executor.submit(worker) for worker in workers]
+
+
+def _submit_local(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
+    """One process for each worker, each with the one GPU that is its own."""
+    gpus, jobs = visible_gpus(), []
+    if params["gpus"] and params["gpus"] > len(gpus):
+        raise ConfigError(f"hydra.launcher.gpus={params['gpus']}, but this machine has {len(gpus)}; ask for fewer")
+    for i, worker in enumerate(workers):
+        given = _given(params)
+        if gpus:
+            # Set in the job's shell, because submitit takes only numbers and a GPU may be named by its UUID.
+            given["setup"] = [*given.get("setup", []), f"export CUDA_VISIBLE_DEVICES={gpus[i % len(gpus)]}"]
+        executor = submitit.LocalExecutor(folder, max_num_timeout=params["max_num_timeout"])
+        executor.update_parameters(**given)
+        jobs.append(executor.submit(worker))
+    return jobs
+
+
+@contextmanager
+def refused(cluster: str) -> Iterator[None]:
+    """Turn what submitit and sbatch raise into one line."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise ConfigError(
+                "SLURM is not installed here (no sbatch on the path); log in to a node that has it, or use "
+                "hydra/launcher=local"
+            ) from error
+        told = getattr(error, "stderr", None) or str(error)
+        told = told.decode() if isinstance(told, bytes) else told
+        lines = [line.strip() for line in told.splitlines() if re.search("sbatch|slurm", line)] or told.splitlines()[
+            -1:
+        ]
+        said = "; ".join(dict.fromkeys(re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines))
+        raise ConfigError(
+            f"{cluster} did not take the jobs: {said}; nothing was submitted, change hydra.launcher.*"
+        ) from error
+
+
+@contextmanager
+def undisturbed(log: Path) -> Iterator[None]:
+    """Start jobs that neither Ctrl-C nor a closed terminal reaches, and that keep nobody's pipe open.
+
+    Args:
+        log: takes what a job's starter prints.
+    """
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGHUP)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (0, 1, 2)]
+    with Path(os.devnull).open("rb") as nothing, log.open("ab") as file:
+        for number, target in ((0, nothing), (1, file), (2, file)):
+            os.dup2(target.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def _wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted: Sequence[Any], cluster: str) -> None:
+    """Until every cell is settled or every job has ended, with a bar and a line for each new error."""
+    told: set[str] = set()
+    ended = _slurm_ended(submitted) if cluster == "slurm" else lambda: all(job.done() for job in submitted)
+    token = json.loads((manifest.folder / "jobs" / "jobs.jsonl").read_text().splitlines()[-1])["launch"]
+    left = list(run_ids)
+    with tqdm(total=len(left), desc=manifest.name, unit="cell", delay=1.0, disable=None) as bar:
+        while left:
+            over = ended()
+            still = []
+            for run_id in left:
+                attempt = Attempts(manifest.folder, run_id).read()
+                mine = attempt.get("launch") == token
+                head = record.head(manifest.outputs, run_id) or {}
+                if mine and attempt["state"] == "failed":
+                    error = head.get("error", "")
+                    if error not in told:
+                        told.add(error)
+                        bar.write(f"  failed: {manifest.label(manifest.by_run_id[run_id])}: {error}")
+                elif not (mine and attempt["state"] == "done" if run_id in again else head.get("status") == "done"):
+                    still.append(run_id)
+                    continue
+                bar.update()
+            left = still
+            if over:
+                break
+            time.sleep(POLL_S)
+    # A job ends a moment after its last cell; its log should be whole when the command returns.
+    until = time.monotonic() + 10
+    while cluster == "local" and not ended() and time.monotonic() < until:
+        time.sleep(POLL_S / 5)
+
+
+def _earlier_jobs(manifest: Manifest) -> list[str]:
+    """Ids of the SLURM jobs that were submitted for the sweep before."""
+    log = manifest.folder / "jobs" / "jobs.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return [line["job"] for line in lines if line["cluster"] == "slurm"]
+
+
+def _in_queue(ids: Sequence[str]) -> list[list[str]] | None:
+    """Id, state and reason of those jobs that SLURM still has; None where it did not answer."""
+    if not ids or shutil.which("squeue") is None:
+        return []
+    words = ["squeue", "--noheader", "--array", "--jobs", ",".join(ids), "--format", "%i|%T|%r"]
+    asked = subprocess.run(words, capture_output=True, text=True, check=False)
+    if asked.returncode != 0 and "Invalid job id" not in asked.stderr:
+        return None
+    return [line.split("|") for line in asked.stdout.splitlines()]
+
+
+def _slurm_ended(submitted: Sequence[Any]) -> Callable[[], bool]:
+    """Whether no job is in SLURM's queue any more; says why jobs wait, and needs none of SLURM's accounting."""
+    ids = [job.job_id for job in submitted]
+    last: list[Any] = [time.monotonic(), False]
+    told: set[str] = set()
+
+    def ended() -> bool:
+        if time.monotonic() - last[0] > ASK_SLURM_S:
+            there = _in_queue(ids)
+            last[:] = [time.monotonic(), there == []]
+            waiting = [row for row in there or [] if row[1] == "PENDING"]
+            for reason in {reason for _, _, reason in waiting} - {"None"} - told:
+                told.add(reason)
+                n = sum(row[2] == reason for row in waiting)
+                tqdm.write(f"  {n} of {len(submitted)} jobs wait in SLURM's queue: {reason}", file=sys.stderr)
+        return bool(last[1])
+
+    return ended
+
+
+def _stop(manifest: Manifest, submitted: Sequence[Any]) -> None:
+    """Interrupt the jobs on this machine; their cells are dropped whole."""
+    for job in submitted:
+        try:
+            pid = json.loads((manifest.folder / "jobs" / f"{job.job_id}.json").read_text())["pid"]
+            os.kill(pid, signal.SIGINT)
+        except (FileNotFoundError, ProcessLookupError):
+            # Not yet begun: its controller is all there is.
+            job.cancel()
+
+
+__all__ = ["launch", "n_jobs", "submit"]

@@ -1,0 +1,29 @@
+"""What the cells of a sweep were composed from, as one key: read without loading Hydra or torch."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge import record
+
+BRIDGE = Path(__file__).resolve().parents[1]
+
+
+def composed_from(words: Sequence[str], folder: Path) -> str:
+    """A key of the command's words, the YAML files behind it and the schema.
+
+    Args:
+        words: of the command line.
+        folder: that of the sweep file.
+
+    Returns:
+        Hex digits; the same key means the same cells.
+    """
+    conf = BRIDGE / "conf" if (BRIDGE / "conf").is_dir() else BRIDGE.parent / "conf"
+    files = [BRIDGE / "config.py", BRIDGE / "controls.py", *sorted((BRIDGE / "schema").glob("*.py"))]
+    files += [*sorted(conf.rglob("*.yaml")), *sorted(folder.rglob("*.yaml"))]
+    digest = hashlib.sha256(json.dumps([record.RECORD_VERSION, *words]).encode())
+    for file in files:
+        digest.update(str(file).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""What both models say themselves on the eval items: the same for every layer, map, injection and control."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bridge.data.rosetta import Item
+from bridge.injection import LmHead
+from bridge.metrics import token_scores
+from bridge.models.loading import LoadedModel
+from bridge.tasks.summary import Branch
+
+METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
+N_DECODE_CHECK = 16
+
+
+@dataclass
+class Side:
+    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items."""
+
+    model: LoadedModel
+    gold: Tensor
+    final_states: Tensor
+    _texts: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+
+    def text(self, token: int) -> str:
+        """A token as text, without the spaces around it."""
+        if token not in self._texts:
+            self._texts[token] = self.model.tokenizer.decode([token]).strip()
+        return self._texts[token]
+
+
+class Native:
+    """Both models' own answers on the m eval items, decoded from their stored final states.
+
+    Args:
+        source: the source model's side.
+        target: the target model's side.
+        items: the m eval items.
+
+    Attributes:
+        logits: (m, V) the target's own.
+        source_answers: what the source itself says, item by item.
+        branches: the scores of `native_source` and `native_target`.
+        decode_error: largest difference between decoding stored states and a model's own logits, over its
+            largest logit, on the first items of either model.
+        eps: rounding step of the coarser of both models' dtypes.
+    """
+
+    def __init__(self, source: Side, target: Side, items: Sequence[Item]) -> None:
+        self.items = items
+        self.source, self.target = source, target
+        prompts = [i.prompt for i in items]
+        source_logits, self.logits = (_decoded(side, prompts) for side in (source, target))
+        self.source_answers = [source.text(token) for token in source_logits.argmax(-1).tolist()]
+        self.branches = {
+            "native_source": self.branch_of(source_logits, source),
+            "native_target": self.branch_of(self.logits, target, self.logits),
+        }
+        errors = [_decode_error(*side, prompts) for side in ((source, source_logits), (target, self.logits))]
+        self.decode_error = max(errors)
+        self.eps = max(torch.finfo(side.model.dtype).eps for side in (source, target))
+
+    def branch_of(self, logits: Tensor, side: Side, native_logits: Tensor | None = None) -> Branch:
+        """Score logits (m, V) that involve no map, one row per eval item."""
+        return Branch(self.scored(logits[None], slice(None), side, native_logits))
+
+    def scored(self, logits: Tensor, rows: slice, side: Side, native_logits: Tensor | None) -> dict[str, Tensor]:
+        """Every metric (n_draws, b) of logits (n_draws, b, V) on the eval items `rows`."""
+        gold = side.gold[rows].to(logits.device)
+        native = None if native_logits is None else native_logits[rows]
+        metrics = {n: v.cpu() for n, v in token_scores(logits, gold, native).items()}
+        metrics["mrr"] = metrics.pop("rr")
+        wanted = self.source_answers[rows]
+        agrees = [
+            [side.text(token) == answer for token, answer in zip(draw, wanted, strict=True)]
+            for draw in logits.argmax(-1).tolist()
+        ]
+        metrics["agreement"] = torch.tensor(agrees, dtype=torch.float64)
+        return metrics
+
+
+def _decoded(side: Side, prompts: Sequence[str]) -> Tensor:
+    decode = LmHead().prepare(side.model, prompts, side.model.anatomy.n_blocks)
+    return decode.logits(side.final_states, torch.arange(len(prompts)))
+
+
+def _decode_error(side: Side, decoded: Tensor, prompts: Sequence[str]) -> float:
+    lm = side.model
+    ids = [torch.tensor([row], device=lm.device) for row in lm.encode(prompts[:N_DECODE_CHECK])]
+    with torch.inference_mode():
+        own = torch.stack([lm.model(input_ids=row).logits[0, -1].float().cpu() for row in ids])
+    return float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max())

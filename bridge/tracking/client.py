@@ -1,0 +1,165 @@
+"""How wandb is called, wherever it is called: what it may cost, and what happens without a key or a network."""
+
+import importlib.util
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import ConfigError
+
+log = logging.getLogger("bridge")
+MISSING = "tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none"
+# Uploads that have not ended after this long are left to the next `bridge sync`.
+FINISH_TIMEOUT_S = 60.0
+
+
+def require_wandb() -> None:
+    """See that wandb is installed, without importing it.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    import sys
+
+    if "wandb" in sys.modules:
+        found = sys.modules["wandb"] is not None
+    else:
+        found = importlib.util.find_spec("wandb") is not None
+    if not found:
+        raise ConfigError(MISSING)
+
+
+def wandb_module() -> Any:
+    """The module wandb.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError(MISSING) from error
+    return wandb
+
+
+class OfflineError(Exception):
+    """The server could not be had; the client is offline from now on, and what was under way is to be sent anew."""
+
+
+class Client:
+    """Opens W&B runs, and goes on offline for good once the server cannot be had.
+
+    Args:
+        project: the W&B project.
+        entity: the user or team; None for the key's own.
+        mode: online, offline or disabled.
+        init_timeout_s: seconds to wait for the server before going on offline.
+        later: what to type to send the runs when the server can be had.
+    """
+
+    def __init__(self, project: str, entity: str | None, mode: str, init_timeout_s: float, later: str) -> None:
+        self.project = project
+        self.entity = entity
+        self.mode = mode
+        self.init_timeout_s = init_timeout_s
+        self.later = later
+        self.why_offline: str | None = None
+        self._mutex = threading.Lock()
+
+    def open(self, folder: Path, mode: str, **options: Any) -> Any:
+        """A new W&B run.
+
+        Args:
+            folder: W&B makes its own folder `wandb` there.
+            mode: online, offline or disabled; where runs are opened in threads, one may find the network dead and the
+                others must not then open theirs offline.
+            options: of ``wandb.init``.
+
+        Raises:
+            OfflineError: there is no key, or the server did not answer in time.
+        """
+        wandb = wandb_module()
+        if mode == "online" and self.why_offline is not None:
+            raise OfflineError(self.why_offline)
+        try:
+            # Asked first because wandb.init would wait for a key to be typed where there is a terminal.
+            has_key = mode != "online" or wandb.login(prompt=False, verify=False)
+            if has_key:
+                return self._init(wandb, folder, mode, options)
+        # Besides its own errors wandb raises those of its service process, which may have died.
+        except Exception as error:
+            if mode != "online":
+                raise
+            raise self.fallen_back(f"W&B did not take the run ({error_line(error)})") from error
+        raise self.fallen_back("no W&B key")
+
+    def close(self, run: Any) -> None:
+        """Finish a W&B run.
+
+        Raises:
+            OfflineError: not everything has arrived.
+        """
+        try:
+            run.finish()
+        except Exception as error:
+            if run.offline:
+                raise
+            raise self.fallen_back(f"W&B did not take everything ({error_line(error)})") from error
+
+    def fallen_back(self, why: str) -> OfflineError:
+        """Go offline for good and say so once.
+
+        Returns:
+            What is to be raised.
+        """
+        with self._mutex:
+            if self.why_offline is None:
+                log.warning("%s: going on offline; send the runs later with %s", why, self.later)
+                self.why_offline = why
+                self.mode = "offline"
+                # The service process still holds the run ids of what failed.
+                wandb_module().teardown()
+        return OfflineError(why)
+
+    def _init(self, wandb: Any, folder: Path, mode: str, options: Mapping[str, Any]) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            mode=mode,
+            dir=str(folder),
+            reinit="create_new",
+            settings=_settings(wandb, self.init_timeout_s),
+            **options,
+        )
+
+    @property
+    def server(self) -> str:
+        """Address of the server that online runs go to."""
+        return str(os.environ.get("WANDB_BASE_URL") or wandb_module().Settings().base_url)
+
+
+def _settings(wandb: Any, init_timeout_s: float) -> Any:
+    """Settings without what only a training run needs; with it one run costs five times as much."""
+    return wandb.Settings(
+        init_timeout=init_timeout_s,
+        finish_timeout=FINISH_TIMEOUT_S,
+        finish_timeout_raises=True,
+        silent=True,
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+
+
+def error_line(error: Exception) -> str:
+    """The first line of an error, or its name where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,130 @@
+"""The ledger: every row of every curve in the order in which it is sent, written before anything is sent.
+
+The number of a row is its W&B step. How many of a curve's rows have arrived is therefore one number, and it is read
+back from where they went: from the server, or from the files of offline runs. A process that is killed between
+writing and sending, or between sending and noting so, leaves nothing lost and nothing to send twice.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.record import write_whole
+from bridge.tracking.curves import Curve, Row, as_plain, from_plain, lead_row
+
+OFFLINE = "offline"
+
+
+@dataclass
+class Entry:
+    """One curve.
+
+    Attributes:
+        curve: what it shows.
+        rows: in the order in which they are sent.
+        sent: server -> how many rows are known to have arrived; "offline" for files.
+    """
+
+    curve: Curve
+    rows: list[Row] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)
+
+    def at(self, kind: str, x: float) -> Row | None:
+        """The latest row of a kind at x."""
+        return next((row for row in reversed(self.rows) if (row.kind, row.x) == (kind, x)), None)
+
+    def left(self) -> int:
+        """How many rows have gone nowhere as far as is known."""
+        return len(self.rows) - max(self.sent.values(), default=0)
+
+
+class Ledger:
+    """All curves of a sweep, one file for each.
+
+    Args:
+        folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries: dict[str, Entry] = {}
+        # Run id -> modification time of the record that was read.
+        self.read: dict[str, int] = {}
+        self._by_base: dict[str, list[str]] = {}
+        self._changed: set[str] = set()
+        for path in sorted((folder / "curves").glob("[!.]*.json")):
+            plain = json.loads(path.read_text())
+            self._enter(Entry(from_plain(plain["curve"]), [Row(**r) for r in plain["rows"]], plain["sent"]))
+        self._read_saved: dict[str, int] | None = None
+        if (folder / "read.json").exists():
+            self.read = json.loads((folder / "read.json").read_text())
+            self._read_saved = dict(self.read)
+
+    def add(self, rows: Iterable[tuple[Curve, Row]]) -> None:
+        """Put rows at the end of their curves, unless they are there.
+
+        Two cells at one place of a curve (layer 4 and the final layer) are one row. A cell that was computed again
+        with another result gives a further one.
+        """
+        touched: dict[tuple[str, float], None] = {}
+        for curve, row in sorted(rows, key=lambda found: found[1].x):
+            entry = self.entries.get(curve.id) or self._enter(Entry(curve))
+            there = entry.at(row.kind, row.x)
+            if there is None or (there.source == row.source and there.values != row.values):
+                self._append(entry, row)
+                touched[curve.base, row.x] = None
+        for base, x in touched:
+            self._add_leads(base, x)
+
+    def _add_leads(self, base: str, x: float) -> None:
+        """Fitted minus control for the controls that were scored in other cells than the fitted map."""
+        entries = [self.entries[identity] for identity in self._by_base[base]]
+        fitted = next((e.at("scores", x) for e in entries if e.curve.control == "fitted"), None)
+        if fitted is None:
+            return
+        for entry in entries:
+            control, there = entry.at("scores", x), entry.at("lead", x)
+            if control is None or control.source == fitted.source or entry.curve.control == "fitted":
+                continue
+            row = lead_row(control, fitted)
+            if there is None or there.values != row.values:
+                self._append(entry, row)
+
+    def mark(self, entry: Entry, where: str, n: int) -> None:
+        """Note that the first `n` rows have arrived."""
+        if entry.sent.get(where) != n:
+            entry.sent[where] = n
+            self._changed.add(entry.curve.id)
+
+    def save(self) -> None:
+        """Write what has changed; each file whole or not at all, what was read last.
+
+        Raises:
+            RecordError: the outputs folder cannot be written.
+        """
+        for identity in sorted(self._changed):
+            entry = self.entries[identity]
+            rows = [row.__dict__ for row in entry.rows]
+            _write(
+                self.folder / "curves" / f"{identity}.json",
+                {"curve": as_plain(entry.curve), "rows": rows, "sent": entry.sent},
+            )
+        self._changed.clear()
+        if self.read != self._read_saved:
+            _write(self.folder / "read.json", self.read)
+            self._read_saved = dict(self.read)
+
+    def _append(self, entry: Entry, row: Row) -> None:
+        entry.rows.append(row)
+        self._changed.add(entry.curve.id)
+
+    def _enter(self, entry: Entry) -> Entry:
+        self.entries[entry.curve.id] = entry
+        self._by_base.setdefault(entry.curve.base, []).append(entry.curve.id)
+        return entry
+
+
+def _write(path: Path, content: Any) -> None:
+    write_whole(path, (json.dumps(content) + "\n").encode())

@@ -1,0 +1,81 @@
+"""The grid that is disturbed in every way, as a user's own sweep file, and what it gives when left alone."""
+
+from pathlib import Path
+from typing import Any
+
+import undisturbed
+from commands import Shell, leftovers, scores
+from filelock import FileLock
+from untrained import SMALL
+
+from bridge.sweep.manifest import read
+
+NAME = "disturbed"
+AXES = {"layer": "1,2,3", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2,3,4,5,6"}
+N_CELLS = 3 * 3 * 7
+WORDS = [*SMALL, "control.n_draws=12"]
+FILE = f"""\
+defaults: [config, override hydra/launcher: slurm, _self_]
+sweep: {{name: {NAME}}}
+hydra:
+  launcher: {{mem_gb: 1, cpus_per_task: 1, timeout_min: 20}}
+  sweeper: {{params: {{layer: "'1','2','3'", injection: "{AXES["injection"]}", seed: "{AXES["seed"]}"}}}}
+"""
+
+
+class Disturbed:
+    """The sweep on one outputs folder.
+
+    Args:
+        bridge: runs the commands.
+        base: a folder that all test processes share.
+    """
+
+    def __init__(self, bridge: Shell, base: Path) -> None:
+        self.bridge = bridge
+        self.base = base
+        # Where `bridge sweep` looks first.
+        folder = bridge.outputs.parent / "sweeps"
+        folder.mkdir()
+        (folder / f"{NAME}.yaml").write_text(FILE)
+
+    def words(self, *more: str) -> list[str]:
+        """The command that runs the sweep."""
+        return ["sweep", NAME, *WORDS, *(f"hydra.launcher.{word}" for word in more)]
+
+    def n_done(self) -> int:
+        """How many cells are done, without starting a process."""
+        return len(list(self.bridge.runs.glob("[!.]*/items.parquet")))
+
+    def expected(self) -> dict[str, Any]:
+        """The scores of the grid when nothing happens to it; computed once for all test processes."""
+        folder = self.base / "expected"
+        with FileLock(self.base / "expected.lock"):
+            if not (folder / "whole").exists():
+                folder.mkdir(exist_ok=True)
+                (folder / "models").unlink(missing_ok=True)
+                (folder / "models").symlink_to((self.bridge.outputs / "models").resolve())
+                undisturbed.repeat(read(self.bridge.outputs, NAME), folder)
+                (folder / "whole").touch()
+        return scores(Shell(folder))
+
+    def assert_all_listed(self, **wanted: int) -> None:
+        """Every cell is done or listed as failed or missing; none is said to run."""
+        found = self.bridge.states(NAME)
+        assert found.total() == N_CELLS
+        assert found["running"] == 0, found
+        assert {name: found[name] for name in wanted} == wanted
+
+    def assert_completed(self) -> None:
+        """A second command does what is left, and the scores are those of an undisturbed run."""
+        said = self.bridge(*self.words("gpus=2"))
+        assert said.code == 0, said.err
+        self.assert_whole()
+
+    def assert_whole(self) -> None:
+        """Every cell is done, nothing is half-written, the scores are those of an undisturbed run."""
+        self.assert_all_listed(done=N_CELLS)
+        assert leftovers(self.bridge) == []
+        found, expected = scores(self.bridge), self.expected()
+        assert len(found) == len(expected) == N_CELLS
+        assert found == expected

@@ -1,0 +1,65 @@
+"""The cluster of the tests itself: it leaves nothing behind, and where SLURM is missing that is said."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import NODES, Cluster
+from commands import wait_for
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.slurm
+
+# Holds a cluster as the tests do, and says when it is up.
+HOLDER = """
+import subprocess, sys, time
+keeper = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True)
+time.sleep(300)
+"""
+
+
+def runs(pid: int) -> bool:
+    try:
+        # A zombie that nobody has waited for yet does not run.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_no_daemon_and_no_job_outlives_tests_that_were_killed(slurm: Cluster, tmp_path: Path) -> None:
+    own = Cluster(tmp_path / "own")
+    words = [sys.executable, "-c", HOLDER, sys.executable, str(HERE / "cluster.py"), str(own.folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "READY\n"
+        said = tmp_path / "said"
+        own.ask("sbatch", "--mem=10M", "-o", str(said), "--wrap", "echo $$; exec sleep 300")
+        job = int(wait_for(lambda: said.exists() and said.read_text().strip(), "the job has started"))
+        names = ["slurmctld", *(f"slurmd.{node}" for node in NODES)]
+        pids = [job, *(int((own.folder / f"{name}.pid").read_text()) for name in names)]
+        assert [runs(pid) for pid in pids] == [True] * 4
+        os.kill(holder.pid, signal.SIGKILL)
+        wait_for(lambda: not any(runs(pid) for pid in pids), "all daemons and the job are gone", limit_s=30)
+    assert slurm.jobs() == slurm.jobs("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", "1 skipped"), ("1", "1 error")])
+def test_where_slurm_is_missing_the_tests_say_so_and_how_to_install_it(
+    tmp_path: Path, required: str, outcome: str
+) -> None:
+    for path in (*HERE.glob("[!t]*.py"), *HERE.parent.glob("[!tc]*.py"), HERE.parent / "commands.py"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "test_it.py").write_text("def test_it(cluster):\n    pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
+        env={**os.environ, "PATH": str(tmp_path), "BRIDGE_REQUIRE_SLURM": required},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome in done.stdout, done.stdout
+    assert "SLURM is not installed (no sbatch, srun, " in done.stdout
+    assert "apt-get install slurm-wlm" in done.stdout

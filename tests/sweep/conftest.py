@@ -1,0 +1,55 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from untrained import SMALL
+
+from bridge.cli import main
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+Bridge = Callable[..., Said]
+SWEEP = """\
+defaults: [config, override hydra/launcher: {launcher}, _self_]
+sweep: {{name: {name}}}
+hydra: {{mode: MULTIRUN, sweeper: {{params: {{{params}}}}}}}
+"""
+
+
+@pytest.fixture
+def bridge(bare_outputs: Path, capsys: pytest.CaptureFixture[str]) -> Bridge:
+    """Run a command in this process, on models that have learnt nothing and few items."""
+
+    def command(*words: str, outputs: Path | str = bare_outputs) -> Said:
+        if words[0] in ("status", "report", "export"):
+            words = (*words, "--outputs", str(outputs))
+        else:
+            words = (*words, *SMALL, f"paths.outputs={outputs}")
+        with pytest.raises(SystemExit) as stop:
+            main([*words])
+        said = capsys.readouterr()
+        return Said(int(stop.value.code or 0), said.out, said.err)
+
+    return command
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a sweep file into ./sweeps of an empty working directory."""
+    (tmp_path / "sweeps").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, params: str, launcher: str = "local", more: str = "") -> Path:
+        path = tmp_path / "sweeps" / f"{name}.yaml"
+        path.write_text(SWEEP.format(name=name, params=params, launcher=launcher) + more)
+        return path
+
+    return write

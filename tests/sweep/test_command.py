@@ -1,0 +1,355 @@
+"""``bridge sweep`` as a user types it, with jobs that are real processes on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from untrained import SMALL
+
+from bridge import record
+from bridge.cli import main
+from bridge.sweep.manifest import read
+from bridge.sweep.sources import BRIDGE
+
+Bridge = Callable[..., tuple[int, str, str]]
+Sweeps = Callable[..., Path]
+GRID = "layer: \"'1','2'\", control: 'fitted,random,mean'"
+
+
+def wall_times(outputs: Path) -> dict[str, float]:
+    return {r.folder.name: r.data["wall_s"] for r in record.read_all(outputs)}
+
+
+def numbers(outputs: Path) -> dict[str, object]:
+    kept = ("scores", "contrasts", "gates", "state_scores", "fit", "layers", "n_fit", "inputs")
+    return {r.folder.name: {key: r.data[key] for key in kept} for r in record.read_all(outputs) if r.ok}
+
+
+def test_a_sweep_runs_in_jobs_once_and_then_has_nothing_left_to_do(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", GRID)
+    code, out, err = bridge("sweep", "mine", "hydra.launcher.jobs=2")
+    assert (code, err) == (0, "")
+    assert "6 cells in 2 jobs on local" in out
+    assert out.count("lm_head") == 2
+    before = wall_times(bare_outputs)
+    assert len(before) == 6
+    code, out, _ = bridge("sweep", "mine", "hydra.launcher.jobs=2")
+    assert (code, out) == (0, "mine: 6 of 6 cells done, nothing left to do; bridge report mine shows them\n")
+    # The same file as plain Hydra, on another launcher: the same cells.
+    code, out, _ = bridge("--config-dir", "sweeps", "--config-name", "mine", "-m", "hydra/launcher=basic")
+    assert code == 0
+    assert out.count("read back") == 6
+    assert wall_times(bare_outputs) == before
+    manifest = read(bare_outputs, "mine")
+    assert manifest.axes == {"layer": ["'1'", "'2'"], "control": ["fitted", "random", "mean"]}
+    assert set(manifest.run_ids) == set(before)
+
+
+def test_jobs_leave_the_numbers_that_one_process_leaves(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path
+) -> None:
+    sweeps("mine", "layer: \"'1','2'\", control: 'fitted,random', injection: 'lm_head,late_layer,soft_prefix'")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "models").symlink_to((bare_outputs / "models").resolve())
+    assert bridge("sweep", "mine", "hydra.launcher.jobs=2")[0] == 0
+    assert bridge("sweep", "mine", "hydra/launcher=basic", outputs=alone)[0] == 0
+    assert numbers(alone) == numbers(bare_outputs)
+    assert len(numbers(alone)) == 12
+
+
+def test_changed_words_are_composed_again_and_a_larger_grid_keeps_its_name(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", GRID)
+    bridge("sweep", "mine", "hydra/launcher=basic")
+    before = wall_times(bare_outputs)
+    code, out, _ = bridge("sweep", "mine", "control=fitted,random,mean,identity", "hydra.launcher.jobs=1")
+    assert code == 0
+    assert "2 cells in " in out
+    after = wall_times(bare_outputs)
+    assert len(after) == 8
+    assert {k: after[k] for k in before} == before
+
+
+def test_another_sweep_of_the_same_name_is_refused(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path) -> None:
+    sweeps("mine", GRID)
+    bridge("sweep", "mine", "hydra/launcher=basic")
+    code, _, err = bridge("sweep", "mine", "layer=0,1")
+    assert code == 1
+    assert err == (
+        f"bridge: another sweep is called 'mine' in {bare_outputs}: 3 of its 6 cells are not in this one, which has 3 "
+        f"others; give this one a name of its own with sweep.name=..., or delete {bare_outputs}/sweeps/mine\n"
+    )
+    assert len(wall_times(bare_outputs)) == 6
+    assert bridge("sweep", "mine", "layer=0,1", "sweep.name=other", "hydra/launcher=basic")[0] == 0
+
+
+def test_a_cell_that_fails_fails_alone_and_only_that_one_is_tried_again(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", "layer: \"'1','9','2'\", control: 'all'")
+    code, out, err = bridge("sweep", "mine", "hydra.launcher.jobs=1")
+    assert code == 1
+    assert err == "bridge: layer=9: layer 9 is out of range for tiny-llama: it has 4 blocks, so layers 0..4\n"
+    assert "failed: layer=9: layer 9 is out of range" in out
+    found = {r.data["config"]["layer"]["source"]: r for r in record.read_all(bare_outputs)}
+    assert {layer: r.data["status"] for layer, r in found.items()} == {1: "done", 9: "failed", 2: "done"}
+    assert "Traceback" in found[9].data["traceback"]
+    code, out, _ = bridge("status", "mine")
+    assert code == 1
+    assert out.startswith("mine: 2 done, 1 failed of 3 cells\n  failed: layer=9: layer 9 is out of range")
+    code, out, _ = bridge("sweep", "mine", "hydra.launcher.jobs=1")
+    assert code == 1
+    assert "1 cells in 1 jobs" in out
+
+
+def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", GRID)
+    code, out, err = bridge("sweep", "mine", "--dry-run", "hydra.launcher.jobs=2")
+    assert (code, err) == (0, "")
+    assert "  missing  layer=1, control=fitted\n" in out
+    assert "mine: 6 cells (6 missing); 6 to run\n  layer: 1, 2 (2)\n" in out
+    # 4 blocks, so 5 layers, of 32 float32 numbers for every item.
+    (source,) = (line for line in out.splitlines() if line.startswith("  tiny-llama, position last: "))
+    n = int(source.split("last: ")[1].split()[0])
+    assert source == f"  tiny-llama, position last: {n} states at 5 of 5 layers, {n * 5 * 32 * 4 / 1e3:.1f} kB"
+    assert "jobs: 2 on local, 3 cells to begin with" in out
+    assert not (bare_outputs / "sweeps").exists()
+    assert not (bare_outputs / "runs").exists()
+    bridge("sweep", "mine", "control=fitted", "sweep.name=part", "hydra/launcher=basic")
+    code, out, _ = bridge("sweep", "mine", "--dry-run")
+    assert "6 cells (2 done, 4 missing); 4 to run" in out
+    assert "states: all there" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["nothing"],
+            "no sweep is called 'nothing'; those in sweeps and of bridge itself are dataset_size, direction, ",
+        ),
+        (
+            ["mine", "--config-dir", "elsewhere"],
+            "no sweep is called 'mine'; those in elsewhere are none; write elsewhere/",
+        ),
+        (["mine", "injection=lm_head,nowhere"], "Could not find 'injection/nowhere'."),
+        (["mine", "seed=1,1"], "the grid has the cell layer=1 control=fitted seed=1 twice"),
+        (["mine", "seed=1,x"], "Value 'x' of type 'str' could not be converted to Integer"),
+        (["mine", "hydra.launcher.gpu=4"], "Key 'gpu' not in 'LocalLauncherConfig'"),
+        (["mine", "hydra.launcher.jobs=0"], "hydra.launcher.jobs=0 must be at least 1"),
+        (["mine", "hydra.launcher.gpus=64"], "hydra.launcher.gpus=64, but this machine has "),
+        (["mine", "sweep.name=a/b"], "'a/b' is no name for a sweep; use letters, digits"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, words: list[str], told: str
+) -> None:
+    sweeps("mine", GRID)
+    code, out, err = bridge("sweep", *words)
+    assert code == 1
+    assert err.startswith("bridge: ")
+    assert err.count("\n") == 1
+    assert told in err
+    assert "Traceback" not in out
+    assert not (bare_outputs / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "more", "told"),
+    [
+        ("layr: 1", "", "layr"),
+        (GRID, "datset: {size: 3}\n", "datset"),
+        ('layer: "interval(1,2)"', "", "is no list of values; give them as layer=A,B,C"),
+        ("control: [", "", "sweeps/typo.yaml"),
+    ],
+)
+def test_a_typo_in_a_sweep_file_is_named(bridge: Bridge, sweeps: Sweeps, params: str, more: str, told: str) -> None:
+    sweeps("typo", params, more=more)
+    code, out, err = bridge("sweep", "typo")
+    assert code == 1
+    assert err.startswith("bridge: ")
+    assert err.count("\n") == 1
+    assert told in err
+    assert "Traceback" not in out
+
+
+def test_an_outputs_folder_that_cannot_be_written_is_named(bridge: Bridge, sweeps: Sweeps) -> None:
+    sweeps("mine", GRID)
+    code, _, err = bridge("sweep", "mine", outputs="/proc/outputs")
+    assert code == 1
+    assert err.startswith("bridge: cannot write")
+    assert err.count("\n") == 1
+
+
+def test_edited_items_are_computed_again(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
+    sweeps("mine", "layer: \"'1','2'\"")
+    from bridge.data import Facts
+
+    items = [{"prompt": i.prompt, "answer": i.answer} for i in Facts(["city_country", "animal_kind"]).load()]
+    file = tmp_path / "items.json"
+    words = ("sweep", "mine", "dataset=json", f"dataset.path={file}")
+
+    def run() -> None:
+        small = [w for w in SMALL if not w.startswith("dataset.")]
+        with pytest.raises(SystemExit, match="0"):
+            main([*words, *small, f"paths.outputs={bare_outputs}", "hydra.launcher.jobs=1"])
+
+    file.write_text(json.dumps(items))
+    run()
+    before = wall_times(bare_outputs)
+    run()
+    assert wall_times(bare_outputs) == before
+    file.write_text(json.dumps(items[:-5]))
+    run()
+    after = wall_times(bare_outputs)
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
+def spawn(*words: str, outputs: Path, cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "bridge", *words, *SMALL, f"paths.outputs={outputs}"],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 90) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def started(outputs: Path, name: str) -> list[int]:
+    return [json.loads(p.read_text())["pid"] for p in (outputs / "sweeps" / name / "jobs").glob("*.json")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+LONG = "layer: \"'0','1','2','3'\", control: 'fitted,random,mean', seed: 'range(12)', control.n_draws: 20"
+
+
+def test_a_killed_worker_and_a_killed_launcher_lose_nothing(sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
+    sweeps("long", LONG)
+    process = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
+    wait_for(lambda: len(started(bare_outputs, "long")) == 2 and len(wall_times(bare_outputs)) > 4)
+    process.kill()
+    process.communicate()
+    first, second = started(bare_outputs, "long")
+    assert alive(first)
+    assert alive(second)
+    os.kill(first, signal.SIGKILL)
+    before = wall_times(bare_outputs)
+    # The other job outlives its launcher and takes over what the killed one leaves.
+    wait_for(lambda: not alive(second))
+    after = wall_times(bare_outputs)
+    assert len(after) == 144
+    assert {k: after[k] for k in before} == before
+    runs = bare_outputs / "runs"
+    assert [p.name for p in runs.glob(".*") if p.name != ".locks"] == []
+
+
+def test_ctrl_c_stops_the_jobs_and_the_same_command_goes_on(sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
+    sweeps("long", LONG)
+    process = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
+    wait_for(lambda: len(started(bare_outputs, "long")) == 2 and len(wall_times(bare_outputs)) > 4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "bridge: stopped; run the same command again to go on"
+    assert "Traceback" not in err
+    wait_for(lambda: not any(alive(pid) for pid in started(bare_outputs, "long")))
+    before = wall_times(bare_outputs)
+    assert len(before) < 144
+    done = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    after = wall_times(bare_outputs)
+    assert len(after) == 144
+    assert {k: after[k] for k in before} == before
+    assert f"{144 - len(before)} cells in 2 jobs" in out
+
+
+def test_what_a_finished_sweep_has_left_is_known_without_torch(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", GRID)
+    words = ["sweep", "mine", "hydra.launcher.jobs=1"]
+    bridge(*words)
+    code = (
+        "import sys; from bridge.sweep.command import sweep_verb; "
+        f"assert sweep_verb({[*words[1:], *SMALL, f'paths.outputs={bare_outputs}']}, exit) == 0; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "nothing left to do" in done.stdout
+    assert not {"torch", "hydra", "transformers"} & set(done.stdout.split())
+
+
+def test_a_launcher_of_ones_own_lies_beside_the_sweep_files(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sweeps" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    text = "# @package hydra.launcher\ndefaults: [slurm, _self_]\ngpus: 4\npartition: h100\n"
+    (folder / "h100.yaml").write_text(text)
+    sweeps("mine", GRID)
+    text = "defaults: [smoke, override hydra/launcher: h100, _self_]\nsweep: {name: derived}\n"
+    (tmp_path / "sweeps" / "derived.yaml").write_text(text)
+    code, out, _ = bridge("sweep", "derived", "--dry-run")
+    assert code == 0
+    assert "derived: 32 cells" in out
+    assert "jobs: 4 on slurm" in out
+    for name in ("mine", "smoke"):
+        code, out, _ = bridge("sweep", name, "--dry-run", "hydra/launcher=h100", "layer=0,1,2,3,4")
+        assert code == 0
+        assert "jobs: 4 on slurm, each with one GPU" in out
+
+
+def test_each_job_on_this_machine_sees_a_gpu_of_its_own(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only their discovery is replaced: what a job sees is what it is started with.
+    monkeypatch.setattr("bridge.sweep.launcher.visible_gpus", lambda: ["3", "GPU-5af0", "MIG-1"])
+    sweeps("mine", GRID)
+    code, _, err = bridge("sweep", "mine", "hydra.launcher.gpus=2", "hydra.launcher.setup=['export MARK=1']")
+    assert code == 0, err
+    jobs = [json.loads(p.read_text()) for p in (bare_outputs / "sweeps" / "mine" / "jobs").glob("*.json")]
+    assert {job["gpus"] for job in jobs} == {"3", "GPU-5af0"}
+
+
+def test_another_sweeper_may_use_the_packed_launcher(bridge: Bridge, bare_outputs: Path) -> None:
+    code, out, err = bridge("-m", "hydra/sweeper=basic", "hydra/launcher=local", "hydra.launcher.jobs=1", "layer=1,2")
+    assert code == 0, err
+    assert "2 cells in 1 jobs on local" in out
+    assert len(wall_times(bare_outputs)) == 2
+
+
+def test_every_sweep_of_bridge_itself_can_be_planned(bare_outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    n_cells = {"smoke": 32, "layer_ablation": 120, "dataset_size": 60, "direction": 30}
+    assert {path.stem for path in (BRIDGE.parent / "sweeps").glob("*.yaml")} == n_cells.keys()
+    for name, n in n_cells.items():
+        with pytest.raises(SystemExit) as stop:
+            main(["sweep", name, "--dry-run", f"paths.outputs={bare_outputs}", *SMALL[:4]])
+        assert stop.value.code == 0
+        assert f"{name}: {n} cells ({n} missing); {n} to run" in capsys.readouterr().out

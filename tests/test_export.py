@@ -1,0 +1,143 @@
+"""Records as one table."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
+
+from bridge.comparison import NEGATIVES, comparisons
+from bridge.controls import CONTROLS
+from bridge.errors import ConfigError, RecordError
+from bridge.export import write_export
+from bridge.family import Family
+from bridge.record import read_all
+from bridge.sweep.manifest import Cell, Manifest
+
+METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement", "fraction_of_native")
+STATES = ("explained_variance",)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(path).to_pylist())
+
+
+def test_there_is_a_row_for_every_cell_control_and_metric_with_the_numbers_of_the_record(tmp_path: Path) -> None:
+    made = [write_cell(tmp_path, layers=(i, 4), n=60 + i, seed=i) for i in (2, 3)]
+    found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    n_shown = len(CONTROLS) + 2
+    assert len(found) == 2 * (n_shown * len(METRICS) + len(CONTROLS) * len(STATES))
+    cells = {c.data["run_id"]: c for c in Family(comparisons(read_all(tmp_path)), METRICS[:7]).cells}
+    for row in found:
+        (record,) = [r for r in made if r.data["run_id"] == row["run_id"]]
+        data, control, metric = record.data, row["control"], row["metric"]
+        where = data["state_scores"] if metric in STATES else data["scores"]
+        assert [row[k] for k in ("mean", "low", "high")] == [where[control][metric][k] for k in ("mean", "low", "high")]
+        lead = cells[row["run_id"]].contrasts.get(control, {}).get(metric, {})
+        for name, key in (("difference", "difference"), ("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
+            assert row[name] == lead.get(key)
+        assert (row["p_draws"], row["p_holm"]) == (lead.get("p_draws"), lead.get("p_holm"))
+        assert (row["p_holm"] is not None) == (control in NEGATIVES and metric in METRICS[:7])
+        layers = data["layers"]
+        assert (row["layer_source"], row["layer_target"]) == (layers["source"], layers["target"])
+        shared = ("tiny", "tiny-llama", "tiny-mistral", "lm_head", "orthogonal", "facts", True, N_ITEMS, 5)
+        names = ("pair", "source", "target", "injection", "map", "dataset", "valid", "n_eval", "n_negatives")
+        assert tuple(row[k] for k in names) == shared
+        assert (row["n_fit"], row["size"], row["seed"]) == (data["n_fit"], data["n_fit"], data["config"]["seed"])
+        assert row["verdict"] == "above every negative control"
+        assert row["kind"] == {"fitted": "estimate", "random": "negative", "mean": "negative"}.get(control, row["kind"])
+
+
+def test_csv_holds_what_parquet_holds(tmp_path: Path) -> None:
+    write_cell(tmp_path)
+    path = write_export(tmp_path)
+    assert path == tmp_path / "reports" / "export.csv"
+    with path.open() as file:
+        read = list(csv.DictReader(file))
+    whole = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    assert list(read[0]) == list(whole[0])
+    for a, b in zip(read, whole, strict=True):
+        assert float(a["mean"]) == b["mean"]
+        assert a["p_holm"] == "" if b["p_holm"] is None else float(a["p_holm"]) == b["p_holm"]
+        assert a["control"] == b["control"]
+
+
+def test_whatever_else_was_swept_has_a_column_of_its_own(tmp_path: Path) -> None:
+    write_cell(tmp_path, injection={"name": "soft_prefix", "k": 1})
+    write_cell(tmp_path, injection={"name": "soft_prefix", "k": 4})
+    write_cell(tmp_path, layer__position="mean", normalize={"center": True, "scale": {"odd": 1}})
+    found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    assert {(r["injection.k"], r["layer.position"], r["normalize.scale.odd"]) for r in found} == {
+        (1, "last", None),
+        (4, "last", None),
+        (None, "mean", 1),
+    }
+
+
+def test_an_axis_with_values_of_several_kinds_is_written_as_text(tmp_path: Path) -> None:
+    for rank in (0, "one", [2]):
+        write_cell(tmp_path, map__rank=rank)
+    assert {r["map.rank"] for r in rows(write_export(tmp_path, to=tmp_path / "all.parquet"))} == {"0", "one", "[2]"}
+
+
+def test_invalid_cells_and_fitted_scores_without_a_negative_control_are_marked(tmp_path: Path) -> None:
+    write_cell(tmp_path, layers=(1, 4), failed_gate="decode")
+    write_cell(tmp_path, layers=(2, 4), controls=("fitted",))
+    found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    by_layer = {r["layer_source"]: r for r in found if r["control"] == "fitted" and r["metric"] == "top1"}
+    assert (by_layer[1]["valid"], by_layer[1]["verdict"]) == (False, "invalid: gate decode failed")
+    assert by_layer[2]["n_negatives"] == 0
+    assert by_layer[2]["verdict"].startswith("fitted score not shown, because no negative control was scored beside it")
+    assert not any(r["p_holm"] is not None for r in found)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_items_are_a_row_for_every_control_draw_and_item(tmp_path: Path, ending: str) -> None:
+    write_cell(tmp_path, layers=(1, 4), controls=("fitted", "random"))
+    write_cell(tmp_path, layers=(2, 4), controls=("fitted",))
+    write_cell(tmp_path, layers=(2, 4), controls=("random",))
+    path = write_export(tmp_path, to=tmp_path / f"items.{ending}", items=True)
+    if ending == "csv":
+        with path.open() as file:
+            found = list(csv.DictReader(file))
+    else:
+        found = rows(path)
+    assert len(found) == 2 * (1 + N_DRAWS) * N_ITEMS + 3 * 2 * N_ITEMS
+    one = [r for r in found if int(r["layer_source"]) == 1 and r["control"] == "random"]
+    assert {(int(r["draw"]), int(r["item"])) for r in one} == {(d, i) for d in range(N_DRAWS) for i in range(N_ITEMS)}
+    record = next(r for r in read_all(tmp_path) if r.data["run_id"] == one[0]["run_id"])
+    mean = sum(float(r["top1"]) for r in one) / len(one)
+    assert mean == pytest.approx(record.data["scores"]["random"]["top1"]["mean"])
+    assert {str(r["n_negatives"]) for r in found} == {"1"}
+
+
+def test_a_sweep_is_exported_alone(tmp_path: Path) -> None:
+    inside = write_cell(tmp_path, layers=(1, 4))
+    write_cell(tmp_path, layers=(2, 4))
+    cell = Cell(inside.data["run_id"], ("layer=1",), {"layer.source": "1"})
+    Manifest("mine", tmp_path, config(), (cell,)).write()
+    path = write_export(tmp_path, "mine")
+    assert path == tmp_path / "reports" / "mine.csv"
+    with path.open() as file:
+        assert {r["run_id"] for r in csv.DictReader(file)} == {inside.data["run_id"]}
+
+
+def test_what_cannot_be_exported_is_an_error_of_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"no finished cell in .*; run bridge first, then export$"):
+        write_export(tmp_path)
+    write_failed(tmp_path, "no", "Traceback")
+    with pytest.raises(RecordError, match=r"no finished cell in .*; run bridge first, then export$"):
+        write_export(tmp_path)
+    write_cell(tmp_path)
+    with pytest.raises(RecordError, match=r"it ends in '.xlsx'; give a file ending in .csv or .parquet$"):
+        write_export(tmp_path, to=tmp_path / "a.xlsx")
+    with pytest.raises(ConfigError, match=r"no sweep 'other' was started"):
+        write_export(tmp_path, "other")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "taken").write_text("")
+    for to in (tmp_path / "folder.csv", tmp_path / "taken" / "a.csv"):
+        with pytest.raises(RecordError, match=r"^cannot write to .*; free some space or set"):
+            write_export(tmp_path, to=to)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.csv", "runs", "taken"]

@@ -1,0 +1,125 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_records import write_cell
+from wandb_files import WANDB
+
+from bridge.errors import ConfigError
+from bridge.tracking.curves import Curve, Plan, Row, axis_name
+from bridge.tracking.ledger import Ledger
+
+
+def plan(*axes: str, **tracker: Any) -> Plan:
+    return Plan("s", WANDB | tracker, axes)
+
+
+def rows(outputs: Path, how: Plan, words: tuple[str, ...] = (), **cell: Any) -> dict[str, tuple[Curve, Row]]:
+    made = write_cell(outputs, **cell)
+    return {curve.control: (curve, row) for curve, row in how.rows(made.data["config"], words, made.data)}
+
+
+def test_a_record_is_one_row_for_each_of_its_controls_and_references(outputs: Path) -> None:
+    made = write_cell(outputs, layers=(2, 3))
+    found = rows(outputs, plan(), layers=(2, 3))
+    assert found.keys() == made.data["scores"].keys()
+    for control, (curve, row) in found.items():
+        score = made.data["scores"][control]["logprob_nats"]
+        assert (row.x, row.kind, curve.x) == (2.0, "scores", "layer")
+        assert row.values["logprob_nats"] == score["mean"]
+        assert (row.values["logprob_nats_low"], row.values["logprob_nats_high"]) == (score["low"], score["high"])
+        assert ("explained_variance" in row.values) == (not control.startswith("native"))
+        assert ("lead/top1" in row.values) == (control != "fitted")
+    lead = made.data["contrasts"]["mean"]["mrr"]
+    assert found["mean"][1].values["lead/mrr"] == lead["difference"]
+    assert found["mean"][1].values["lead/mrr_low"] == lead["low"]
+
+
+def test_what_the_curve_runs_along_does_not_tell_curves_apart_and_all_else_does(outputs: Path) -> None:
+    def ids(how: Plan, **cell: Any) -> set[str]:
+        return {curve.id for curve, _ in rows(outputs, how, **cell).values()}
+
+    here = ids(plan())
+    assert ids(plan(), layers=(1, 1)) == here
+    assert ids(plan(), n=200).isdisjoint(here)
+    assert ids(plan(), seed=1).isdisjoint(here)
+    assert ids(plan(project="another")).isdisjoint(here)
+    along = ids(plan(x="dataset.size"))
+    assert ids(plan(x="dataset.size"), n=200) == along
+    assert ids(plan(x="dataset.size"), layers=(1, 1)).isdisjoint(along)
+    # which controls a cell scored does not matter, nor where it was run
+    assert ids(plan(), controls=("mean",), tracker__name="none") < here
+
+
+def test_a_target_layer_that_is_swept_by_itself_is_fixed_along_a_curve(outputs: Path) -> None:
+    for axes, same in ((("layer",), True), (("layer.source", "layer.target"), False)):
+        one, other = (rows(outputs, plan(*axes), layer__target=t)["mean"][0] for t in (1, 2))
+        assert (one.id == other.id) is same
+
+
+@pytest.mark.parametrize(
+    ("x", "cell", "place"),
+    [
+        ("dataset.size", {"n": 400}, 400.0),
+        ("seed", {"seed": 3}, 3.0),
+        ("pair.source.revision", {"pair__source": {"name": "pythia", "revision": "step3000"}}, 3000.0),
+    ],
+)
+def test_any_key_whose_value_is_or_holds_a_number_is_an_axis(outputs: Path, x: str, cell: Any, place: float) -> None:
+    curve, row = rows(outputs, plan(x=x), **cell)["fitted"]
+    assert (row.x, curve.x) == (place, axis_name(x))
+    assert "." not in str(curve.x)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ("map.name", "map.name is 'orthogonal', which holds no number"),
+        ("dataset", "dataset is a group (name, size, ...), which holds no number"),
+        ("dataset.sise", "dataset.sise is not in the config"),
+    ],
+)
+def test_an_axis_without_a_number_is_refused(outputs: Path, x: str, said: str) -> None:
+    config = write_cell(outputs).data["config"]
+    with pytest.raises(ConfigError) as error:
+        plan(x=x).check(config)
+    assert str(error.value) == (
+        f"tracker.x={x} cannot be the axis of a curve: {said}; give layer, dataset.size, seed, or another key whose "
+        "value is or holds a number"
+    )
+
+
+def test_names_and_tags_say_what_is_fixed_and_not_what_is_on_the_axis(outputs: Path) -> None:
+    words = ("layer=4", "injection=lm_head", "dataset.size=100", "control=fitted")
+    curve, _ = rows(outputs, plan("layer", "dataset.size"), words)["fitted"]
+    assert curve.name == "fitted, injection=lm_head, dataset.size=100"
+    assert curve.tags == ("pair:tiny", "injection:lm_head", "dataset.size:100")
+    assert rows(outputs, plan(group="mine"))["fitted"][0].group == "mine"
+
+
+def test_the_ledger_keeps_the_order_of_arrival_and_survives(outputs: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    for layer in (3, 1, 2):
+        ledger.add(rows(outputs, plan(), layers=(layer, layer)).values())
+        ledger.save()
+    again = Ledger(tmp_path / "ledger")
+    for entry in again.entries.values():
+        assert [row.x for row in entry.rows] == [3.0, 1.0, 2.0]
+        assert entry == ledger.entries[entry.curve.id]
+
+
+def test_another_cell_at_the_same_place_is_no_further_row(outputs: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    curve, row = rows(outputs, plan())["mean"]
+    other = dataclasses.replace(row, source="another", values={"top1": 0.5})
+    ledger.add([(curve, row), (curve, other), (curve, row)])
+    assert ledger.entries[curve.id].rows == [row]
+    changed = dataclasses.replace(row, values={"top1": 0.5})
+    ledger.add([(curve, changed)])
+    assert ledger.entries[curve.id].rows == [row, changed]
+
+
+def test_a_cell_whose_gates_failed_is_a_row_that_says_so(outputs: Path) -> None:
+    found = rows(outputs, plan(), failed_gate="planted")
+    assert {row.values["valid"] for _, row in found.values()} == {0.0}
