@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from bridge.config import build, conf_dir, quote_layer, typed
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, interrupted
 from bridge.schema import BridgeConfig, register
 
 ERRORS_SHOWN = 10
@@ -49,6 +49,8 @@ class _Application:
             if self.tracker is not None:
                 self.tracker.send(found)
         except Exception as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             if not (multirun or isinstance(error, BridgeError)):
                 raise
             told = str(error)

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, interrupted
 
 # What the file system refuses; a folder that cannot be made under /proc is "not found".
 REFUSED = {
@@ -29,6 +29,7 @@ BELOW_NULL = "Unexpected type for root: NoneType"
 # What Hydra says of `pair=3`, as a plain ValueError.
 NOT_A_NAME = "Config group override must be a string or a list"
 OPTIONS_SHOWN = 30
+STOPPED = "bridge: stopped; run the same command again to go on"
 
 
 def _hydra(arguments: Sequence[str]) -> int:
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = verb(words[1:]) if verb else _hydra(words)
     except KeyboardInterrupt:
-        print("bridge: stopped; run the same command again to go on", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         code = 130
     except BrokenPipeError:
         # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
@@ -123,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"bridge: a YAML file cannot be read: {' '.join(str(error).split())}; put it right", file=sys.stderr)
         code = 1
     except (BridgeError, HydraException, OmegaConfBaseException, OSError, AssertionError, ValueError) as error:
+        if interrupted(error):
+            print(STOPPED, file=sys.stderr)
+            sys.exit(130)
         foreseen = not isinstance(error, AssertionError | ValueError) or isinstance(error, HydraException)
         if before == "1" or not (foreseen or BELOW_NULL in str(error) or NOT_A_NAME in str(error)):
             raise

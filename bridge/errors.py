@@ -27,3 +27,10 @@ class FitError(BridgeError):
 
 class RecordError(BridgeError):
     """A record that cannot be read or written."""
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a library that it stops half-way may fail while it tidies up."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return interrupted(error.__cause__) or interrupted(error.__context__)

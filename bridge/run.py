@@ -16,7 +16,7 @@ from bridge import record
 from bridge.config import build, resolve_layer, run_id, to_plain
 from bridge.data.pairing import aligned_positions
 from bridge.data.rosetta import RosettaSet, Split, split
-from bridge.errors import BridgeError, ConfigError, DataError
+from bridge.errors import BridgeError, ConfigError, DataError, interrupted
 from bridge.injection import Injection, LateLayer
 from bridge.record import Record
 from bridge.schema import BridgeConfig, ModelConfig
@@ -60,6 +60,8 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             data, columns = _compute(config, session, inputs)
             return _write(config, identity, "done", inputs, data, columns, text, started)
         except Exception as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             # What was once computed is not thrown away because a model or a file cannot be reached today.
             if record.is_done(config.paths.outputs, identity):
                 raise

@@ -392,6 +392,23 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(bare_outputs: Path,
     assert len(records(bare_outputs)) == 8
 
 
+def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, bare_outputs: Path
+) -> None:
+    from bridge.maps import Ridge
+
+    def fit(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            None.tidy  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(Ridge, "fit", fit)
+    said = bridge(*SMALL, "-m", "map=ridge,linear", "seed=7")
+    assert (said.code, said.line) == (130, "stopped; run the same command again to go on")
+    assert all(r.data["status"] == "done" for r in read_all(bare_outputs))
+
+
 def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) -> None:
     process = spawn("pair.source.zoo.n_steps=100000", "pair.target.zoo.n_steps=100000", cwd=tmp_path)
     deadline = time.monotonic() + 60
