@@ -1,29 +1,20 @@
 """run(config) -> Record: the only place where all parts meet."""
 
 import io
-import json
 import logging
 import time
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 import yaml
-from torch import Tensor
 
 from bridge import record
-from bridge.config import build, resolve_layer, run_id, to_plain
-from bridge.data.pairing import aligned_positions
-from bridge.data.rosetta import RosettaSet, Split, split
-from bridge.errors import BridgeError, ConfigError, DataError, interrupted
-from bridge.injection import Injection, LateLayer
+from bridge.cells import compute
+from bridge.config import run_id, to_plain
+from bridge.errors import BridgeError, interrupted
 from bridge.record import Record
-from bridge.schema import BridgeConfig, ModelConfig
+from bridge.schema import BridgeConfig
 from bridge.session import Session
-from bridge.tasks.native import Native, Side
-from bridge.tasks.rows import Rows
-from bridge.tasks.trial import Trial
 
 log = logging.getLogger("bridge")
 
@@ -57,7 +48,7 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             inputs = session.inputs(config)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
-            data, columns = _compute(config, session, inputs)
+            data, columns = compute(config.task)(config, session, inputs)
             return _write(config, identity, "done", inputs, data, columns, text, started)
         except Exception as error:
             if interrupted(error):
@@ -123,152 +114,3 @@ _Dumper.add_representer(str, _quoted)
 
 def _to_yaml(plain: dict[str, Any]) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-@dataclass
-class _Setting:
-    """What cells share that differ in their controls alone: all of the work but the controls' own."""
-
-    trial: Trial
-    facts: dict[str, Any]
-    warnings: list[str]
-
-
-def _compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    plain = to_plain(config)
-    plain["control"] = {k: v for k, v in plain["control"].items() if k != "names"}
-    key = json.dumps([record.run_id(plain), inputs])
-    setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
-    result = setting.trial.result(config.control.names)
-    warnings = [*result.warnings, *setting.warnings]
-    for warning in warnings:
-        log.warning(warning)
-    data = {
-        **setting.facts,
-        "rank": result.fit["rank"],
-        "fit": result.fit,
-        "gates": result.gates,
-        "valid": all(gate["passed"] for gate in result.gates.values()),
-        "scores": result.scores,
-        "scores_by_answer": result.scores_by_answer,
-        "contrasts": result.contrasts,
-        "state_scores": result.state_scores,
-        "warnings": warnings,
-    }
-    return data, result.columns
-
-
-def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
-    pair = config.pair
-    source, target = session.model(pair.source), session.model(pair.target)
-    injection: Injection = build(config.injection)
-    layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
-
-    rosetta = session.rosetta(config)
-    by = config.dataset.split
-    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
-    native = _native(config, session, inputs, rosetta, parts)
-    injection.prepare(target, [i.prompt for i in native.items], layers["target"])
-    fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
-    trial: Trial = build(config.task).fit(
-        map=build(config.map),
-        normalize=build(config.normalize),
-        injection=injection,
-        fit=fit,
-        evaluation=evaluation,
-        native=native,
-        seen_answer=parts.seen_answer,
-        n_draws=config.control.n_draws,
-        seed=config.seed,
-    )
-    facts = {
-        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
-        "layers": layers,
-        "n_fit": len(parts.fit),
-        "n_eval": len(native.items),
-        "n_left": parts.pool_size,
-        "coverage": rosetta.coverage,
-    }
-    no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
-    said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
-    return _Setting(trial, facts, said)
-
-
-def _native(
-    config: BridgeConfig, session: Session, inputs: dict[str, str], rosetta: RosettaSet, parts: Split
-) -> Native:
-    """What the two models say themselves on the eval items: the same for every layer, map, injection and fit size."""
-    pair = config.pair
-    items = [rosetta.items[i] for i in parts.eval.tolist()]
-
-    def side(config: ModelConfig, gold: Tensor) -> Side:
-        model = session.model(config)
-        states = session.states(config, [i.prompt for i in rosetta.items], model.anatomy.n_blocks)
-        return Side(model, gold[parts.eval], states[parts.eval])
-
-    key = json.dumps([to_plain(config)["pair"], inputs, parts.eval.tolist()])
-    return session.kept(
-        "native",
-        key,
-        lambda: Native(side(pair.source, rosetta.gold_source), side(pair.target, rosetta.gold_target), items),
-    )
-
-
-def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:
-    """The layers as numbers. Where `layer.target` is not given, the injection says where it wants its states."""
-    layer, pair = config.layer, config.pair
-    source = resolve_layer(layer.source, n_source, pair.source.name)
-    wanted = None if layer.target is None else resolve_layer(layer.target, n_target, pair.target.name)
-    if wanted is None and isinstance(injection, LateLayer) and injection.k is None:
-        wanted = resolve_layer(layer.source, n_target, pair.target.name)
-    return {
-        "source": source,
-        "target": injection.target_layer(n_target, wanted, pair.target.name),
-        "n_source": n_source,
-        "n_target": n_target,
-    }
-
-
-def _rows(
-    config: BridgeConfig,
-    session: Session,
-    rosetta: RosettaSet,
-    parts: Split,
-    layers: dict[str, int],
-    n_states: int,
-) -> tuple[Rows, Rows]:
-    """States to fit on and states to carry, row by row from the same item at the same text position."""
-    pair, position = config.pair, config.layer.position
-    prompts = [i.prompt for i in rosetta.items]
-    names = {name: k for k, name in enumerate(sorted({i.relation for i in rosetta.items}))}
-    labels = torch.tensor([names[i.relation] for i in rosetta.items])
-
-    def both(at: str, positions: list[list[list[int]]] | None = None) -> list[Tensor]:
-        return [
-            session.states(m, prompts, layers[side], at, None if positions is None else positions[k])
-            for k, (side, m) in enumerate((("source", pair.source), ("target", pair.target)))
-        ]
-
-    if position not in ("last", "mean", "aligned"):
-        raise ConfigError(f"layer.position={position} is unknown; give last, mean or aligned")
-    if position == "mean" and n_states > 1:
-        raise ConfigError(
-            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or "
-            "injection.k=1"
-        )
-    if n_states == 1:
-        X, Y = (states[:, None] for states in both("mean" if position == "mean" else "last"))
-    else:
-        X, Y = both(f"last:{n_states}")
-    evaluation = Rows(X[parts.eval], Y[parts.eval], labels[parts.eval])
-    if position != "aligned":
-        return Rows(X[parts.fit, -1], Y[parts.fit, -1], labels[parts.fit]), evaluation
-
-    tokenizers = [session.model(m).tokenizer for m in (pair.source, pair.target)]
-    matched = [aligned_positions(p, *tokenizers) for p in prompts]
-    if not all(matched):
-        raise DataError("a prompt has no position where both tokenizers have a boundary; give layer.position=last")
-    X, Y = both("index", [[[m[side] for m in row] for row in matched] for side in (0, 1)])
-    item = torch.tensor([i for i, row in enumerate(matched) for _ in row])
-    rows = torch.isin(item, parts.fit)
-    return Rows(X[rows], Y[rows], labels[item[rows]]), evaluation

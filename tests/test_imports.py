@@ -8,16 +8,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TIERS = (
     ("errors",),
-    ("normalize", "maps", "metrics", "statistics"),
+    ("normalize", "maps", "metrics", "similarity", "statistics"),
     ("data", "models", "activations"),
     ("controls", "injection"),
     ("tasks",),
-    ("schema", "config", "record", "tracking", "session", "run", "comparison"),
+    ("schema", "config", "record", "tracking", "session", "cells", "run", "comparison"),
     ("sweep", "tables", "looks", "grids", "family", "plots", "report", "export", "dashboard"),
     ("application", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
-CORE = ("normalize", "maps", "metrics", "statistics")
+CORE = ("normalize", "maps", "metrics", "similarity", "statistics")
 FILES = sorted((ROOT / "bridge").rglob("*.py"))
 
 

@@ -23,17 +23,19 @@ from bridge.schema.launcher import (
     PackedLauncherConfig,
     SlurmLauncherConfig,
 )
+from bridge.schema.map import (
+    LinearConfig,
+    MapConfig,
+    OrthogonalConfig,
+    RidgeConfig,
+)
 from bridge.schema.method import (
     ControlConfig,
     GatesConfig,
     InjectionConfig,
     LateLayerConfig,
-    LinearConfig,
     LmHeadConfig,
-    MapConfig,
     NormalizeConfig,
-    OrthogonalConfig,
-    RidgeConfig,
     SoftPrefixConfig,
     TaskConfig,
     TranslateConfig,

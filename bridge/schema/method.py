@@ -16,13 +16,6 @@ class Scale(Enum):
     frobenius = "frobenius"
 
 
-class Completion(Enum):
-    """What an orthogonal map does outside the span of its fit rows."""
-
-    nearest = "nearest"
-    none = "none"
-
-
 class Context(Enum):
     """Which prompt a mapped state is put behind."""
 
@@ -73,40 +66,6 @@ class ControlConfig:
 
     names: list[str] = field(default_factory=lambda: list(CONTROLS))
     n_draws: int = 20
-
-
-@dataclass
-class MapConfig:
-    """What is fitted from the source's states to the target's."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-
-
-@dataclass
-class OrthogonalConfig(MapConfig):
-    """Orthogonal Procrustes."""
-
-    _target_: str = "bridge.maps.orthogonal.Orthogonal"
-    name: str = "orthogonal"
-    completion: Completion = Completion.nearest
-
-
-@dataclass
-class LinearConfig(MapConfig):
-    """Least squares of minimum norm."""
-
-    _target_: str = "bridge.maps.linear.Linear"
-    name: str = "linear"
-
-
-@dataclass
-class RidgeConfig(MapConfig):
-    """Least squares with a penalty."""
-
-    _target_: str = "bridge.maps.linear.Ridge"
-    name: str = "ridge"
-    penalty: float = 0.01
 
 
 @dataclass

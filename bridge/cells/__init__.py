@@ -1,0 +1,17 @@
+"""One file for each task: what a cell of it computes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bridge.cells import translate
+from bridge.schema import BridgeConfig, TaskConfig
+from bridge.session import Session
+
+# config, session, inputs -> what goes into record.json, and the columns of items.parquet
+Compute = Callable[[BridgeConfig, Session, dict[str, str]], tuple[dict[str, Any], dict[str, Any]]]
+_COMPUTE: dict[str, Compute] = {"translate": translate.compute}
+
+
+def compute(task: TaskConfig) -> Compute:
+    """The function that computes cells of a task."""
+    return _COMPUTE[task.name]
