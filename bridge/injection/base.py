@@ -46,7 +46,8 @@ class Injection(ABC):
             rows: (b,) the eval prompt each state belongs to.
 
         Returns:
-            (b, V) float32 on the target's device. Memory beyond that does not grow with b.
+            (b, V) float32 on the target's device. Memory beyond that does not grow with b, unless `states`
+            require a gradient: then the logits carry it, and all rows go through at once.
         """
 
 
@@ -63,12 +64,16 @@ def checked_layer(n_blocks: int, layer: int, name: str) -> int:
     return layer
 
 
-def in_passes(target: LoadedModel, n: int, logits: Callable[[slice], Tensor]) -> Tensor:
-    """Logits (n, V) float32 of `n` states, as many at once as `target` takes well.
+def in_passes(target: LoadedModel, states: Tensor, logits: Callable[[slice], Tensor]) -> Tensor:
+    """Logits (n, V) float32 of the n `states`, as many at once as `target` takes well.
 
     Args:
+        states: (n, ...); where they require a gradient all go through at once.
         logits: gives those (b, V) of a slice of the states.
     """
+    n = len(states)
+    if states.requires_grad:
+        return logits(slice(0, n)).float()
     n_rows = max(ROWS_PER_PASS, LOGITS_PER_PASS // target.anatomy.vocab_size)
     result = torch.empty(n, target.anatomy.vocab_size, dtype=torch.float32, device=target.device)
     with torch.inference_mode():

@@ -124,6 +124,6 @@ class LateLayer(Injection):
         lm = self.target_
         return in_passes(
             lm,
-            len(states),
+            states,
             lambda part: replay(lm.model, lm.anatomy, states[part], self.layer_, context.cache, rows[part]),
         )

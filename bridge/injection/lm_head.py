@@ -27,4 +27,4 @@ class LmHead(Injection):
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`; `rows` plays no part."""
         lm = self.target_
-        return in_passes(lm, len(states), lambda part: replay(lm.model, lm.anatomy, states[part], lm.anatomy.n_blocks))
+        return in_passes(lm, states, lambda part: replay(lm.model, lm.anatomy, states[part], lm.anatomy.n_blocks))

@@ -49,7 +49,7 @@ class SoftPrefix(Injection):
         self.target_ = target
         before, after = self._around(target)
         n_embeddings = target.model.get_input_embeddings().weight.shape[0]
-        with torch.inference_mode():
+        with torch.no_grad():
             self.before_, self.after_ = self._embed(torch.tensor(before)), self._embed(torch.tensor(after))
             every = torch.arange(n_embeddings)
             norms = torch.cat([self._embed(part).float().norm(dim=-1) for part in every.split(4096)])
@@ -66,7 +66,7 @@ class SoftPrefix(Injection):
         Returns:
             (b, 1, d). `logits` brings it to the common norm as it does with states; `gold_logits` does not.
         """
-        with torch.inference_mode():
+        with torch.no_grad():
             embedded = self._embed(gold)
         return embedded.clone().unsqueeze(1)
 
@@ -93,7 +93,7 @@ class SoftPrefix(Injection):
             around = [text.expand(len(part), -1, -1) for text in (self.before_, self.after_)]
             return self._run(torch.cat([around[0], part, around[1]], dim=1))
 
-        return in_passes(self.target_, len(prefix), logits)
+        return in_passes(self.target_, prefix, logits)
 
     def _run(self, embedded: Tensor) -> Tensor:
         """Logits (b, V) at the last of the embedded positions (b, t, d)."""
@@ -141,7 +141,7 @@ class SoftPrefix(Injection):
             )
         if len(ids) == 0:
             return
-        with torch.inference_mode():
+        with torch.no_grad():
             by_ids = lm.model(input_ids=ids[None].to(lm.device), use_cache=False).logits[0, -1].float()
             by_embeddings = self._run(self._embed(ids)[None])[0].float()
         difference = float((by_ids - by_embeddings).abs().max())

@@ -63,7 +63,8 @@ def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
         handle.remove()
 
 
-@torch.inference_mode()
+# no_grad, since a gradient may later flow past what is cached, which inference mode would forbid
+@torch.no_grad()
 def context_cache(
     model: transformers.PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0
 ) -> transformers.DynamicCache:
@@ -93,7 +94,6 @@ def context_cache(
     return cache
 
 
-@torch.inference_mode()
 def replay(
     model: transformers.PreTrainedModel,
     anatomy: Anatomy,
@@ -116,7 +116,7 @@ def replay(
         rows: (b,) which row of the cache each state stands behind; None when the cache has b rows, or one.
 
     Returns:
-        (b, V) logits in the model's dtype.
+        (b, V) logits in the model's dtype; they carry a gradient where `states` do.
     """
     device, dtype = model.device, model.dtype
     entered = states.to(device=device, dtype=dtype).unsqueeze(1)

@@ -46,9 +46,9 @@ def test_the_layer_is_the_final_one_unless_given():
         LmHead().target_layer(4, 9, "m")
 
 
-def test_logits_can_be_changed_in_place_and_carry_no_gradient():
+def test_logits_can_be_changed_in_place_and_carry_no_gradient_unless_the_states_do():
     lm = shared("llama")
-    got = LmHead().prepare(lm, ["w4"], 4).logits(torch.randn(2, 32, requires_grad=True), torch.tensor([0, 0]))
+    got = LmHead().prepare(lm, ["w4"], 4).logits(torch.randn(2, 32), torch.tensor([0, 0]))
     assert not got.requires_grad
     assert not got.is_inference()
     got -= 1.0
