@@ -2,33 +2,50 @@
 
 import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bridge.errors import FitError
+from bridge.maps.moments import Moments
+from bridge.maps.stored import Scalar, kept, write_map
 from bridge.normalize import finite_states
 
 
 class Map(ABC):
     """A map from source states to target states.
 
-    A subclass says in `_fit` how it is fitted and in `_transform` how it is applied; both get checked float64
-    states. Constructors only store, so that one instance can be fitted again and again.
+    A subclass says in `_fit` how it is fitted, in `_transform` how it is applied and in `_n_parameters` how many
+    free parameters that takes; all get checked float64 states. Constructors only store, so that one instance
+    can be fitted again and again, and fitted attributes end in "_": those are what `save` keeps.
 
     Attributes:
         requires_equal_widths: the map is defined only where both models have the same width.
+        has_inverse: `inverse` is defined.
+        can_rotate: the map can express any rotation between equal widths, given enough rows.
+        streams: `fit_moments` is defined.
+        trainable: `module` and `absorb` are defined.
         rank_: number of source directions that the fit determined.
         solver_: how the fit was computed.
+        n_parameters_: number of free parameters of the fitted map.
         width_source_, width_target_: widths of the fit rows.
+        about_: what `save` was told, on a map that was loaded.
     """
 
     requires_equal_widths: ClassVar[bool] = False
+    has_inverse: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
+    trainable: ClassVar[bool] = False
+    can_rotate: bool = False
     rank_: int
     solver_: str
+    n_parameters_: int
     width_source_: int
     width_target_: int
+    about_: dict[str, Scalar]
 
     def fit(self, X: Tensor, Y: Tensor) -> Self:
         """Fit the map on paired rows.
@@ -46,7 +63,30 @@ class Map(ABC):
         X, Y = self._checked_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._fit(X, Y)
-        return self
+        return self._settled()
+
+    def fit_moments(self, moments: Moments) -> Self:
+        """Fit the map on what `Moments` gathered of rows that were never in memory together.
+
+        Args:
+            moments: sums over the paired rows, about their means unless it was made with center=False.
+
+        Returns:
+            self, as if fitted on those rows less their means.
+
+        Raises:
+            FitError: a map that needs the rows themselves, or moments that no map can be fitted on.
+        """
+        if not self.streams:
+            raise FitError(
+                f"{self._name} needs the rows themselves; wanted a map that is fitted on sums over rows: "
+                f"{_names('streams')} are"
+            )
+        moments.check()
+        self._check_widths(moments.width_source, moments.width_target)
+        self.width_source_, self.width_target_ = moments.width_source, moments.width_target
+        self._fit_moments(moments)
+        return self._settled()
 
     def transform(self, X: Tensor) -> Tensor:
         """Map source states into the target's space.
@@ -60,12 +100,88 @@ class Map(ABC):
         Raises:
             FitError: not fitted, values that are not finite, or another width than the fit's.
         """
-        if not hasattr(self, "width_source_"):
-            raise FitError(f"{type(self).__name__} is not fitted; wanted a fitted map: call fit(X, Y) first")
+        self._check_fitted()
         X = finite_states(X, "X", min_dims=1)
         self._check_width(X)
         rows = X.reshape(-1, self.width_source_)
         return self._transform(rows).reshape(*X.shape[:-1], self.width_target_)
+
+    def inverse(self, Y: Tensor) -> Tensor:
+        """Map target states back into the source's space.
+
+        Each map says what its inverse is: the exact one where there is one, otherwise the pseudo-inverse, which
+        gives the smallest source state whose image is nearest to Y.
+
+        Args:
+            Y: (..., d_target) target states.
+
+        Returns:
+            (..., d_source) float64.
+
+        Raises:
+            FitError: a map without an inverse, not fitted, values that are not finite, or another width than
+                the fit's.
+        """
+        if not self.has_inverse:
+            raise FitError(f"{self._name} has no inverse; wanted a map that has one: {_names('has_inverse')} have")
+        self._check_fitted()
+        Y = finite_states(Y, "Y", min_dims=1)
+        self._check_width(Y, "target")
+        return self._inverse(Y.reshape(-1, self.width_target_)).reshape(*Y.shape[:-1], self.width_source_)
+
+    def save(self, folder: str | Path, about: Mapping[str, Scalar] | None = None) -> None:
+        """Write the fitted map to map.safetensors and map.json in `folder`; `bridge.maps.load_map` reads it.
+
+        Args:
+            folder: made if it is not there; a map that is there is replaced.
+            about: what the map belongs to, such as its pair and layers; `load_map` can insist on it.
+
+        Raises:
+            FitError: not fitted, or an `about` that JSON cannot hold.
+        """
+        self._check_fitted()
+        write_map(self, Path(folder), about or {})
+
+    def module(self) -> nn.Module:
+        """Return the fitted map as a float32 module that gradients can train.
+
+        Returns:
+            forward: (..., d_source) -> (..., d_target). Modules of one class, with the same options and widths,
+            have parameters of the same names and shapes.
+
+        Raises:
+            FitError: not fitted, or a map that is not trained by gradients.
+        """
+        if not self.trainable:
+            raise FitError(f"{self._name} is not trained by gradients; wanted a map that is: {_names('trainable')} are")
+        self._check_fitted()
+        return self._module()
+
+    def absorb(self, module: nn.Module, solver: str = "gradient descent") -> Self:
+        """Take the parameters of a module that `module` gave, so that `transform` computes what it computes.
+
+        Args:
+            module: from `module` of this map or of one with the same options and widths.
+            solver: what `solver_` says from now on.
+
+        Returns:
+            self, with those parameters in float64.
+        """
+        wanted = self.module()
+        shapes = {name: tuple(p.shape) for name, p in wanted.named_parameters()}
+        got = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        if type(module) is not type(wanted) or got != shapes:
+            raise FitError(
+                f"{self._name} got a module with parameters {got}; wanted {shapes}: train the one from module()"
+            )
+        if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+            raise FitError(
+                f"the module to absorb into {self._name} has parameters that are NaN or infinite; "
+                "wanted finite ones: train with a smaller step"
+            )
+        self._absorb(module)
+        self.solver_ = solver
+        return self._settled()
 
     def transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
         """Fit on X and a permutation of Y's rows, apply to X_new, for each of many permutations.
@@ -106,6 +222,36 @@ class Map(ABC):
     @abstractmethod
     def _transform(self, X: Tensor) -> Tensor: ...
 
+    @abstractmethod
+    def _n_parameters(self) -> int: ...
+
+    def _fit_moments(self, moments: Moments) -> None:
+        raise NotImplementedError
+
+    def _inverse(self, Y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _module(self) -> nn.Module:
+        raise NotImplementedError
+
+    def _absorb(self, module: nn.Module) -> None:
+        raise NotImplementedError
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors, and whatever else JSON can hold, from which `_restore` makes the map again."""
+        return kept(vars(self))
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        for name, value in {**tensors, **facts}.items():
+            setattr(self, name, value)
+
+    def _settled(self) -> Self:
+        # contiguous, because the layout decides the last bit of a product and a saved map must agree to it
+        for name, tensor in kept(vars(self))[0].items():
+            setattr(self, name, tensor.contiguous())
+        self.n_parameters_ = self._n_parameters()
+        return self
+
     def _transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
         draws = X.new_empty(len(permutations), len(X_new), Y.shape[1])
         for draw, permutation in zip(draws, permutations, strict=True):
@@ -123,16 +269,37 @@ class Map(ABC):
             raise FitError(
                 f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item"
             )
-        if self.requires_equal_widths and X.shape[1] != Y.shape[1]:
-            raise FitError(
-                f"{type(self).__name__} needs states of equal width, got {X.shape[1]} (source) and "
-                f"{Y.shape[1]} (target); choose one that takes unequal widths, such as map=orthogonal"
-            )
+        self._check_widths(X.shape[1], Y.shape[1])
         return finite_states(X, "X"), finite_states(Y, "Y")
 
-    def _check_width(self, X: Tensor) -> None:
-        if X.shape[-1] != self.width_source_:
+    def _check_widths(self, d_source: int, d_target: int) -> None:
+        if self.requires_equal_widths and d_source != d_target:
             raise FitError(
-                f"the states to map have width {X.shape[-1]}; wanted {self.width_source_}, "
-                "the width of the fit: pass states of the source model"
+                f"{self._name} needs states of equal width, got {d_source} (source) and "
+                f"{d_target} (target); choose one that takes unequal widths, such as map=orthogonal"
             )
+
+    def _check_width(self, states: Tensor, side: str = "source") -> None:
+        wanted = self.width_source_ if side == "source" else self.width_target_
+        if states.shape[-1] != wanted:
+            raise FitError(
+                f"the states to map have width {states.shape[-1]}; wanted {wanted}, "
+                f"the width of the fit: pass states of the {side} model"
+            )
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "width_source_"):
+            raise FitError(f"{self._name} is not fitted; wanted a fitted map: call fit(X, Y) first")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
+def _names(ability: str) -> str:
+    """Return the exported maps that have an ability, for an error text."""
+    import bridge.maps
+
+    exported = (getattr(bridge.maps, name) for name in bridge.maps.__all__)
+    maps = [c.__name__ for c in exported if isinstance(c, type) and issubclass(c, Map) and getattr(c, ability)]
+    return ", ".join(maps[:-1]) + " and " + maps[-1]

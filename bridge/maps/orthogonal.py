@@ -1,14 +1,16 @@
 """Orthogonal Procrustes between states of any number of rows and of equal or unequal widths."""
 
+import copy
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.base import Map
-from bridge.maps.solvers import EPS, fit_width, row_basis
+from bridge.maps.solvers import EPS, RowBasis, fit_width, row_basis
 
 COMPLETIONS = ("nearest", "none")
 # bytes of factors that permuted fits keep in memory at once
@@ -57,14 +59,16 @@ class Orthogonal(Map):
                 [-1.,  0.]], dtype=torch.float64)
     """
 
+    has_inverse = True
+    can_rotate = True
+
     def __init__(self, completion: Literal["nearest", "none"] = "nearest") -> None:
         self.completion = completion
 
     def matrix(self) -> Tensor:
         """Return R (d_source, d_target) with transform(X) = X @ R; large for wide models."""
-        if not hasattr(self, "width_source_"):
-            raise FitError("Orthogonal is not fitted; wanted a fitted map: call fit(X, Y) first")
-        device = self._rotation.U.device
+        self._check_fitted()
+        device = self._rotation.core.device
         return self.transform(torch.eye(self.width_source_, dtype=torch.float64, device=device))
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
@@ -76,6 +80,23 @@ class Orthogonal(Map):
 
     def _transform(self, X: Tensor) -> Tensor:
         return self._rotation.apply(_Located(self._rotation.spans, X))
+
+    def _inverse(self, Y: Tensor) -> Tensor:
+        back = self._rotation.reversed()
+        return back.apply(_Located(back.spans, Y))
+
+    def _n_parameters(self) -> int:
+        narrow, wide = sorted((self.width_source_, self.width_target_))
+        return narrow * wide - narrow * (narrow + 1) // 2
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super()._state()
+        return tensors | self._rotation.state(), facts
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        own = {name: tensors[name] for name in tensors if not name.startswith("rotation.")}
+        super()._restore(own, facts)
+        self._rotation = _Rotation.restored(tensors, self.width_source_, self.width_target_)
 
     def _transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
         spans = self._spans(X, Y)
@@ -94,19 +115,32 @@ class Orthogonal(Map):
     def _spans(self, X: Tensor, Y: Tensor) -> "_Spans":
         if self.completion not in COMPLETIONS:
             raise FitError(f"completion is {self.completion!r}; wanted one of {', '.join(COMPLETIONS)}")
-        return _Spans(X, Y)
+        return _Spans.of_rows(X, Y)
 
 
+@dataclass
 class _Spans:
     """Bases of the rows of X and of Y; they are the same for every order of Y's rows."""
 
-    def __init__(self, X: Tensor, Y: Tensor) -> None:
-        self.source, self.target = row_basis(X), row_basis(Y)
-        self.width_source, self.width_target = X.shape[1], Y.shape[1]
+    source: RowBasis
+    target: RowBasis
+    width_source: int
+    width_target: int
+    product_scale: float = 0.0
+    relative_tolerance: float = 0.0
+
+    @classmethod
+    def of_rows(cls, X: Tensor, Y: Tensor) -> "_Spans":
+        """Find the bases, and how large rounding in X^T Y can be."""
         ranks = min(X.shape) * min(Y.shape)
         # rounding in X^T Y grows with the sizes of X and Y, however small their product is
-        self.product_scale = float(torch.linalg.vector_norm(X) * torch.linalg.vector_norm(Y)) / ranks**0.5
-        self.relative_tolerance = EPS * max(*X.shape, *Y.shape)
+        scale = float(torch.linalg.vector_norm(X) * torch.linalg.vector_norm(Y)) / ranks**0.5
+        tolerance = EPS * max(*X.shape, *Y.shape)
+        return cls(row_basis(X), row_basis(Y), X.shape[1], Y.shape[1], scale, tolerance)
+
+    def reversed(self) -> "_Spans":
+        """Source and target exchanged."""
+        return _Spans(self.target, self.source, self.width_target, self.width_source)
 
     @property
     def solver(self) -> str:
@@ -148,22 +182,58 @@ class _Located:
 
 
 class _Rotation:
-    """R in coordinates of the two bases: U (r_source, k) and V (r_target, k), R = U V^T on the span."""
+    """R in coordinates of the two bases: core (r_source, r_target) on the span, and how it is completed outside.
 
-    def __init__(self, spans: _Spans, U: Tensor, V: Tensor, completion: str) -> None:
-        self.spans, self.U, self.V = spans, U, V
+    `core` is U V^T with U (r_source, k) and V (r_target, k); `principal`, the principal vectors a = U P and
+    b = V Q of the two spans and the cosines between them, is worked out when it is first needed.
+    """
+
+    def __init__(self, spans: "_Spans", U: Tensor, V: Tensor, completion: str) -> None:
+        self.spans, self.core = spans, (U @ V.T).contiguous()
         # with k = min(d_source, d_target) the complement is empty, or what it is mapped to is padding
         self.completed = completion == "nearest" and U.shape[1] < min(spans.width_source, spans.width_target)
+        self._found: tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor] = (U, V)
 
-    @cached_property
-    def core(self) -> Tensor:
-        return self.U @ self.V.T
-
-    @cached_property
+    @property
     def principal(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Principal vectors a = U P and b = V Q of the two spans, and the cosines between them."""
-        P, cosines, Qh = torch.linalg.svd(self.U.T @ self.spans.overlap @ self.V)
-        return self.U @ P, self.V @ Qh.T, cosines
+        """a (r_source, k), b (r_target, k) and the cosines (k,)."""
+        if len(self._found) == 2:
+            U, V = self._found
+            P, cosines, Qh = torch.linalg.svd(U.T @ self.spans.overlap @ V)
+            self._found = ((U @ P).contiguous(), (V @ Qh.T).contiguous(), cosines)
+        return self._found
+
+    def reversed(self) -> "_Rotation":
+        """R^T, from target to source."""
+        back = copy.copy(self)
+        back.spans, back.core = self.spans.reversed(), self.core.T
+        if self.completed:
+            a, b, cosines = self.principal
+            back._found = (b, a, cosines)
+        return back
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `apply` needs, by name."""
+        tensors = {"core": self.core, "Q_source": self.spans.source.Q, "Q_target": self.spans.target.Q}
+        if self.completed:
+            tensors |= dict(zip(("a", "b", "cosines"), self.principal, strict=True))
+        return {f"rotation.{name}": tensor for name, tensor in tensors.items() if tensor is not None}
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], width_source: int, width_target: int) -> "_Rotation":
+        """Make a rotation again from its `state`."""
+        new = cls.__new__(cls)
+        new.core = tensors["rotation.core"]
+        # no rows are needed to map others
+        source, target = (
+            RowBasis(new.core.new_zeros(0, width), tensors.get(f"rotation.Q_{side}"), "restored")
+            for side, width in (("source", width_source), ("target", width_target))
+        )
+        new.spans = _Spans(source, target, width_source, width_target)
+        new.completed = "rotation.a" in tensors
+        if new.completed:
+            new._found = (tensors["rotation.a"], tensors["rotation.b"], tensors["rotation.cosines"])
+        return new
 
     def apply(self, states: _Located) -> Tensor:
         width = self.spans.width_target

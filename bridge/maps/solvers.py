@@ -104,7 +104,7 @@ def _gram_basis(X: Tensor) -> RowBasis | None:
         return None
     if centered:
         L = _reflect(torch.cat([L.new_zeros(1, n - 1), L]))
-    return RowBasis(L, Q, "gram")
+    return RowBasis(L, Q.contiguous(), "gram")
 
 
 def _is_orthonormal(Q: Tensor) -> bool:
@@ -117,4 +117,4 @@ def _is_orthonormal(Q: Tensor) -> bool:
 
 def _qr_basis(X: Tensor) -> RowBasis:
     Q, R = torch.linalg.qr(X.T)
-    return RowBasis(R.T, Q.T, "qr")
+    return RowBasis(R.T, Q.T.contiguous(), "qr")

@@ -1,9 +1,11 @@
 """What is fitted from the source's states to the target's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from omegaconf import MISSING
+
+from bridge.schema.training import TrainingConfig
 
 
 class Completion(Enum):
@@ -19,6 +21,7 @@ class MapConfig:
 
     _target_: str = MISSING
     name: str = MISSING
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 @dataclass
@@ -42,6 +45,6 @@ class LinearConfig(MapConfig):
 class RidgeConfig(MapConfig):
     """Least squares with a penalty."""
 
-    _target_: str = "bridge.maps.linear.Ridge"
+    _target_: str = "bridge.maps.ridge.Ridge"
     name: str = "ridge"
     penalty: float = 0.01
