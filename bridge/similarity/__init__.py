@@ -1,0 +1,35 @@
+"""How alike the states of two models are, and how alike they would be if their rows were paired at random."""
+
+from bridge.similarity.calibration import Calibrated, Null, calibrate, random_permutations
+from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
+from bridge.similarity.cka import linear_cka, rbf_cka
+from bridge.similarity.measures import MEASURES, Measure
+from bridge.similarity.neighbours import cknna, mutual_knn
+from bridge.similarity.rsa import rsa
+from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.shape import angular_distance, procrustes_distance, procrustes_similarity
+from bridge.similarity.states import LayerStates, varies
+
+__all__ = [
+    "MEASURES",
+    "Calibrated",
+    "LayerStates",
+    "Measure",
+    "Null",
+    "Options",
+    "Scorer",
+    "angular_distance",
+    "calibrate",
+    "canonical_correlations",
+    "cknna",
+    "linear_cka",
+    "mutual_knn",
+    "procrustes_distance",
+    "procrustes_similarity",
+    "pwcca",
+    "random_permutations",
+    "rbf_cka",
+    "rsa",
+    "svcca",
+    "varies",
+]

@@ -1,0 +1,156 @@
+"""Whether the same items are each other's nearest neighbours."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.states import LayerStates
+
+# Cosines nearer to each other than this are equal: states are float32 at best.
+TIE = 1e-7
+
+
+def mutual_knn(X: Tensor, Y: Tensor, k: int = 10) -> float:
+    """Mean share of the k nearest neighbours of a row that are the same in X and in Y.
+
+    Neighbours are those of largest cosine, and no row is its own. Unrelated data score k / (n-1) on average. Rows at
+    the same cosine are put in a random order, another one for X than for Y: in the order of their index, rows that
+    are all equal would seem to agree. The same under rotation, reflection and isotropic scale; *not* under a shift,
+    as published.
+
+    Source: Huh, Cheung, Wang, Isola (2024), "The platonic representation hypothesis", arXiv:2405.07987, appendix.
+
+    Args:
+        X: (n, d_source).
+        Y: (n, d_target).
+        k: neighbours of a row, from 1 to n-1.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        FitError: k out of range, fewer than four rows, unequal numbers of rows, a row that is zero, or not finite.
+
+    Example:
+        >>> X = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+        >>> mutual_knn(X, 3 * X.flip(1), k=5), mutual_knn(X, X.flip(0), k=19)
+        (1.0, 1.0)
+    """
+    return MutualKnn.of(X, Y, Options(k=k)).score()
+
+
+def cknna(X: Tensor, Y: Tensor, k: int = 10) -> float:
+    """Centered kernel alignment over mutual nearest neighbours alone.
+
+    A(K, L) / sqrt(A(K, K) A(L, L)), A(K, L) being the unbiased HSIC (see `linear_cka`) of K and L after all entries
+    (i, j) but those are set to zero where j is among the k nearest neighbours of i in both; K and L are the cosines.
+    The same under rotation, reflection and isotropic scale; not under a shift, as published.
+
+    Source: Huh, Cheung, Wang, Isola (2024), arXiv:2405.07987, appendix.
+
+    Args:
+        X: (n, d_source).
+        Y: (n, d_target).
+        k: neighbours of a row, from 2 to n-1.
+
+    Returns:
+        The alignment, 1 for equal geometries.
+
+    Raises:
+        FitError: as `mutual_knn`; k below 2.
+    """
+    return Cknna.of(X, Y, Options(k=k)).score()
+
+
+class MutualKnn(Scorer):
+    """`mutual_knn`."""
+
+    measures = ("mutual_knn",)
+    least_k = 1
+
+    def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        n, k = self.n, self.options.k
+        if not self.least_k <= k < n:
+            raise FitError(
+                f"{self.measures[0]} has k={k} with {n} rows; wanted {self.least_k} <= k <= {n - 1}: change k"
+            )
+        seeds = self.options.tie_seeds
+        self._near = torch.stack([nearest(layer.cosines, k, seeds[0]) for layer in source])  # (S, n, k)
+        masks = [_mask(nearest(layer.cosines, k, seeds[1])) for layer in target]
+        self._masks = torch.stack([mask.flatten() for mask in masks])  # (T, n n)
+
+    def _places(self, permutation: Tensor, s: int) -> Tensor:
+        """Where the target has the pairs (i, j) with j near i in layer s of the source: (n, k)."""
+        return permutation[:, None] * self.n + permutation[self._near[s]]
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        """See `Scorer`."""
+        shared = [self._masks[:, self._places(permutation, s)].mean((1, 2)) for s in range(len(self._near))]
+        return torch.stack(shared)[None]
+
+
+class Cknna(MutualKnn):
+    """`cknna`."""
+
+    measures = ("cknna",)
+    least_k = 2
+
+    def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        super()._prepare(source, target)
+        self._values = torch.stack([x.cosines.gather(1, near) for x, near in zip(source, self._near, strict=True)])
+        # Whether i is among the neighbours of j where j is among those of i.
+        self._back = torch.stack([_mask(near).T.gather(1, near) for near in self._near])
+        self._cosines = torch.stack([layer.cosines.flatten() for layer in target])
+        own = [self._own(side) for side in (source, target)]
+        self._norms = (own[0][:, None] * own[1]).sqrt()
+
+    def _own(self, layers: Sequence[LayerStates]) -> Tensor:
+        """A(K, K) of every layer."""
+        found = []
+        for layer in layers:
+            mask = _mask(nearest(layer.cosines, self.options.k, self.options.tie_seeds[0]))
+            K = layer.cosines * mask
+            found.append(_hsic(self.n, (K * K.T).sum(), K.sum(), K.sum(), K.sum(0) @ K.sum(1)))
+            if not found[-1] > 0:
+                raise FitError(
+                    f"cknna of {layer.name} with itself is not positive at k={self.options.k}; give another k"
+                )
+        return torch.stack(found)
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        """See `Scorer`."""
+        n_target = len(self._masks)
+        rows = []
+        for s, (near, K, back) in enumerate(zip(self._near, self._values, self._back, strict=True)):
+            at = self._places(permutation, s)
+            there = (permutation[near] * self.n + permutation[:, None]).flatten()
+            both = self._masks[:, at]  # (T, n, k)
+            L = self._cosines[:, at] * both
+            K_shared = K * both
+            mutual = back * self._masks[:, there].view(both.shape)
+            columns = K.new_zeros(n_target, self.n)
+            columns.scatter_add_(1, near.flatten().expand(n_target, -1), K_shared.flatten(1))
+            across = (columns * L.sum(2)).sum(1)
+            rows.append(_hsic(self.n, (K_shared * L * mutual).sum((1, 2)), K_shared.sum((1, 2)), L.sum((1, 2)), across))
+        return (torch.stack(rows) / self._norms)[None]
+
+
+def nearest(cosines: Tensor, k: int, seed: int) -> Tensor:
+    """The k largest entries of every row (n, k), the diagonal left out, equal ones in an order that `seed` decides."""
+    order = torch.rand(cosines.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    levels = (cosines / TIE).round() + 0.5 * order.to(cosines.device)
+    return levels.fill_diagonal_(-torch.inf).topk(k, dim=1).indices
+
+
+def _mask(near: Tensor) -> Tensor:
+    """(n, n) 1 where a column is among the neighbours of a row."""
+    n = len(near)
+    return torch.zeros(n, n, dtype=torch.float64, device=near.device).scatter_(1, near, 1.0)
+
+
+def _hsic(n: int, trace: Tensor, total_k: Tensor, total_l: Tensor, across: Tensor) -> Tensor:
+    """n (n-3) HSIC_1 from tr(K L), the sums of K and of L, and 1'K L 1."""
+    return trace + total_k * total_l / ((n - 1.0) * (n - 2.0)) - 2.0 * across / (n - 2.0)

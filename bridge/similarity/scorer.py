@@ -1,0 +1,80 @@
+"""What a measure does: score every layer of a source against every layer of a target, for any pairing of their rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.similarity.states import LayerStates
+
+
+@dataclass(frozen=True)
+class Options:
+    """Numbers that some measures take.
+
+    Attributes:
+        k: neighbours of a row, for mutual_knn and cknna.
+        bandwidth: of the Gaussian kernel, in medians of the distances between rows.
+        variance: share of the variance that SVCCA keeps, in (0, 1].
+        tie_seeds: for source and target, how neighbours at equal distance are put in order.
+    """
+
+    k: int = 10
+    bandwidth: float = 1.0
+    variance: float = 0.99
+    tie_seeds: tuple[int, int] = (0, 1)
+
+
+class Scorer(ABC):
+    """Scores of measures that share their work, for S source layers and T target layers.
+
+    What depends on one layer alone is computed once; a permutation of the target's rows then costs a lookup and a
+    product, never a new factorization of the states.
+
+    Args:
+        source: S layers of n rows.
+        target: T layers of n rows.
+        options: of the measures.
+    """
+
+    measures: ClassVar[tuple[str, ...]]
+
+    def __init__(self, source: Sequence[LayerStates], target: Sequence[LayerStates], options: Options) -> None:
+        n = {layer.n for layer in (*source, *target)}
+        if len(n) != 1:
+            raise FitError(
+                f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item"
+            )
+        self.n = n.pop()
+        self.options = options
+        self.device = source[0].X.device
+        self._prepare(source, target)
+
+    @classmethod
+    def of(cls, X: Tensor, Y: Tensor, options: Options | None = None) -> Self:
+        """The scorer of one layer against one other."""
+        return cls([LayerStates(X, "X")], [LayerStates(Y, "Y")], options or Options())
+
+    def score(self, measure: str | None = None) -> float:
+        """A measure (the first when None) of the first pair of layers, rows paired as they came."""
+        at = 0 if measure is None else self.measures.index(measure)
+        return float(self.scores(torch.arange(self.n, device=self.device))[at, 0, 0])
+
+    @abstractmethod
+    def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        """Compute what no permutation changes."""
+
+    @abstractmethod
+    def scores(self, permutation: Tensor) -> Tensor:
+        """Scores where row i of the source is paired with row permutation[i] of the target.
+
+        Args:
+            permutation: (n,) long.
+
+        Returns:
+            (c, S, T) float64, one matrix for each of `measures`, at most 1.
+        """

@@ -1,0 +1,96 @@
+"""Orthogonal Procrustes: how near two sets of states come under the best rotation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.similarity.scorer import Scorer
+from bridge.similarity.states import LayerStates
+
+
+def procrustes_similarity(X: Tensor, Y: Tensor) -> float:
+    """Cosine between X and Y, as vectors of n d numbers, under the best rotation of one of them.
+
+    max over orthogonal R of <X R, Y> / (|X| |Y|) = |X^T Y|_* / (|X| |Y|), both centered, the narrower one padded with
+    zeros. The same under rotation, reflection, shift and isotropic scale of either side.
+
+    Source: Williams, Kunz, Kornblith, Linderman (2021), "Generalized shape metrics on neural representations",
+        arXiv:2110.14739.
+
+    Args:
+        X: (n, d_source).
+        Y: (n, d_target).
+
+    Returns:
+        A cosine in [0, 1].
+
+    Raises:
+        FitError: fewer than four rows, unequal numbers of rows, rows that are all the same, or not finite.
+
+    Example:
+        >>> X = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+        >>> round(procrustes_similarity(X, 2 * X.flip(1) - 3), 9)
+        1.0
+    """
+    return Procrustes.of(X, Y).score()
+
+
+def angular_distance(X: Tensor, Y: Tensor) -> float:
+    """Angle between X and Y under the best rotation: the arc cosine of `procrustes_similarity`.
+
+    A metric on states up to rotation, shift and scale: symmetric, and it satisfies the triangle inequality. It is
+    what netrep calls LinearMetric(alpha=1, score_method="angular").
+
+    Source: Williams, Kunz, Kornblith, Linderman (2021), arXiv:2110.14739.
+
+    Args:
+        X: (n, d_source).
+        Y: (n, d_target).
+
+    Returns:
+        An angle in radians, from 0 to pi/2. Near 0 it resolves about 1e-8, as every arc cosine.
+
+    Raises:
+        FitError: as `procrustes_similarity`.
+    """
+    return math.acos(min(1.0, procrustes_similarity(X, Y)))
+
+
+def procrustes_distance(X: Tensor, Y: Tensor) -> float:
+    """Squared distance of X and Y under the best rotation, both scaled to length 1: 2 - 2 `procrustes_similarity`.
+
+    Source: Ding, Denain, Steinhardt (2021), "Grounding representation similarity through statistical testing",
+        arXiv:2108.01661.
+
+    Args:
+        X: (n, d_source).
+        Y: (n, d_target).
+
+    Returns:
+        A number in [0, 2].
+
+    Raises:
+        FitError: as `procrustes_similarity`.
+    """
+    return 2.0 - 2.0 * min(1.0, procrustes_similarity(X, Y))
+
+
+class Procrustes(Scorer):
+    """`procrustes_similarity`."""
+
+    measures = ("procrustes",)
+
+    def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        # Coordinates in the principal axes (n, r): a rotation, so that the norm is that of r x r and not d x d.
+        self._source, self._target = (
+            [(x.svd[0] * x.svd[1]) / x.svd[1].norm() for x in side] for side in (source, target)
+        )
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        """See `Scorer`."""
+        permuted = [Y[permutation] for Y in self._target]
+        # Singular values span many orders here, so that eigenvalues of a Gram matrix would not be accurate enough.
+        rows = [[float(torch.linalg.svdvals(X.T @ Y).sum()) for Y in permuted] for X in self._source]
+        return torch.tensor(rows, dtype=torch.float64)[None]

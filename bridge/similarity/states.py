@@ -1,0 +1,102 @@
+"""One layer's states, with what several measures need of them computed once."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.normalize import finite_states
+
+EPS = torch.finfo(torch.float64).eps
+# Four rows are the least for which the unbiased estimator of HSIC is defined.
+LEAST_ROWS = 4
+# Squared distances nearer to each other than this share of the largest one are equal: states are float32 at best.
+TIE = 1e-9
+
+
+class LayerStates:
+    """States of one layer, in float64.
+
+    Args:
+        X: (n, d), row i of every layer of both models from the same item.
+        name: the word for them in errors.
+
+    Raises:
+        FitError: fewer than four rows, values that are not finite, or rows that are all the same.
+    """
+
+    def __init__(self, X: Tensor, name: str = "X") -> None:
+        if X.ndim == 2 and len(X) < LEAST_ROWS:
+            raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
+        if X.ndim != 2:
+            raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
+        self.X = finite_states(X, name)
+        self.name = name
+        if not varies(self.X):
+            raise FitError(
+                f"all {len(X)} rows of {name} are the same; wanted rows that differ: compare another layer "
+                "(at layer 0 the last position holds nothing but the embedding of the last token)"
+            )
+
+    @property
+    def n(self) -> int:
+        """How many rows."""
+        return len(self.X)
+
+    @cached_property
+    def centered(self) -> Tensor:
+        """(n, d) rows about their mean."""
+        return self.X - self.X.mean(0)
+
+    @cached_property
+    def svd(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U (n, r), s (r,), Vh (r, d) of the centered rows, reduced to their numerical rank r."""
+        U, s, Vh = torch.linalg.svd(self.centered, full_matrices=False)
+        rank = int((s > s[0] * EPS * max(self.X.shape)).sum())
+        return U[:, :rank], s[:rank], Vh[:rank]
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """(n, n) inner products of the centered rows."""
+        return self.centered @ self.centered.T
+
+    @cached_property
+    def squared_distances(self) -> Tensor:
+        """(n, n) squared Euclidean distances; those that differ by rounding alone are the same number."""
+        squares = self.gram.diagonal()
+        found = (squares[:, None] + squares - 2.0 * self.gram).clamp_min(0.0)
+        largest = found.max()
+        found = (found / (largest * TIE)).round() * (largest * TIE)
+        return found.fill_diagonal_(0.0)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """(n, n) cosines of the rows as they are, about zero and not about their mean.
+
+        Raises:
+            FitError: a row is zero.
+        """
+        lengths = self.X.norm(dim=1, keepdim=True)
+        if (lengths == 0).any():
+            raise FitError(
+                f"{int((lengths == 0).sum())} rows of {self.name} are zero, which have no neighbours by angle"
+            )
+        unit = self.X / lengths
+        return unit @ unit.T
+
+    @cached_property
+    def n_distinct(self) -> int:
+        """How many rows differ from each other."""
+        return len(torch.unique(self.X, dim=0))
+
+
+def varies(X: Tensor) -> bool:
+    """Whether the rows of X (n, d) differ by more than rounding."""
+    spread = (X - X.mean(0)).norm()
+    return bool(spread > X.norm() * EPS * max(X.shape))
+
+
+def layer_states(layers: list[Tensor], name: str) -> list[LayerStates]:
+    """`LayerStates` of every (n, d) in `layers`."""
+    return [LayerStates(X, f"{name}[{i}]" if len(layers) > 1 else name) for i, X in enumerate(layers)]

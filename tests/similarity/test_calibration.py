@@ -1,0 +1,104 @@
+"""Nulls from permutations: what they are worth, and that they are paid for by no unrelated data."""
+
+import pytest
+import torch
+from planted import draw
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.similarity import LayerStates, Options, Scorer, calibrate, random_permutations
+from bridge.similarity.cka import LinearCka
+from bridge.similarity.shape import Procrustes
+
+
+class Chosen(Scorer):
+    """Scores that were chosen: 0.9, 0.2 as observed; 0.1, 0.2, ... under permutations, in order."""
+
+    measures = ("chosen",)
+
+    def _prepare(self, source: list[LayerStates], target: list[LayerStates]) -> None:  # type: ignore[override]
+        self.n_asked = 0
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        self.n_asked += 1
+        found = [0.9, 0.2] if self.n_asked == 1 else [0.1 * (self.n_asked - 1), 0.1 * self.n_asked]
+        return torch.tensor(found, dtype=torch.float64).view(1, 1, 2)
+
+
+def permutations(n: int, n_permutations: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
+    return random_permutations(n, n_permutations, torch.Generator().manual_seed(seed), labels)
+
+
+def test_p_mean_quantile_and_calibrated_score_are_their_definitions() -> None:
+    null = calibrate([Chosen.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 4)})["chosen"].nulls["shuffled"]
+    # Draws 0.1, 0.2, 0.3, 0.4 against 0.9, and 0.2, 0.3, 0.4, 0.5 against 0.2: ties count.
+    assert null.p.tolist() == [[1 / 5, 5 / 5]]
+    assert null.mean.flatten().tolist() == pytest.approx([0.25, 0.35])
+    assert null.q95.flatten().tolist() == pytest.approx([0.385, 0.485])
+    assert null.calibrated.flatten().tolist() == pytest.approx([(0.9 - 0.385) / 0.615, (0.2 - 0.485) / 0.515])
+    assert null.p_corrected.tolist() == [[1 / 5, 5 / 5]]
+
+
+def test_every_permutation_holds_every_row_once_and_labels_hold_their_rows() -> None:
+    labels = torch.tensor([2, 0, 2, 1, 0, 0, 1, 2, 3])
+    free, within = permutations(9, 50), permutations(9, 50, labels)
+    for some in (free, within):
+        assert (some.sort(dim=1).values == torch.arange(9)).all()
+        assert len(torch.unique(some, dim=0)) > 20
+    assert (labels[within] == labels).all()
+    assert not (labels[free] == labels).all(1).any()
+    # The only row of label 3 stays; every row of label 0 goes to every place of it.
+    assert (within[:, 8] == 8).all()
+    assert set(within[:, 1].tolist()) == {1, 4, 5}
+
+
+def test_the_null_inside_relations_is_harder_than_the_free_one() -> None:
+    relation = torch.arange(80) % 4
+    # All that is shared is which relation an item is of.
+    X, Y = (draw(4, 10, seed=s)[relation] + 0.3 * draw(80, 10, seed=s + 10) for s in (0, 1))
+    nulls = {"shuffled": permutations(80, 99), "shuffled_within": permutations(80, 99, relation)}
+    found = calibrate([LinearCka.of(X, Y)], nulls)["cka_linear"]
+    assert found.nulls["shuffled"].p.item() == 0.01
+    assert found.nulls["shuffled"].calibrated.item() > 0.1
+    assert found.nulls["shuffled_within"].p.item() > 0.05
+    assert found.nulls["shuffled_within"].calibrated.item() < 0.05
+
+
+def test_one_related_pair_of_layers_is_found_among_many() -> None:
+    source = [LayerStates(draw(60, 10, seed=s)) for s in range(4)]
+    target = [LayerStates(draw(60, 10, seed=s + 20)) for s in range(5)]
+    target[3] = LayerStates(draw(60, 10, seed=23) + 0.7 * source[1].X)
+    p = calibrate([Procrustes(source, target, Options())], {"shuffled": permutations(60, 99)})
+    corrected = p["procrustes"].nulls["shuffled"].p_corrected
+    assert corrected[1, 3].item() == 0.01
+    corrected[1, 3] = 1.0
+    assert corrected.min() > 0.05
+
+
+def test_searching_unrelated_layers_finds_one_as_often_as_it_says() -> None:
+    best_corrected, best_raw = [], []
+    for seed in range(40):
+        source, target = ([LayerStates(draw(14, 4, seed=1000 * seed + s + o)) for s in range(4)] for o in (0, 500))
+        null = calibrate([LinearCka(source, target, Options())], {"shuffled": permutations(14, 19, seed=seed)})
+        found = null["cka_linear_debiased"].nulls["shuffled"]
+        best_raw.append(float(found.p.min()))
+        best_corrected.append(float(found.p_corrected.min()))
+    # p is at most 0.1 in one of ten searches, when it is corrected.
+    assert sum(p <= 0.1 for p in best_raw) > 12
+    assert sum(p <= 0.1 for p in best_corrected) <= 9
+
+
+def test_a_score_that_leaves_no_room_has_no_calibrated_value() -> None:
+    # Four rows of full rank: every pairing correlates perfectly.
+    from bridge.similarity.canonical import Svcca
+
+    found = calibrate([Svcca.of(draw(5, 9), draw(5, 9, seed=2))], {"shuffled": permutations(5, 9)})["svcca"]
+    null = found.nulls["shuffled"]
+    assert found.value.item() == pytest.approx(1.0)
+    assert null.calibrated.isnan().all()
+    assert null.p.item() == null.p_corrected.item() == 1.0
+
+
+def test_no_permutation_is_refused() -> None:
+    with pytest.raises(FitError, match="n_permutations is 0; wanted at least 1"):
+        permutations(5, 0)

@@ -1,0 +1,61 @@
+"""Distances between items, and Procrustes' distance, against scipy and by construction."""
+
+import math
+
+import pytest
+import torch
+from planted import draw, rotation
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial.distance import pdist
+from scipy.stats import pearsonr, spearmanr
+
+from bridge.errors import FitError
+from bridge.similarity import angular_distance, procrustes_distance, procrustes_similarity, rsa
+
+
+def test_rsa_is_the_correlation_of_the_distances() -> None:
+    X, Y = draw(25, 4), draw(25, 6, seed=2)
+    Y[:, :4] += X
+    a, b = pdist(X.numpy()), pdist(Y.numpy())
+    assert rsa(X, Y, "pearson") == pytest.approx(float(pearsonr(a, b)[0]), abs=1e-6)
+    assert rsa(X, Y, "spearman") == pytest.approx(float(spearmanr(a, b)[0]), abs=1e-9)
+
+
+def test_equal_rows_share_their_rank() -> None:
+    # Through inner products the distance of equal rows is rounding, which has no order.
+    X = draw(5, 4)[torch.arange(30) % 5] + 100.0
+    Y = draw(30, 4, seed=2)
+    expected = spearmanr(pdist(X.numpy()).round(9), pdist(Y.numpy()))[0]
+    assert rsa(X, Y, "spearman") == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_rows_equally_far_from_each_other_say_nothing() -> None:
+    with pytest.raises(FitError, match="all rows of X are equally far from each other"):
+        rsa(torch.eye(6), draw(6, 3))
+
+
+def test_procrustes_similarity_is_the_cosine_under_the_best_rotation() -> None:
+    X, Y = (M - M.mean(0) for M in (draw(40, 6), draw(40, 6, seed=2)))
+    R, _ = orthogonal_procrustes(X.numpy(), Y.numpy())
+    turned = X @ torch.tensor(R)
+    cosine = float((turned * Y).sum() / (turned.norm() * Y.norm()))
+    assert procrustes_similarity(X, Y) == pytest.approx(cosine, abs=1e-12)
+    assert angular_distance(X, Y) == pytest.approx(math.acos(cosine), abs=1e-9)
+    distance = (turned / turned.norm() - Y / Y.norm()).norm().square()
+    assert procrustes_distance(X, Y) == pytest.approx(float(distance), abs=1e-12)
+
+
+def test_the_narrower_side_is_padded_with_zeros() -> None:
+    X, Y = draw(40, 4), draw(40, 7, seed=2)
+    padded = torch.nn.functional.pad(X, (0, 3)) @ rotation(7)
+    assert procrustes_similarity(X, Y) == pytest.approx(procrustes_similarity(padded, Y), abs=1e-12)
+
+
+def test_the_angle_is_a_metric_on_triples() -> None:
+    for seed in range(10):
+        A, B, C = (draw(15, 5, seed=seed + shift) for shift in (0, 100, 200))
+        ab, bc, ac = angular_distance(A, B), angular_distance(B, C), angular_distance(A, C)
+        assert ab == pytest.approx(angular_distance(B, A), abs=1e-9)
+        assert ac <= ab + bc + 1e-12
+    # Y = c X Q + v is at distance zero.
+    assert angular_distance(A, 2.5 * A @ rotation(5) + 3.0) == pytest.approx(0.0, abs=1e-7)
