@@ -13,11 +13,10 @@ from torch import Tensor
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.record import NOT_IN_RUN_ID, Record
 from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
+from bridge.tasks.summary import SHARES
 
 NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
 ALPHA = 0.05
-# The one score that is no mean over items, so it has no paired difference.
-RATIO = "fraction_of_native"
 # Cells whose contrasts are resampled together.
 TOGETHER = 16
 
@@ -216,7 +215,7 @@ def _contrasts(cells: Sequence[Comparison], n_resamples: int) -> list[dict[str, 
     for c in cells:
         lacking = [name for name in c.scores if name != "fitted" and name not in c.contrasts]
         results.append({name: {} for name in lacking})
-        metrics = [m for m in c.scores["fitted"] if m != RATIO]
+        metrics = [m for m in c.scores["fitted"] if m not in SHARES]
         branches = item_scores(c.records, ["fitted", *lacking], metrics)
         fitted = branches["fitted"]
         for name in lacking:

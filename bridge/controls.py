@@ -2,12 +2,13 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from bridge.maps.base import Map
+from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
 
 Kind = Literal["estimate", "negative", "ceiling", "reference"]
@@ -112,6 +113,13 @@ def permutations(labels: Tensor | None, n: int, n_draws: int, generator: torch.G
     return within
 
 
+class Trainer(Protocol):
+    """Fits a map to more than states; see `bridge.training`."""
+
+    def fit(self, map: Map, source: Normalize, target: Normalize, X: Tensor, Y: Tensor, orders: Tensor) -> list[Map]:
+        """One fitted map for each order (p, n) of Y's rows."""
+
+
 class Carrier:
     """Carries held-out source states into the target's space under the fitted map and every control.
 
@@ -126,6 +134,7 @@ class Carrier:
         relations: (n,) integer label of each fit row, for `shuffled_within`.
         n_draws: draws of each random control.
         seed: seeds one generator per control, so that a control's draws do not depend on the others.
+        trainer: trains what is fitted, the same in every branch with a fit; None leaves it as fitted on states.
     """
 
     def __init__(
@@ -137,8 +146,10 @@ class Carrier:
         relations: Tensor,
         n_draws: int,
         seed: int,
+        trainer: Trainer | None = None,
     ) -> None:
         self.map = map
+        self.trainer = trainer
         self.normalize = normalize
         self.X_fit, self.Y_fit = X_fit.double(), Y_fit.double()
         # Rows that are alone in their relation could not move; they are permuted among themselves.
@@ -148,7 +159,10 @@ class Carrier:
         self.seed = seed
         self.source_ = copy.deepcopy(normalize).fit(self.X_fit)
         self.target_ = copy.deepcopy(normalize).fit(self.Y_fit)
-        self.map_ = copy.deepcopy(map).fit(self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit))
+        if trainer is None:
+            self.map_ = copy.deepcopy(map).fit(self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit))
+        else:
+            (self.map_,) = self._trained(trainer, torch.arange(len(self.X_fit))[None])
 
     def carry(self, control: str, X: Tensor, Y: Tensor) -> Tensor:
         """The states that `control` puts into the target in place of its own.
@@ -166,12 +180,16 @@ class Carrier:
         if control == "mean":
             return self.Y_fit.mean(0).expand(1, len(X), -1)
         if control == "same_model":
-            ceiling = Carrier(self.map, self.normalize, self.Y_fit, self.Y_fit, self.relations, 1, self.seed)
+            ceiling = Carrier(
+                self.map, self.normalize, self.Y_fit, self.Y_fit, self.relations, 1, self.seed, self.trainer
+            )
             return ceiling.carry("fitted", Y, Y)
         if control == "planted":
             rotated = haar_rotated(torch.cat([self.Y_fit, Y]), Y.shape[1], generator)
             n = len(self.Y_fit)
-            planted = Carrier(self.map, self.normalize, rotated[:n], self.Y_fit, self.relations, 1, self.seed)
+            # It tests everything around the map, so a map that can undo no rotation leaves it to one that can.
+            undo = self.map if self.map.can_rotate else Orthogonal()
+            planted = Carrier(undo, self.normalize, rotated[:n], self.Y_fit, self.relations, 1, self.seed)
             return planted.carry("fitted", rotated[n:], Y)
         Z = self.source_.transform(X)
         return self.target_.inverse(self._mapped(control, Z, generator), self.source_.row_scale(X))
@@ -189,6 +207,11 @@ class Carrier:
             return torch.stack([haar_rotated(Z, d_target, generator) for _ in range(self.n_draws)])
         labels = self.relations if control == "shuffled_within" else None
         moved = permutations(labels, len(self.X_fit), self.n_draws, generator).to(Z.device)
+        if self.trainer is not None:
+            return torch.stack([m.transform(Z) for m in self._trained(self.trainer, moved)])
         return self.map.transform_permuted(
             self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit), moved, Z
         )
+
+    def _trained(self, trainer: Trainer, orders: Tensor) -> list[Map]:
+        return trainer.fit(self.map, self.source_, self.target_, self.X_fit, self.Y_fit, orders)

@@ -112,12 +112,13 @@ class Session:
         """The items whose answer is one token in both tokenizers."""
         items, identity = self._source(config.dataset)
         pair = config.pair
-        key = f"{self._identity(pair.source)} {self._identity(pair.target)} {identity}"
+        answers = config.dataset.answers.value
+        key = f"{self._identity(pair.source)} {self._identity(pair.target)} {identity} {answers}"
         if key not in self._sets:
-            tokenizers = [
+            source, target = (
                 load_tokenizer(self.path(m), m.revision, m.trust_remote_code) for m in (pair.source, pair.target)
-            ]
-            found = rosetta_set(items, *tokenizers)
+            )
+            found = rosetta_set(items, source, target, answers)
             log.info(describe_coverage(found.coverage))
             self._sets[key] = found
         return self._sets[key]

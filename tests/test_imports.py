@@ -10,7 +10,7 @@ TIERS = (
     ("errors",),
     ("normalize", "maps", "metrics", "similarity", "statistics"),
     ("data", "models", "activations"),
-    ("controls", "injection"),
+    ("controls", "injection", "training"),
     ("tasks",),
     ("schema", "config", "record", "tracking", "session", "cells", "run", "comparison"),
     ("sweep", "tables", "looks", "grids", "family", "plots", "report", "export", "dashboard"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,13 @@ from bridge.data.pairing import aligned_positions
 from bridge.data.rosetta import RosettaSet, Split, split
 from bridge.errors import ConfigError, DataError
 from bridge.injection import Injection, LateLayer
-from bridge.schema import BridgeConfig, ModelConfig
+from bridge.models.continuation import padded
+from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
 from bridge.tasks.native import Native, Side
 from bridge.tasks.rows import Rows
 from bridge.tasks.trial import Trial
+from bridge.training import ThroughTarget
 
 log = logging.getLogger("bridge")
 
@@ -76,6 +79,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     by = config.dataset.split
     parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
     native = _native(config, session, inputs, rosetta, parts)
+    trainer = _trainer(config, session, rosetta, parts, layers)
     injection.prepare(target, [i.prompt for i in native.items], layers["target"])
     fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
     trial: Trial = build(config.task).fit(
@@ -88,6 +92,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         seen_answer=parts.seen_answer,
         n_draws=config.control.n_draws,
         seed=config.seed,
+        trainer=trainer,
     )
     facts = {
         "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
@@ -96,6 +101,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         "n_eval": len(native.items),
         "n_left": parts.pool_size,
         "coverage": rosetta.coverage,
+        "chance": _chance(rosetta, parts, native.logits.shape[1]),
     }
     no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
     said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
@@ -109,17 +115,50 @@ def _native(
     pair = config.pair
     items = [rosetta.items[i] for i in parts.eval.tolist()]
 
-    def side(config: ModelConfig, gold: Tensor) -> Side:
+    whole = config.dataset.answers is Answers.any
+
+    def side(config: ModelConfig, gold: Tensor, answers: list[list[int]]) -> Side:
         model = session.model(config)
         states = session.states(config, [i.prompt for i in rosetta.items], model.anatomy.n_blocks)
-        return Side(model, gold[parts.eval], states[parts.eval])
+        wanted = padded([answers[i] for i in parts.eval.tolist()]) if whole else None
+        return Side(model, gold[parts.eval], states[parts.eval], wanted)
 
-    key = json.dumps([to_plain(config)["pair"], inputs, parts.eval.tolist()])
-    return session.kept(
-        "native",
-        key,
-        lambda: Native(side(pair.source, rosetta.gold_source), side(pair.target, rosetta.gold_target), items),
-    )
+    def native() -> Native:
+        source = side(pair.source, rosetta.gold_source, rosetta.answers_source)
+        return Native(source, side(pair.target, rosetta.gold_target, rosetta.answers_target), items)
+
+    return session.kept("native", json.dumps([to_plain(config)["pair"], inputs, whole, parts.eval.tolist()]), native)
+
+
+def _trainer(
+    config: BridgeConfig, session: Session, rosetta: RosettaSet, parts: Split, layers: dict[str, int]
+) -> ThroughTarget | None:
+    """What trains the map through the target, holding the fit prompts; None where it is fitted on states alone."""
+    training = config.map.training
+    if training.loss is TrainingLoss.states:
+        return None
+    if config.layer.position == "aligned":
+        raise ConfigError(
+            "layer.position=aligned gives many rows of one answer, and training through the target needs one; give "
+            "layer.position=last or map.training.loss=states"
+        )
+    target = session.model(config.pair.target)
+    injection: Injection = build(config.injection)
+    injection.prepare(target, [rosetta.items[i].prompt for i in parts.fit.tolist()], layers["target"])
+    trainer: ThroughTarget = build(training)
+    return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed)
+
+
+def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float]:
+    """What knowing nothing of an item is worth: all tokens alike, or each as often as it is an answer in the fit."""
+    fit, gold = rosetta.gold_target[parts.fit], rosetta.gold_target[parts.eval]
+    counts = torch.bincount(fit, minlength=n_tokens).double() + 1 / n_tokens
+    prior = (counts / counts.sum()).log()
+    return {
+        "uniform_logprob_nats": -math.log(n_tokens),
+        "prior_logprob_nats": float(prior[gold].mean()),
+        "prior_top1": float((gold == counts.argmax()).double().mean()),
+    }
 
 
 def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.data.facts import held_out_template, relations
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
-from bridge.data.rosetta import Item
+from bridge.data.rosetta import Answers, Item
 from bridge.errors import DataError
 
 
@@ -93,15 +93,16 @@ class JsonFile(Source):
 
 
 class Squad(Source):
-    """Questions of a SQuAD file, format 1.1 or 2.0, that have a one-word answer.
+    """Questions of a SQuAD file, format 1.1 or 2.0, that have a one-word answer, or any answer.
 
-    Questions marked impossible are left out. Of several one-word answers the most frequent one is taken.
+    Questions marked impossible are left out. Of several (one-word) answers the most frequent one is taken.
     The subject of an item is the title of its article.
 
     Args:
         path: the file.
         prompt: a template with ``{question}``; it may also hold ``{context}``, the paragraph.
         max_context_chars: leave out questions whose paragraph is longer; None keeps all. Nothing is cut.
+        answers: "one_token" takes one-word answers only, since no other can be one token; "any" takes all.
     """
 
     def __init__(
@@ -109,13 +110,15 @@ class Squad(Source):
         path: str | Path,
         prompt: str = "Question: {question} Answer:",
         max_context_chars: int | None = None,
+        answers: Answers = "one_token",
     ) -> None:
         self.path = path
         self.prompt = prompt
         self.max_context_chars = max_context_chars
+        self.answers = answers
 
     def load(self) -> list[Item]:
-        """One item per question with a one-word answer."""
+        """One item per question with a usable answer."""
         check_template(self.prompt, "{question}")
         path = Path(self.path)
         raw = read_json(path)
@@ -125,7 +128,7 @@ class Squad(Source):
         items = []
         for title, context, question, answers in _questions(raw["data"], path):
             n_questions += 1
-            words = Counter(text for text in answers if len(text.split()) == 1)
+            words = Counter(text for text in answers if self.answers == "any" or len(text.split()) == 1)
             if words and (self.max_context_chars is None or len(context) <= self.max_context_chars):
                 prompt = fill(self.prompt, {"question": question, "context": context})
                 items.append(Item(prompt, words.most_common(1)[0][0], subject=title))

@@ -50,6 +50,25 @@ class Injection(ABC):
             require a gradient: then the logits carry it, and all rows go through at once.
         """
 
+    def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """What the target makes of whole answers when it holds `states`.
+
+        Args:
+            states: as in `logits`.
+            rows: as in `logits`.
+            answers: (b, T) tokens of the gold answers, filled up with -1.
+
+        Returns:
+            (b,) log-probability of the answers in nats, and (b, T) the target's own greedy continuation.
+
+        Raises:
+            ConfigError: nothing can follow the injected state.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} decodes one token, and dataset.answers=any has answers of several; give "
+            "injection=late_layer or injection=soft_prefix, or dataset.answers=one_token"
+        )
+
 
 def checked_layer(n_blocks: int, layer: int, name: str) -> int:
     """`layer`, when the model has it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bridge.errors import ConfigError, DataError
-from bridge.injection.base import Injection, checked_layer, in_passes
+from bridge.injection.base import ROWS_PER_PASS, Injection, checked_layer, in_passes
+from bridge.models.continuation import Opening, answered, opened
 from bridge.models.loading import LoadedModel
-from bridge.models.replay import context_cache, replay
+from bridge.models.replay import context_cache, replacing, replay
 
 
 @dataclass
@@ -86,31 +87,33 @@ class LateLayer(Injection):
         self.layer_ = self.target_layer(target.anatomy.n_blocks, layer, target.name)
         texts = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
         by_length: dict[int, dict[tuple[int, ...], list[int]]] = {}
-        for index, ids in enumerate(target.encode(texts)):
+        encoded = target.encode(texts)
+        self.last_ids_ = torch.tensor([ids[-1] if ids else -1 for ids in encoded])
+        for index, ids in enumerate(encoded):
             if not ids:
                 raise DataError(f"the prompt {texts[index]!r} has no token; leave it out")
             by_length.setdefault(len(ids) - 1, {}).setdefault(tuple(ids[:-1]), []).append(index)
-        bar = tqdm(by_length.items(), desc="caching contexts", delay=2.0, leave=False, disable=None)
-        self.contexts_ = [self._cached(n_tokens, prompts_of) for n_tokens, prompts_of in bar]
+        self.by_length_ = by_length
+        self.contexts_ = self._contexts(self.layer_)
+        self.whole_contexts_: list[Context] | None = None
         return self
 
-    def _cached(self, n_tokens: int, prompts_of: dict[tuple[int, ...], list[int]]) -> Context:
+    def _contexts(self, from_layer: int) -> list[Context]:
+        bar = tqdm(self.by_length_.items(), desc="caching contexts", delay=2.0, leave=False, disable=None)
+        return [self._cached(n_tokens, prompts_of, from_layer) for n_tokens, prompts_of in bar]
+
+    def _cached(self, n_tokens: int, prompts_of: dict[tuple[int, ...], list[int]], from_layer: int) -> Context:
         row_of_prompt = {index: row for row, indices in enumerate(prompts_of.values()) for index in indices}
         lm = self.target_
-        if n_tokens == 0 or self.layer_ == lm.anatomy.n_blocks:
+        if n_tokens == 0 or from_layer == lm.anatomy.n_blocks:
             return Context(None, row_of_prompt)
-        return Context(context_cache(lm.model, lm.anatomy, torch.tensor(list(prompts_of)), self.layer_), row_of_prompt)
+        return Context(context_cache(lm.model, lm.anatomy, torch.tensor(list(prompts_of)), from_layer), row_of_prompt)
 
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`."""
-        prompts = [0] * len(states) if self.context == "neutral" else rows.tolist()
         result: Tensor | None = None
-        for context in self.contexts_:
-            mine = torch.tensor(
-                [at for at, row in enumerate(prompts) if row in context.row_of_prompt], dtype=torch.long
-            )
-            behind = torch.tensor([context.row_of_prompt[prompts[at]] for at in mine.tolist()], dtype=torch.long)
-            found = self._behind(context, states[mine.to(states.device)], behind)
+        for context, mine, behind in self._behind(self.contexts_, len(states), rows):
+            found = self._replayed(context, states[mine.to(states.device)], behind)
             if len(mine) == len(states):
                 return found
             if result is None:
@@ -119,7 +122,43 @@ class LateLayer(Injection):
         assert result is not None
         return result
 
-    def _behind(self, context: Context, states: Tensor, rows: Tensor) -> Tensor:
+    def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Injection.continued`: the answer's later tokens run through all blocks, and see the state where it is.
+
+        Raises:
+            ConfigError: no block is left to run on the state, so no later token could see it.
+        """
+        if self.layer_ == self.target_.anatomy.n_blocks:
+            return super().continued(states, rows, answers)
+        if self.whole_contexts_ is None:
+            self.whole_contexts_ = self._contexts(0)
+        logprob = torch.empty(len(states), dtype=torch.float64)
+        written = torch.empty_like(answers)
+        for context, mine, behind in self._behind(self.whole_contexts_, len(states), rows):
+            for at, part in zip(mine.split(ROWS_PER_PASS), behind.split(ROWS_PER_PASS), strict=True):
+                opening = self._opened(context, states[at.to(states.device)], rows[at], part)
+                scored, said = answered(self.target_, opening, answers[at])
+                logprob[at], written[at] = scored.cpu(), said.cpu()
+        return logprob, written
+
+    def _opened(self, context: Context, states: Tensor, rows: Tensor, behind: Tensor) -> Opening:
+        """The target after the last token of the prompt, whose stream at the layer is `states`."""
+        lm = self.target_
+        last = self.last_ids_[torch.zeros_like(rows) if self.context == "neutral" else rows]
+        entered = states.to(device=lm.device, dtype=lm.model.dtype).unsqueeze(1)
+        with replacing(lm.anatomy, entered, self.layer_):
+            return opened(lm, last.unsqueeze(1), context.cache, behind)
+
+    def _behind(self, contexts: list[Context], n: int, rows: Tensor) -> Iterator[tuple[Context, Tensor, Tensor]]:
+        """For each context: which of the n states stand behind it, and behind which of its rows."""
+        prompts = [0] * n if self.context == "neutral" else rows.tolist()
+        for context in contexts:
+            mine = [at for at, row in enumerate(prompts) if row in context.row_of_prompt]
+            behind = [context.row_of_prompt[prompts[at]] for at in mine]
+            if mine:
+                yield context, torch.tensor(mine), torch.tensor(behind)
+
+    def _replayed(self, context: Context, states: Tensor, rows: Tensor) -> Tensor:
         """Logits of `states` (b, d) behind the given rows of a context."""
         lm = self.target_
         return in_passes(

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+import transformers
 from torch import Tensor
 
 from bridge.errors import ConfigError, ModelError
-from bridge.injection.base import Injection, in_passes
+from bridge.injection.base import ROWS_PER_PASS, Injection, in_passes
+from bridge.models.continuation import Opening, answered
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import takes_logits_to_keep
 
@@ -83,15 +85,53 @@ class SoftPrefix(Injection):
 
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`; any number of states per row is taken, `rows` plays no part."""
+        return self._logits(self._scaled(states))
+
+    def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Injection.continued`; `rows` plays no part."""
+        return self._continued(self._scaled(states), answers)
+
+    def gold_continued(self, gold: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """`continued` with the first token of the gold answer itself in the template.
+
+        Args:
+            gold: (b,) token ids.
+            answers: (b, T) tokens of the gold answers, filled up with -1.
+        """
+        return self._continued(self.gold_embedding(gold), answers)
+
+    def _continued(self, prefix: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        logprobs, written = [], []
+        for part, golds in zip(prefix.split(ROWS_PER_PASS), answers.split(ROWS_PER_PASS), strict=True):
+            scored, said = answered(self.target_, self._opened(part), golds)
+            logprobs.append(scored.cpu())
+            written.append(said.cpu())
+        return torch.cat(logprobs), torch.cat(written)
+
+    @torch.no_grad()
+    def _opened(self, prefix: Tensor) -> Opening:
+        """The target after the template with `prefix` (b, k, d) in it."""
+        embedded = self._filled(prefix)
+        model = self.target_.model
+        cache = transformers.DynamicCache(config=model.config)
+        places = torch.arange(embedded.shape[1], device=embedded.device).expand(embedded.shape[:2])
+        output = model(inputs_embeds=embedded, position_ids=places, past_key_values=cache, use_cache=True)
+        return Opening(output.logits[:, -1].float(), cache)
+
+    def _scaled(self, states: Tensor) -> Tensor:
+        """States as a prefix (b, k, d), each at the mean norm of an embedding."""
         prefix = (states if states.ndim == 3 else states.unsqueeze(1)).to(self.target_.device).float()
         norms = prefix.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        return self._logits(prefix * (self.mean_norm_ / norms))
+        return prefix * (self.mean_norm_ / norms)
+
+    def _filled(self, prefix: Tensor) -> Tensor:
+        """The embedded template (b, t, d) with a prefix in it."""
+        around = [text.expand(len(prefix), -1, -1) for text in (self.before_, self.after_)]
+        return torch.cat([around[0], prefix.to(self.before_.dtype), around[1]], dim=1)
 
     def _logits(self, prefix: Tensor) -> Tensor:
         def logits(rows: slice) -> Tensor:
-            part = prefix[rows].to(self.before_.dtype)
-            around = [text.expand(len(part), -1, -1) for text in (self.before_, self.after_)]
-            return self._run(torch.cat([around[0], part, around[1]], dim=1))
+            return self._run(self._filled(prefix[rows]))
 
         return in_passes(self.target_, prefix, logits)
 

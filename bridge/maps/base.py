@@ -33,6 +33,7 @@ class Map(ABC):
         n_parameters_: number of free parameters of the fitted map.
         width_source_, width_target_: widths of the fit rows.
         about_: what `save` was told, on a map that was loaded.
+        training_: what gradient descent did, on a map that was trained through the target.
     """
 
     requires_equal_widths: ClassVar[bool] = False
@@ -46,6 +47,7 @@ class Map(ABC):
     width_source_: int
     width_target_: int
     about_: dict[str, Scalar]
+    training_: dict[str, float]
 
     def fit(self, X: Tensor, Y: Tensor) -> Self:
         """Fit the map on paired rows.

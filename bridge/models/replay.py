@@ -45,18 +45,24 @@ def skipped(anatomy: Anatomy, blocks: Iterable[nn.Module], states: Tensor | None
 
 @contextmanager
 def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
-    """Inside this context every forward pass has `states` (b, t, d) as its stream after `layer` blocks."""
+    """Inside this context every forward pass has `states` (b, t, d) as its stream after `layer` blocks.
+
+    The blocks before compute nothing, so they keep no keys and values either.
+    """
+    with replacing(anatomy, states, 0) if layer == 0 else skipped(anatomy, anatomy.blocks[:layer], states):
+        yield
+
+
+@contextmanager
+def replacing(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
+    """Inside this context `blocks[layer]` is given `states` (b, t, d), whatever the blocks before it have computed."""
 
     def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             return (states, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": states}
 
-    if layer > 0:
-        with skipped(anatomy, anatomy.blocks[:layer], states):
-            yield
-        return
-    handle = anatomy.blocks[0].register_forward_pre_hook(replace, with_kwargs=True)
+    handle = anatomy.blocks[layer].register_forward_pre_hook(replace, with_kwargs=True)
     try:
         yield
     finally:

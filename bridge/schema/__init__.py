@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 
 from bridge.schema.dataset import (
+    Answers,
     DatasetConfig,
     FactsConfig,
     HuggingFaceConfig,
@@ -24,10 +25,17 @@ from bridge.schema.launcher import (
     SlurmLauncherConfig,
 )
 from bridge.schema.map import (
+    AffineConfig,
+    CCAConfig,
     LinearConfig,
+    LoRAConfig,
     MapConfig,
     OrthogonalConfig,
+    PCAOrthogonalConfig,
+    ReducedRankConfig,
+    RelativeConfig,
     RidgeConfig,
+    SemiOrthogonalConfig,
 )
 from bridge.schema.method import (
     ControlConfig,
@@ -46,6 +54,7 @@ from bridge.schema.model import (
     PairConfig,
     ZooConfig,
 )
+from bridge.schema.similarity import SimilarityConfig
 from bridge.schema.sweep import (
     Direction,
     SweepConfig,
@@ -54,6 +63,10 @@ from bridge.schema.tracker import (
     NoTrackerConfig,
     TrackerConfig,
     WandbConfig,
+)
+from bridge.schema.training import (
+    TrainingConfig,
+    TrainingLoss,
 )
 
 
@@ -103,8 +116,16 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("map", "orthogonal", OrthogonalConfig),
     ("map", "linear", LinearConfig),
     ("map", "ridge", RidgeConfig),
+    ("map", "semi_orthogonal", SemiOrthogonalConfig),
+    ("map", "pca_orthogonal", PCAOrthogonalConfig),
+    ("map", "affine", AffineConfig),
+    ("map", "reduced_rank", ReducedRankConfig),
+    ("map", "lora", LoRAConfig),
+    ("map", "cca", CCAConfig),
+    ("map", "relative", RelativeConfig),
     ("normalize", "normalize", NormalizeConfig),
     ("task", "translate", TranslateConfig),
+    ("task", "similarity", SimilarityConfig),
     ("tracker", "none", NoTrackerConfig),
     ("tracker", "wandb", WandbConfig),
     ("launcher", "local", LocalLauncherConfig),
@@ -143,7 +164,10 @@ __all__ = [
     "LAYER_FRACTIONS",
     "LAYER_NUMBERS",
     "SCHEMAS",
+    "AffineConfig",
+    "Answers",
     "BridgeConfig",
+    "CCAConfig",
     "ControlConfig",
     "DatasetConfig",
     "Direction",
@@ -157,17 +181,23 @@ __all__ = [
     "LayerConfig",
     "LinearConfig",
     "LmHeadConfig",
+    "LoRAConfig",
     "LocalLauncherConfig",
     "MapConfig",
     "ModelConfig",
     "NoTrackerConfig",
     "NormalizeConfig",
     "OrthogonalConfig",
+    "PCAOrthogonalConfig",
     "PackedLauncherConfig",
     "PairConfig",
     "PathsConfig",
+    "ReducedRankConfig",
     "RelationsConfig",
+    "RelativeConfig",
     "RidgeConfig",
+    "SemiOrthogonalConfig",
+    "SimilarityConfig",
     "SlurmLauncherConfig",
     "SoftPrefixConfig",
     "SplitConfig",
@@ -175,6 +205,8 @@ __all__ = [
     "SweepConfig",
     "TaskConfig",
     "TrackerConfig",
+    "TrainingConfig",
+    "TrainingLoss",
     "TranslateConfig",
     "WandbConfig",
     "ZooConfig",

@@ -15,6 +15,13 @@ class SplitBy(Enum):
     relation = "relation"
 
 
+class Answers(Enum):
+    """Which answers an item may have."""
+
+    one_token = "one_token"
+    any = "any"
+
+
 @dataclass
 class SplitConfig:
     """What fit and eval never share, and the share of items kept for eval."""
@@ -31,6 +38,8 @@ class DatasetConfig:
     _target_: str = MISSING
     name: str = MISSING
     size: int | None = None
+    # any: answers of several tokens too, scored by the target's whole continuation.
+    answers: Answers = Answers.one_token
     split: SplitConfig = field(default_factory=SplitConfig)
 
 

@@ -5,9 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier
+from bridge.controls import Carrier, permutations
+from bridge.maps.ridge import Ridge
+from bridge.maps.solvers import thin_svd
 from bridge.tasks.native import Native
 from bridge.tasks.summary import Branch
+
+# Principal components of the target's states that the pairing probe predicts, and its penalty.
+N_PROBED, PROBE_PENALTY = 32, 0.1
 
 
 def decode_gate(native: Native, threshold: float) -> dict[str, Any]:
@@ -37,18 +42,34 @@ def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -
     return _gate(value <= threshold, value, threshold)
 
 
-def pairing_gate(carried: dict[str, Tensor], Y: Tensor, mean: Tensor, threshold: float) -> dict[str, Any]:
-    """Rank p-value of the fitted map's held-out state error among those of maps fitted on permuted rows.
+def pairing_gate(
+    carrier: Carrier, X: Tensor, Y: Tensor, n_draws: int, threshold: float, generator: torch.Generator
+) -> dict[str, Any]:
+    """Rank p-value of a probe's held-out error among those of probes fitted on permuted rows.
 
+    The probe is ridge regression onto the leading principal components of the target's states, whatever the cell's
+    own map is. Where the rows of a pair are out of step it does no better than on rows permuted on purpose, and fails.
     Both forms of permutation count; rows permuted inside their relation are the harder null.
+
+    Args:
+        carrier: holds the fit rows.
+        X: (m, d_source) held-out source states.
+        Y: (m, d_target) target states of the same items.
+        n_draws: permutations of each form.
+        threshold: the largest p that passes.
+        generator: seeded.
     """
-
-    def errors(name: str) -> Tensor:
-        return torch.stack([(draw - Y).norm() / (Y - mean).norm() for draw in carried[name]])
-
-    permuted = torch.cat([errors("shuffled"), errors("shuffled_within")])
-    better = int((permuted <= errors("fitted")).sum())
-    value = (1 + better) / (1 + len(permuted))
+    Z_fit, Y_fit = carrier.source_.transform(carrier.X_fit), carrier.target_.transform(carrier.Y_fit)
+    leading = thin_svd(Y_fit)[2][:, :N_PROBED]
+    wanted = carrier.target_.transform(Y) @ leading
+    n = len(Z_fit)
+    orders = [torch.arange(n)[None]]
+    orders += [permutations(labels, n, n_draws, generator) for labels in (None, carrier.relations)]
+    probed = Ridge(PROBE_PENALTY).transform_permuted(
+        Z_fit, Y_fit @ leading, torch.cat(orders).to(Z_fit.device), carrier.source_.transform(X)
+    )
+    errors = (probed - wanted).square().sum((1, 2))
+    value = float((1 + (errors[1:] <= errors[0]).sum()) / len(errors))
     return _gate(value <= threshold, value, threshold)
 
 

@@ -8,21 +8,29 @@ from torch import Tensor
 
 from bridge.data.rosetta import Item
 from bridge.injection import LmHead
+from bridge.injection.base import ROWS_PER_PASS
 from bridge.metrics import token_scores
+from bridge.models.continuation import answered, exact_match, opened, token_f1
 from bridge.models.loading import LoadedModel
 from bridge.tasks.summary import Branch
 
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
+# Beside them where answers may have several tokens; the others are then of the answer's first token.
+WHOLE_METRICS = ("answer_logprob_nats", "token_f1", "exact_match")
 N_DECODE_CHECK = 16
 
 
 @dataclass
 class Side:
-    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items."""
+    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items.
+
+    `answers` (m, T), filled up with -1, where answers may have several tokens.
+    """
 
     model: LoadedModel
     gold: Tensor
     final_states: Tensor
+    answers: Tensor | None = None
     _texts: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def text(self, token: int) -> str:
@@ -56,16 +64,30 @@ class Native:
         source_logits, self.logits = (_decoded(side, prompts) for side in (source, target))
         self.source_answers = [source.text(token) for token in source_logits.argmax(-1).tolist()]
         self.branches = {
-            "native_source": self.branch_of(source_logits, source),
-            "native_target": self.branch_of(self.logits, target, self.logits),
+            "native_source": self.branch_of(source_logits, source, None, _continued(source, prompts)),
+            "native_target": self.branch_of(self.logits, target, self.logits, _continued(target, prompts)),
         }
         errors = [_decode_error(*side, prompts) for side in ((source, source_logits), (target, self.logits))]
         self.decode_error = max(errors)
         self.eps = max(torch.finfo(side.model.dtype).eps for side in (source, target))
 
-    def branch_of(self, logits: Tensor, side: Side, native_logits: Tensor | None = None) -> Branch:
-        """Score logits (m, V) that involve no map, one row per eval item."""
-        return Branch(self.scored(logits[None], slice(None), side, native_logits))
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all scores that every branch has."""
+        return METRICS if self.target.answers is None else (*METRICS, *WHOLE_METRICS)
+
+    def branch_of(
+        self,
+        logits: Tensor,
+        side: Side,
+        native_logits: Tensor | None = None,
+        continued: tuple[Tensor, Tensor] | None = None,
+    ) -> Branch:
+        """Score logits (m, V) that involve no map, one row per eval item, and what was made of whole answers."""
+        metrics = self.scored(logits[None], slice(None), side, native_logits)
+        if continued is not None and side.answers is not None:
+            metrics |= {name: values[None] for name, values in whole_scores(*continued, side.answers).items()}
+        return Branch(metrics)
 
     def scored(self, logits: Tensor, rows: slice, side: Side, native_logits: Tensor | None) -> dict[str, Tensor]:
         """Every metric (n_draws, b) of logits (n_draws, b, V) on the eval items `rows`."""
@@ -80,6 +102,27 @@ class Native:
         ]
         metrics["agreement"] = torch.tensor(agrees, dtype=torch.float64)
         return metrics
+
+
+def whole_scores(logprob: Tensor, written: Tensor, answers: Tensor) -> dict[str, Tensor]:
+    """Scores (b,) of whole answers (b, T), from their log-probability and what was written in their place."""
+    values = (logprob.double(), token_f1(written, answers), exact_match(written, answers))
+    return dict(zip(WHOLE_METRICS, values, strict=True))
+
+
+def _continued(side: Side, prompts: Sequence[str]) -> tuple[Tensor, Tensor] | None:
+    """What a model itself makes of whole answers."""
+    if side.answers is None:
+        return None
+    encoded = side.model.encode(list(prompts))
+    logprob, written = torch.empty(len(prompts), dtype=torch.float64), torch.empty_like(side.answers)
+    for length in sorted({len(ids) for ids in encoded}):
+        alike = torch.tensor([i for i, ids in enumerate(encoded) if len(ids) == length])
+        for at in alike.split(ROWS_PER_PASS):
+            opening = opened(side.model, torch.tensor([encoded[i] for i in at.tolist()]))
+            scored, said = answered(side.model, opening, side.answers[at])
+            logprob[at], written[at] = scored.cpu(), said.cpu()
+    return logprob, written
 
 
 def _decoded(side: Side, prompts: Sequence[str]) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
 
+# The shares of what the target itself reaches: score -> the score it is a share of.
+SHARES = {"fraction_of_native": "top1", "fraction_of_native_f1": "token_f1"}
 # resamples x items held in memory at once
 WEIGHTS_AT_ONCE = 2**22
 
@@ -35,7 +37,8 @@ def summarize(
 
     The interval of a control with many draws is the spread of its draws (2.5 % to 97.5 %, with `min` and
     `max`); that of everything else is a percentile bootstrap over items. `fraction_of_native` is top-1 over
-    the target's own top-1 on the same items, resampled together.
+    the target's own top-1 on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where
+    whole answers are scored. There is none where the target itself scores 0.
 
     Args:
         branch: the scores.
@@ -49,13 +52,14 @@ def summarize(
     """
     names = list(branch.metrics)
     values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
-    native_top1 = native.metrics["top1"][0, mask]
+    shares = {share: of for share, of in SHARES.items() if of in names and native.metrics[of][0, mask].sum() > 0}
+    own = torch.stack([native.metrics[of][0, mask] for of in shares.values()], -1) if shares else values[0, :, :0]
+    parts = [names.index(of) for of in shares.values()]
     summary: dict[str, Any] = {}
     if branch.n_draws > 1:
         by_draw = values.mean(1)
-        share = by_draw[:, names.index("top1")] / native_top1.mean()
-        for i, name in enumerate([*names, "fraction_of_native"]):
-            column = by_draw[:, i] if i < len(names) else share
+        by_draw = torch.cat([by_draw, by_draw[:, parts] / own.mean(0)], 1)
+        for name, column in zip([*names, *shares], by_draw.unbind(1), strict=True):
             low, high = torch.quantile(column, torch.tensor([0.025, 0.975], dtype=column.dtype)).tolist()
             summary[name] = {
                 "mean": float(column.mean()),
@@ -65,18 +69,16 @@ def summarize(
                 "min": float(column.min()),
                 "max": float(column.max()),
             }
-    else:
-        columns = torch.cat([values[0], native_top1[:, None]], 1)
-        means = columns.mean(0)
-        resampled = _resampled_means(columns, n_resamples, generator)
-        shares = resampled[:, names.index("top1")] / resampled[:, -1]
-        shares = shares[torch.isfinite(shares)] if torch.isfinite(shares).any() else torch.zeros_like(shares)
-        for i, name in enumerate(names):
-            summary[name] = _interval(float(means[i]), resampled[:, i])
-        of_native = means[names.index("top1")] / means[-1].clamp_min(1e-300)
-        summary["fraction_of_native"] = _interval(float(of_native), shares)
-    if native_top1.mean() == 0:
-        del summary["fraction_of_native"]
+        return summary
+    columns = torch.cat([values[0], own], 1)
+    means, resampled = columns.mean(0), _resampled_means(columns, n_resamples, generator)
+    for i, name in enumerate(names):
+        summary[name] = _interval(float(means[i]), resampled[:, i])
+    for i, (name, part) in enumerate(zip(shares, parts, strict=True), start=len(names)):
+        ratios = resampled[:, part] / resampled[:, i]
+        mean = means[part] / means[i]
+        # A resample in which the target itself knew nothing has no share.
+        summary[name] = _interval(float(mean), torch.where(torch.isfinite(ratios), ratios, mean))
     return summary
 
 

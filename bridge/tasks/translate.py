@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.controls import Carrier
+from bridge.controls import Carrier, Trainer
 from bridge.injection import Injection
 from bridge.maps.base import Map
 from bridge.normalize import Normalize
@@ -37,6 +37,7 @@ class Translate:
         seen_answer: Tensor,
         n_draws: int,
         seed: int,
+        trainer: Trainer | None = None,
     ) -> Trial:
         """Fit; what comes back carries, decodes and scores any control.
 
@@ -50,11 +51,12 @@ class Translate:
             seen_answer: (m,) whether the answer of an item occurs among the fit rows.
             n_draws: draws of each random control.
             seed: seeds the controls and the resampling.
+            trainer: trains the map through the target; None fits it on states alone.
 
         Raises:
             FitError: states that hold NaN, or widths that the map cannot take.
         """
         device = native.target.model.device
         fit, evaluation = fit.to(device), evaluation.to(device)
-        carrier = Carrier(map, normalize, fit.X, fit.Y, fit.relations, n_draws, seed)
+        carrier = Carrier(map, normalize, fit.X, fit.Y, fit.relations, n_draws, seed, trainer)
         return Trial(carrier, injection, fit, evaluation, native, seen_answer, self.n_resamples, self.gates, seed)

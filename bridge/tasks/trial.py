@@ -14,13 +14,16 @@ from bridge.controls import REFERENCES, Carrier
 from bridge.injection import Injection, SoftPrefix
 from bridge.metrics import share_outside_span, state_scores
 from bridge.tasks.gates import decode_gate, pairing_gate, planted_gate, same_model_gate
-from bridge.tasks.native import METRICS, Native
+from bridge.tasks.native import Native, whole_scores
 from bridge.tasks.rows import Rows, TaskResult
 from bridge.tasks.summary import Branch, contrast, summarize
 
 # Few enough for the cache, but never so few rows that the head of a large vocabulary is read again and again.
 LOGITS_AT_ONCE, ROWS_AT_LEAST = 2**22, 128
-GATE_CONTROLS = ("fitted", "shuffled", "shuffled_within", "same_model", "planted")
+# Permutations of each form that the pairing probe is held against: a rank of 1 among them is p = 0.024.
+N_PERMUTED = 20
+# Permutations that a cycle is held against; their errors hardly differ.
+N_CYCLES = 2
 
 
 class Trial:
@@ -68,8 +71,10 @@ class Trial:
         self._scores: dict[str, Any] = {}
         self._contrasts: dict[str, Any] = {}
         if isinstance(injection, SoftPrefix):
-            logits = injection.gold_logits(native.target.gold)
-            self._branches["gold_embedding"] = native.branch_of(logits, native.target, native.logits)
+            gold, answers = native.target.gold, native.target.answers
+            continued = None if answers is None else injection.gold_continued(gold, answers)
+            logits = injection.gold_logits(gold)
+            self._branches["gold_embedding"] = native.branch_of(logits, native.target, native.logits, continued)
 
     def result(self, controls: Sequence[str]) -> TaskResult:
         """What a record tells of `controls`, beside the references and the gates."""
@@ -100,16 +105,16 @@ class Trial:
     @cached_property
     def gates(self) -> dict[str, dict[str, Any]]:
         """Whether any score means anything; the same for every control."""
-        last = {name: self._carry(name)[:, :, -1] for name in GATE_CONTROLS}
-        Y, limits = self.evaluation.Y[:, -1], self.thresholds
+        X, Y, limits = self.evaluation.X[:, -1], self.evaluation.Y[:, -1], self.thresholds
+        planted = self._carry("planted")[0, :, -1]
         self._score("same_model")
         return {
             "decode": decode_gate(self.native, limits.decode),
             "same_model": same_model_gate(
                 self._branches["same_model"], self._branches["native_target"], limits.same_model
             ),
-            "planted": planted_gate(self.carrier, last["planted"][0], Y, limits.planted),
-            "pairing": pairing_gate(last, Y, self.mean, limits.pairing),
+            "planted": planted_gate(self.carrier, planted, Y, limits.planted),
+            "pairing": pairing_gate(self.carrier, X, Y, N_PERMUTED, limits.pairing, self._generator()),
         }
 
     @cached_property
@@ -129,13 +134,41 @@ class Trial:
             "solver": carrier.map_.solver_,
             "eval_variance_outside_span": outside,
             "in_sample": {k: float(in_sample[k]) for k in ("explained_variance", "relative_error", "cosine")},
+            "n_parameters": carrier.map_.n_parameters_,
+            "cycle": self._cycle(),
         }
+        if hasattr(carrier.map_, "training_"):
+            facts["training"] = carrier.map_.training_
         if n >= d_source:
             return facts, []
         return facts, [
             f"n={n} fit rows are fewer than d={d_source}: the map is undetermined on directions that hold "
             f"{outside:.0%} of the eval variance"
         ]
+
+    def _cycle(self) -> dict[str, float]:
+        """Relative error of eval states that went there and back, of rows as they are and of permuted rows.
+
+        Back goes the same kind of map, fitted from target to source on the same rows. 1 is the error of the mean. For
+        a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error is worth.
+        """
+        carrier, X = self.carrier, self.evaluation.X[:, -1]
+        n = len(carrier.X_fit)
+        orders = [
+            torch.arange(n),
+            *(torch.randperm(n, generator=g) for g in [self._generator()] for _ in range(N_CYCLES)),
+        ]
+        errors = []
+        for i, order in enumerate(orders):
+            Y_fit = carrier.Y_fit[order]
+            there = carrier
+            if i > 0:
+                there = Carrier(carrier.map, carrier.normalize, carrier.X_fit, Y_fit, carrier.relations, 1, self.seed)
+            back = Carrier(carrier.map, carrier.normalize, Y_fit, carrier.X_fit, carrier.relations, 1, self.seed)
+            Y_hat = there.carry("fitted", X, X)[0]
+            X_hat = back.carry("fitted", Y_hat, Y_hat)[0]
+            errors.append(float(state_scores(X_hat, X.double(), carrier.X_fit.mean(0))["relative_error"]))
+        return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
 
     def _carry(self, name: str) -> Tensor:
         """States (n_draws, m, K, d_target) under a control; kept until they are scored."""
@@ -161,7 +194,8 @@ class Trial:
         width = self.native.logits.shape[1]
         n_rows = min(m, max(ROWS_AT_LEAST, LOGITS_AT_ONCE // width))
         n_at_once = max(1, LOGITS_AT_ONCE // (n_rows * width))
-        metrics = {name: torch.empty(n_draws, m, dtype=torch.float64) for name in METRICS}
+        metrics = {name: torch.empty(n_draws, m, dtype=torch.float64) for name in self.native.metrics}
+        answers = self.native.target.answers
         with tqdm(total=n_draws * m, desc=f"score {name}", delay=2.0, leave=False, disable=None) as bar:
             for draw, start in product(range(0, n_draws, n_at_once), range(0, m, n_rows)):
                 draws, rows = slice(draw, draw + n_at_once), slice(start, start + n_rows)
@@ -169,6 +203,10 @@ class Trial:
                 prompts = torch.arange(m)[rows].repeat(len(part))
                 logits = self.injection.logits(part.flatten(0, 1), prompts).unflatten(0, part.shape[:2])
                 scores = self.native.scored(logits, rows, self.native.target, self.native.logits)
+                if answers is not None:
+                    golds = answers[prompts]
+                    whole = whole_scores(*self.injection.continued(part.flatten(0, 1), prompts, golds), golds)
+                    scores |= {metric: values.unflatten(0, part.shape[:2]) for metric, values in whole.items()}
                 for metric, values in scores.items():
                     metrics[metric][draws, rows] = values
                 bar.update(len(prompts))
@@ -203,7 +241,17 @@ class Trial:
         items, seen = self.native.items, self.seen_answer.tolist()
         columns: dict[str, list[Any]] = {
             name: []
-            for name in ("control", "draw", "item", "prompt", "relation", "subject", "answer", "answer_seen", *METRICS)
+            for name in (
+                "control",
+                "draw",
+                "item",
+                "prompt",
+                "relation",
+                "subject",
+                "answer",
+                "answer_seen",
+                *self.native.metrics,
+            )
         }
         m = len(items)
         for name in shown:
@@ -215,7 +263,7 @@ class Trial:
             for attribute in ("prompt", "relation", "subject", "answer"):
                 columns[attribute] += [getattr(i, attribute) for i in items] * n_draws
             columns["answer_seen"] += seen * n_draws
-            for metric in METRICS:
+            for metric in self.native.metrics:
                 values = branch.metrics.get(metric)
                 columns[metric] += [None] * (n_draws * m) if values is None else values.flatten().tolist()
         return columns

@@ -1,0 +1,36 @@
+"""What a map is trained on, beyond the fit of its own."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class TrainingLoss(Enum):
+    """What is minimised: the error of the states, or that of the frozen target's answer."""
+
+    states = "states"
+    target = "target"
+
+
+class MixedPrecision(Enum):
+    """The precision of the target's forward and backward pass, as `accelerate` calls it."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@dataclass
+class TrainingConfig:
+    """How a map is trained through the target; nothing but `loss` plays a part where it is `states`."""
+
+    _target_: str = "bridge.training.through_target.ThroughTarget"
+    loss: TrainingLoss = TrainingLoss.states
+    n_steps: int = 200
+    lr: float = 1e-3
+    batch_size: int = 64
+    weight_decay: float = 0.0
+    # Share of the fit rows held back to stop on.
+    inner_fraction: float = 0.15
+    check_every: int = 10
+    patience: int = 5
+    mixed_precision: MixedPrecision = MixedPrecision.no
