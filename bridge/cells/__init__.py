@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from bridge.cells import translate
+from bridge.cells import similarity, translate
 from bridge.schema import BridgeConfig, TaskConfig
 from bridge.session import Session
 
-# config, session, inputs -> what goes into record.json, and the columns of items.parquet
-Compute = Callable[[BridgeConfig, Session, dict[str, str]], tuple[dict[str, Any], dict[str, Any]]]
-_COMPUTE: dict[str, Compute] = {"translate": translate.compute}
+# config, session, inputs -> what goes into record.json, and the columns of items.parquet (None where a task has no
+# scores by item)
+Compute = Callable[[BridgeConfig, Session, dict[str, str]], tuple[dict[str, Any], dict[str, Any] | None]]
+_COMPUTE: dict[str, Compute] = {"translate": translate.compute, "similarity": similarity.compute}
 
 
 def compute(task: TaskConfig) -> Compute:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bridge.errors import FitError
 from bridge.similarity.pairs import PairProducts
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.states import LayerStates
@@ -52,8 +51,8 @@ def linear_cka(X: Tensor, Y: Tensor, debiased: bool = False) -> float:
 def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0) -> float:
     """Centered kernel alignment with Gaussian kernels.
 
-    K_ij = exp(-|x_i - x_j|^2 / (2 s^2)), s = `bandwidth` times the median distance between two rows; for the rest
-    see `linear_cka`. The same under rotation, reflection, shift and isotropic scale of either side.
+    K_ij = exp(-|x_i - x_j|^2 / (2 s^2)), s = `bandwidth` times the median distance between two rows that differ; for
+    the rest see `linear_cka`. The same under rotation, reflection, shift and isotropic scale of either side.
 
     Source: Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3.
 
@@ -67,7 +66,7 @@ def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0
         The alignment, at most 1.
 
     Raises:
-        FitError: as `linear_cka`, or more than half of all pairs of rows are equal, so that the median is 0.
+        FitError: as `linear_cka`.
     """
     scorer = RbfCka.of(X, Y, Options(bandwidth=bandwidth))
     return scorer.score("cka_rbf_debiased" if debiased else "cka_rbf")
@@ -120,12 +119,9 @@ class RbfCka(LinearCka):
 
     def _kernel(self, layer: LayerStates) -> Tensor:
         i, j = torch.triu_indices(layer.n, layer.n, 1, device=layer.X.device)
-        median = layer.squared_distances[i, j].median()
-        if median == 0:
-            raise FitError(
-                f"more than half of all pairs of rows of {layer.name} are equal, so the median distance is 0 and no "
-                "bandwidth follows from it; leave out cka_rbf and cka_rbf_debiased, or compare another layer"
-            )
+        squares = layer.squared_distances[i, j]
+        # Of those that differ: at layer 0 more than half of all pairs of rows can hold the same token.
+        median = squares[squares > 0].median()
         return torch.exp(layer.squared_distances / (-2.0 * self.options.bandwidth**2 * median))
 
 

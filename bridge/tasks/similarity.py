@@ -1,0 +1,240 @@
+"""Similarity: every layer of one model against every layer of another, beside what permuted rows score."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bridge.controls import haar_rotated
+from bridge.errors import ConfigError
+from bridge.similarity import MEASURES, Calibrated, LayerStates, Options, Scorer, calibrate, random_permutations, varies
+from bridge.similarity.canonical import leading
+
+NULLS = ("shuffled", "shuffled_within")
+LEAST_ROWS = 4
+# With fewer permutations no p can be 0.05.
+LEAST_PERMUTATIONS = 19
+N_PERMUTED = 5
+# Matrices of rows by rows that a layer needs.
+GRAMS_PER_LAYER = 4
+MOST_BYTES = 32e9
+
+
+@dataclass
+class SimilarityResult:
+    """What the task hands to the record: JSON-ready numbers."""
+
+    layers: dict[str, list[int]]
+    measures: dict[str, Any]
+    distinct_rows: dict[str, list[int]]
+    gates: dict[str, dict[str, Any]]
+    warnings: list[str]
+
+
+class Similarity:
+    """Compares layers by every measure, with the same permutations of rows as nulls for all of them.
+
+    Args:
+        measures: names in `bridge.similarity.MEASURES`.
+        n_permutations: of each null: rows permuted freely, and inside their relation.
+        k: neighbours of a row.
+        bandwidth: of the Gaussian kernel, in medians of the distances.
+        variance: share that SVCCA keeps.
+        gates: thresholds with the attributes planted and permuted.
+    """
+
+    def __init__(
+        self, measures: Sequence[str], n_permutations: int, k: int, bandwidth: float, variance: float, gates: Any
+    ) -> None:
+        self.measures = measures
+        self.n_permutations = n_permutations
+        self.options = Options(k=k, bandwidth=bandwidth, variance=variance)
+        self.gates = gates
+
+    def check(self, n: int | None = None) -> None:
+        """See that this can be computed, on `n` rows where that is known.
+
+        Raises:
+            ConfigError: an unknown measure, none, or a number out of range.
+        """
+        unknown = [m for m in self.measures if m not in MEASURES]
+        if unknown or not self.measures:
+            told = f"unknown measure {', '.join(unknown)}" if unknown else "task.measures is empty"
+            raise ConfigError(f"{told}; the measures are {', '.join(MEASURES)}")
+        if self.n_permutations < 1:
+            raise ConfigError(
+                f"task.n_permutations={self.n_permutations} must be at least 1; the least p is 1/(n_permutations + 1)"
+            )
+        options = self.options
+        if not (options.bandwidth > 0 and math.isfinite(options.bandwidth)):
+            raise ConfigError(f"task.bandwidth={options.bandwidth} must be positive, in medians of the distances")
+        if not 0 < options.variance <= 1:
+            raise ConfigError(f"task.variance={options.variance} must lie above 0 and be at most 1")
+        least = 2 if "cknna" in self.measures else 1
+        near = [m for m in ("mutual_knn", "cknna") if m in self.measures]
+        if near and options.k < least:
+            raise ConfigError(f"task.k={options.k} must be at least {least} for {' and '.join(near)}")
+        if n is None:
+            return
+        if n < LEAST_ROWS:
+            raise ConfigError(f"{n} rows are too few to compare layers; give dataset.size={LEAST_ROWS} at least")
+        if near and options.k >= n:
+            raise ConfigError(
+                f"task.k={options.k} is no number of neighbours among {n} rows; give task.k={max(least, n // 10)}, "
+                "or more rows (dataset.size)"
+            )
+
+    def run(
+        self, source: dict[int, Tensor], target: dict[int, Tensor], relations: Tensor, seed: int, strict: bool
+    ) -> SimilarityResult:
+        """Compare.
+
+        Args:
+            source: layer -> states (n, d_source).
+            target: layer -> states (n, d_target), row by row from the same items.
+            relations: (n,) integer labels.
+            seed: of the permutations.
+            strict: whether a layer without any variance is an error rather than left out.
+
+        Raises:
+            ConfigError: what `check` says; with `strict` a layer whose rows are all the same.
+            FitError: states that cannot be compared.
+        """
+        n = len(relations)
+        self.check(n)
+        warnings: list[str] = []
+        sides = {
+            side: self._layers(side, states, strict, warnings)
+            for side, states in (("source", source), ("target", target))
+        }
+        n_bytes = 8.0 * n**2 * GRAMS_PER_LAYER * sum(map(len, sides.values()))
+        if n_bytes > MOST_BYTES:
+            raise ConfigError(
+                f"{n} rows at {sum(map(len, sides.values()))} layers take {n_bytes / 1e9:.0f} GB; give fewer rows "
+                "(dataset.size=1000) or task.layers=[...]"
+            )
+        scorers = self._scorers(list(sides["source"].values()), list(sides["target"].values()))
+        generator = torch.Generator().manual_seed(seed)
+        permutations = {
+            "shuffled": random_permutations(n, self.n_permutations, generator),
+            "shuffled_within": random_permutations(n, self.n_permutations, generator, relations),
+        }
+        total = len(scorers) * len(NULLS) * self.n_permutations
+        with tqdm(total=total, desc="similarity", delay=2.0, leave=False, disable=None) as bar:
+            found = calibrate(scorers, permutations, bar.update)
+        found = {m: found[m] for m in self.measures}
+        warnings += self._told(sides, relations)
+        last = [list(side.values())[-1] for side in sides.values()]
+        return SimilarityResult(
+            layers={side: list(layers) for side, layers in sides.items()},
+            measures={m: _plain(m, c) for m, c in found.items()},
+            distinct_rows={side: [x.n_distinct for x in layers.values()] for side, layers in sides.items()},
+            gates={
+                "planted": self._planted_gate(last[1], generator),
+                "permuted": self._permuted_gate(last[0], last[1], found, generator),
+            },
+            warnings=warnings,
+        )
+
+    def _layers(
+        self, side: str, states: dict[int, Tensor], strict: bool, warnings: list[str]
+    ) -> dict[int, LayerStates]:
+        flat = [layer for layer, X in states.items() if not varies(X.double())]
+        told = f"all rows of layer {', '.join(map(str, flat))} of the {side} are the same"
+        why = "at layer 0 the last position holds nothing but the embedding of the last token"
+        if flat and (strict or len(flat) == len(states)):
+            raise ConfigError(f"{told} ({why}); give other layers in task.layers")
+        if flat:
+            warnings.append(f"{told}, so it is left out ({why})")
+        return {n: LayerStates(X, f"layer {n} of the {side}") for n, X in states.items() if n not in flat}
+
+    def _scorers(
+        self, source: Sequence[LayerStates], target: Sequence[LayerStates], options: Options | None = None
+    ) -> list[Scorer]:
+        kinds = dict.fromkeys(MEASURES[m].scorer for m in self.measures)
+        return [kind(source, target, options or self.options) for kind in kinds]
+
+    def _planted_gate(self, Y: LayerStates, generator: torch.Generator) -> dict[str, Any]:
+        """Furthest that a measure is from 1 between the target's deepest layer and the same, rotated and scaled."""
+        rotated = LayerStates(3.0 * haar_rotated(Y.X, Y.X.shape[1], generator), "the rotated target")
+        # Ties are put in the same order on both sides, which here are the same states.
+        options = Options(self.options.k, self.options.bandwidth, self.options.variance, (0, 0))
+        identity = torch.arange(Y.n, device=Y.X.device)
+        scores = torch.cat([scorer.scores(identity).flatten() for scorer in self._scorers([Y], [rotated], options)])
+        value = float((1.0 - scores).abs().max())
+        return {"passed": value <= self.gates.planted, "value": value, "threshold": self.gates.planted}
+
+    def _permuted_gate(
+        self, X: LayerStates, Y: LayerStates, found: dict[str, Calibrated], generator: torch.Generator
+    ) -> dict[str, Any]:
+        """Largest calibrated score, of all measures, of the deepest layers after the target's rows were permuted.
+
+        The rows themselves are permuted and everything is computed anew, so that the lookups that the nulls are made
+        of are tested too; the mean of a few permutations that are none of the null's.
+        """
+        sums = dict.fromkeys(self.measures, 0.0)
+        for permutation in random_permutations(X.n, N_PERMUTED, generator):
+            permuted = LayerStates(Y.X[permutation.to(Y.X.device)], "the permuted target")
+            identity = torch.arange(X.n, device=X.X.device)
+            for scorer in self._scorers([X], [permuted]):
+                for name, score in zip(scorer.measures, scorer.scores(identity).flatten().tolist(), strict=True):
+                    if name in sums:
+                        q95 = float(found[name].nulls["shuffled"].q95[-1, -1])
+                        sums[name] += (score - q95) / max(1.0 - q95, 1e-9) / N_PERMUTED if q95 < 1.0 else 0.0
+        value = max(sums.values())
+        return {"passed": value <= self.gates.permuted, "value": value, "threshold": self.gates.permuted}
+
+    def _told(self, sides: dict[str, dict[int, LayerStates]], relations: Tensor) -> list[str]:
+        """What a reader of the scores must know."""
+        told = []
+        n = len(relations)
+        for side, layers in sides.items():
+            few = {layer: x.n_distinct for layer, x in layers.items() if x.n_distinct < n}
+            if few:
+                which = ", ".join(f"{k} at layer {layer}" for layer, k in few.items())
+                told.append(
+                    f"of {n} rows of the {side} only so many differ from each other: {which}; there similarity says "
+                    "which items end in the same token"
+                )
+        for measure, variance in (("svcca", self.options.variance), ("pwcca", 1.0)):
+            if measure in self.measures:
+                told += _forced(measure, variance, sides, n)
+        if self.n_permutations < LEAST_PERMUTATIONS:
+            told.append(f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}")
+        alone = int((torch.bincount(relations) == 1).sum())
+        if alone:
+            told.append(
+                f"{alone} of {n} rows are the only one of their relation, and stay where they are in shuffled_within"
+            )
+        return told
+
+
+def _forced(measure: str, variance: float, sides: dict[str, dict[int, LayerStates]], n: int) -> list[str]:
+    """That canonical correlations are 1 whatever the data, where rows are few."""
+    ranks = [[leading(x, variance).shape[1] for x in layers.values()] for layers in sides.values()]
+    forced = [(a + b - (n - 1), min(a, b)) for a in ranks[0] for b in ranks[1] if a + b > n - 1]
+    if not forced:
+        return []
+    most, of = max(forced)
+    return [
+        f"{measure}: {n} rows are too few in {len(forced)} of {len(ranks[0]) * len(ranks[1])} pairs of layers, where "
+        f"up to {most} of {of} canonical correlations are 1 whatever the data; give more rows (dataset.size)"
+    ]
+
+
+def _plain(measure: str, found: Calibrated) -> dict[str, Any]:
+    plain: dict[str, Any] = {"value": _lists(found.value)}
+    if measure == "procrustes":
+        plain["angle_rad"] = _lists(found.value.clamp(-1.0, 1.0).acos())
+    plain["nulls"] = {
+        name: {field: _lists(matrix) for field, matrix in vars(null).items()} for name, null in found.nulls.items()
+    }
+    return plain
+
+
+def _lists(matrix: Tensor) -> list[list[float | None]]:
+    return [[None if math.isnan(x) else x for x in row] for row in matrix.tolist()]
