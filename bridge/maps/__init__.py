@@ -2,11 +2,33 @@
 
 from bridge.maps.affine import Affine
 from bridge.maps.base import Map
+from bridge.maps.cca import CCA
 from bridge.maps.identity import IdentityMap
 from bridge.maps.linear import Linear
+from bridge.maps.lora import LoRA
 from bridge.maps.moments import Moments, fit_stream
 from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.pca_orthogonal import PCAOrthogonal
+from bridge.maps.reduced_rank import ReducedRank
+from bridge.maps.relative import Relative
 from bridge.maps.ridge import Ridge
+from bridge.maps.semi_orthogonal import SemiOrthogonal
 from bridge.maps.stored import load_map
 
-__all__ = ["Affine", "IdentityMap", "Linear", "Map", "Moments", "Orthogonal", "Ridge", "fit_stream", "load_map"]
+__all__ = [
+    "CCA",
+    "Affine",
+    "IdentityMap",
+    "Linear",
+    "LoRA",
+    "Map",
+    "Moments",
+    "Orthogonal",
+    "PCAOrthogonal",
+    "ReducedRank",
+    "Relative",
+    "Ridge",
+    "SemiOrthogonal",
+    "fit_stream",
+    "load_map",
+]

@@ -42,11 +42,11 @@ class Design:
         return self.U.T @ Y
 
 
-def design_of_rows(X: Tensor) -> Design:
-    """Factor the rows X (n, d_source)."""
+def design_of_rows(X: Tensor, name: str = "X") -> Design:
+    """Factor the rows X (n, d)."""
     U, s, V, solver = thin_svd(X)
     if not len(s):
-        raise FitError(f"all {len(X)} rows of X are zero; wanted rows that differ: fit on more items")
+        raise FitError(f"all {len(X)} rows of {name} are zero; wanted rows that differ: fit on more items")
     size = torch.linalg.vector_norm(X)
     centered = len(X) > 1 and bool(torch.linalg.vector_norm(X.mean(dim=0)) <= len(X) * EPS * size)
     return Design(s, V, U, len(X), centered, solver)

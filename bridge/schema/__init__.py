@@ -15,8 +15,10 @@ from bridge.schema.dataset import (
     HuggingFaceConfig,
     JsonConfig,
     RelationsConfig,
+    SplitBy,
     SplitConfig,
     SquadConfig,
+    Wordings,
 )
 from bridge.schema.launcher import (
     GridSweeperConfig,
@@ -200,6 +202,7 @@ __all__ = [
     "SimilarityConfig",
     "SlurmLauncherConfig",
     "SoftPrefixConfig",
+    "SplitBy",
     "SplitConfig",
     "SquadConfig",
     "SweepConfig",
@@ -209,6 +212,7 @@ __all__ = [
     "TrainingLoss",
     "TranslateConfig",
     "WandbConfig",
+    "Wordings",
     "ZooConfig",
     "register",
     "register_layer",

@@ -15,7 +15,13 @@ MAPS = [
     if inspect.isclass(value := getattr(bridge.maps, name)) and issubclass(value, Map) and value is not Map
 ]
 # What a class needs on states as small as these, where its defaults are for wider ones.
-SMALL: dict[str, dict[str, object]] = {}
+SMALL: dict[str, dict[str, object]] = {
+    "CCA": {"n_components": 2},
+    "LoRA": {"rank": 2},
+    "PCAOrthogonal": {"n_components": 2},
+    "ReducedRank": {"rank": 2},
+    "Relative": {"n_anchors": 4},
+}
 # (n, d_source, d_target): fewer rows than both widths, than one of them, than none
 SHAPES = [(5, 9, 9), (5, 7, 9), (5, 9, 7), (8, 7, 9), (8, 9, 7), (30, 9, 9), (30, 7, 9), (30, 9, 7)]
 
@@ -37,13 +43,11 @@ def pair(n: int, d_source: int, d_target: int, seed: int = 0) -> tuple[torch.Ten
 
 
 def test_the_contract_covers_every_class_that_the_package_exports():
-    assert sorted(map_class.__name__ for map_class in MAPS) == [
-        "Affine",
-        "IdentityMap",
-        "Linear",
-        "Orthogonal",
-        "Ridge",
-    ]
+    assert {map_class.__name__ for map_class in MAPS} == {
+        *("Affine", "CCA", "IdentityMap", "Linear", "LoRA", "Orthogonal"),
+        *("PCAOrthogonal", "ReducedRank", "Relative", "Ridge", "SemiOrthogonal"),
+    }
+    assert len(MAPS) == 11
     assert {map_class.__name__ for map_class in MAPS} >= SMALL.keys()
 
 

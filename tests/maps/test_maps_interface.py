@@ -115,7 +115,7 @@ def test_modules_of_one_class_can_be_stacked_and_mapped_together(map_class):
 
 @every_map
 def test_what_a_map_has_not_is_refused_by_name(map_class):
-    X, Y, X_new = pair(30, 9, 9)
+    X, Y, _ = pair(30, 9, 9)
     fitted, name = make(map_class).fit(X, Y), map_class.__name__
     refusals = []
     if not map_class.has_inverse:
@@ -144,6 +144,11 @@ def test_parameters_are_counted():
     assert counts["Orthogonal"] == 9 * 7 - 7 * 8 // 2
     assert counts["Linear"] == counts["Ridge"] == 63
     assert counts["Affine"] == 63 + 7
+    assert counts["LoRA"] == 2 * (9 + 7)
+    assert counts["ReducedRank"] == counts["CCA"] == 2 * (9 + 7 - 2)
+    assert counts["PCAOrthogonal"] == 2 * (9 + 7) - 2 * 3 - 1
+    assert counts["Relative"] == 4 * (9 + 7)
+    assert make(Orthogonal).fit(X, Y).n_parameters_ + 1 == Orthogonal(scale=True).fit(X, Y).n_parameters_
 
 
 def test_an_adapter_of_another_pair_is_refused(tmp_path):
