@@ -19,6 +19,7 @@ ERRORS_SHOWN = 10
 
 if TYPE_CHECKING:
     from bridge.comparison import Comparison
+    from bridge.record import Record
 
 
 class _Application:
@@ -35,9 +36,7 @@ class _Application:
     def cell(self, config: DictConfig) -> None:
         """Run one cell. A failure is said in one line and recorded; the other cells of a sweep go on."""
         # Imported here so that --help and --cfg need not wait for transformers.
-        from bridge.comparison import comparisons
         from bridge.run import run
-        from bridge.tables import print_comparison
 
         console = _console()
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -61,12 +60,11 @@ class _Application:
                 console.print(f"  failed: {told}", style="red", highlight=False, markup=False, soft_wrap=True)
             return
         self.records.append(found)
-        (compared,) = comparisons([found])
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            console.print(f"  {compared.label}{_scores(compared)} ({state})", highlight=False, markup=False)
+            console.print(f"  {_line(found)} ({state})", highlight=False, markup=False)
         else:
-            print_comparison(compared, console)
+            _print(found, console)
             how = "read back from" if found.reused else "written to"
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
@@ -123,11 +121,41 @@ class _Application:
         """One table of all cells, where there is more than one."""
         if len(self.records) > 1:
             from bridge.comparison import comparisons
+            from bridge.matrix_tables import matrices_table
             from bridge.tables import grid_footer, grid_table
+            from bridge.tasks.matrices import is_similarity
 
             console, found = _console(), comparisons(self.records)
-            console.print(grid_table(found, width=console.width))
-            console.print(grid_footer(found), highlight=False)
+            if found:
+                console.print(grid_table(found, width=console.width))
+                console.print(grid_footer(found), highlight=False)
+            if matrices := [r for r in self.records if is_similarity(r.data)]:
+                console.print(matrices_table(matrices))
+
+
+def _print(found: "Record", console: Console) -> None:
+    """All that is shown of a single cell."""
+    from bridge.comparison import comparisons
+    from bridge.matrix_tables import print_matrices
+    from bridge.tables import print_comparison
+    from bridge.tasks.matrices import is_similarity
+
+    if is_similarity(found.data):
+        print_matrices(found, console)
+    else:
+        (compared,) = comparisons([found])
+        print_comparison(compared, console)
+
+
+def _line(found: "Record") -> str:
+    """What is shown of one of many cells."""
+    from bridge.comparison import comparisons
+    from bridge.tasks.matrices import is_similarity, label, short
+
+    if is_similarity(found.data):
+        return f"{label(found.data)}: {short(found.data)}"
+    (compared,) = comparisons([found])
+    return f"{compared.label}{_scores(compared)}"
 
 
 def _scores(c: "Comparison") -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.record import NOT_IN_RUN_ID, Record
 from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
+from bridge.tasks.matrices import is_similarity
 from bridge.tasks.summary import SHARES
 
 NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
@@ -116,10 +117,10 @@ def injection_label(config: dict[str, Any]) -> str:
 
 
 def comparisons(records: Iterable[Record]) -> list[Comparison]:
-    """Join the finished records among `records` into comparisons, in order of pair, injection, layer and size."""
+    """Join the finished records of task=translate among `records`, in order of pair, injection, layer and size."""
     groups: dict[str, list[Record]] = {}
     for found in records:
-        if found.ok:
+        if found.ok and not is_similarity(found.data):
             groups.setdefault(_shared(found.data["config"]), []).append(found)
     joined = [_join(group) for group in groups.values()]
     return sorted(_contrasted(joined), key=_order)

@@ -1,0 +1,137 @@
+"""What a record of task=similarity says, pair of layers by pair of layers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+NAME = "similarity"
+ALPHA = 0.05
+# Of the two nulls the first one decides which pair of layers is best; the second one is harder.
+FREE, WITHIN = "shuffled", "shuffled_within"
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """One measure at one pair of layers.
+
+    Attributes:
+        measure: its name.
+        source: layer of the source.
+        target: layer of the target.
+        value: of the measure.
+        nulls: null -> mean, q95, p, p_corrected, calibrated (None where the null leaves no room).
+    """
+
+    measure: str
+    source: int
+    target: int
+    value: float
+    nulls: dict[str, dict[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """Source and target layer, as in every table."""
+        return f"{self.source}→{self.target}"
+
+    def is_above(self, null: str) -> bool:
+        """Whether p, corrected for the search over layers, is at most 0.05."""
+        return bool(self.nulls[null]["p_corrected"] <= ALPHA)
+
+
+def is_similarity(data: dict[str, Any]) -> bool:
+    """Whether record.json is one of task=similarity, finished or not."""
+    return bool(data["config"]["task"].get("name") == NAME)
+
+
+def layer_pairs(data: dict[str, Any], measure: str) -> Iterator[LayerPair]:
+    """All pairs of layers, row by row."""
+    found = data["measures"][measure]
+    for i, source in enumerate(data["layers"]["source"]):
+        for j, target in enumerate(data["layers"]["target"]):
+            nulls = {
+                name: {field: matrix[i][j] for field, matrix in null.items()} for name, null in found["nulls"].items()
+            }
+            yield LayerPair(measure, source, target, found["value"][i][j], nulls)
+
+
+def best(data: dict[str, Any], measure: str) -> LayerPair:
+    """The pair of layers furthest above freely permuted rows.
+
+    Layer 0 is never best beside others: there the last position holds the embedding of one token and nothing else.
+    """
+    pairs = list(layer_pairs(data, measure))
+    deep = [p for p in pairs if p.source > 0 and p.target > 0] or pairs
+
+    def rank(pair: LayerPair) -> tuple[bool, float]:
+        calibrated = pair.nulls[FREE]["calibrated"]
+        return calibrated is not None, pair.value if calibrated is None else calibrated
+
+    return max(deep, key=rank)
+
+
+def final(data: dict[str, Any], measure: str) -> LayerPair:
+    """The deepest layers that were compared, which no score chose."""
+    return list(layer_pairs(data, measure))[-1]
+
+
+def not_above(data: dict[str, Any], null: str) -> list[str]:
+    """Measures that are not above a null at their best pair of layers."""
+    return [m for m in data["measures"] if not best(data, m).is_above(null)]
+
+
+def verdict(data: dict[str, Any]) -> str:
+    """What may be concluded, in one line."""
+    failed = [name for name, gate in data["gates"].items() if not gate["passed"]]
+    if failed:
+        return f"invalid: gate {', '.join(failed)} failed"
+    n = len(data["measures"])
+    told = []
+    for null, where in ((FREE, "rows permuted freely"), (WITHIN, "rows permuted inside their relation")):
+        losers = not_above(data, null)
+        but = f" (not {', '.join(losers)})" if losers and len(losers) < n else ""
+        told.append(f"{n - len(losers)} of {n} measures{but} above {where}")
+    return "; ".join(told)
+
+
+def short(data: dict[str, Any]) -> str:
+    """The verdict of one of many cells."""
+    if not data["valid"]:
+        return verdict(data)
+    n = len(data["measures"])
+    above = [f"{n - len(not_above(data, null))} above {null}" for null in (FREE, WITHIN)]
+    return f"of {n} measures {', '.join(above)}"
+
+
+def label(data: dict[str, Any]) -> str:
+    """What this is, in a few words: layers and rows."""
+    layers = data["layers"]
+    return f"similarity, {len(layers['source'])} × {len(layers['target'])} layers, {data['n_rows']} rows"
+
+
+def flat_scores(data: dict[str, Any]) -> dict[str, float]:
+    """The final and the best pair of layers of every measure as ``{"value/measure": ...}``."""
+    flat = {"valid": float(data["valid"])}
+    for measure in data["measures"]:
+        deepest, chosen = final(data, measure), best(data, measure)
+        flat[f"value/{measure}"] = deepest.value
+        flat |= {f"best/{measure}": chosen.value}
+        flat |= {f"best_source/{measure}": float(chosen.source), f"best_target/{measure}": float(chosen.target)}
+        for null, told in deepest.nulls.items():
+            if told["calibrated"] is not None:
+                flat[f"calibrated_{null}/{measure}"] = told["calibrated"]
+            flat[f"p_{null}/{measure}"] = told["p"]
+    return flat
+
+
+COLUMNS = ("measure", "layer_source", "layer_target", "value")
+NULL_COLUMNS = ("mean", "q95", "calibrated", "p", "p_corrected")
+
+
+def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for every measure and pair of layers; what a null says has its name in front."""
+    return [
+        dict(zip(COLUMNS, (measure, pair.source, pair.target, pair.value), strict=True))
+        | {f"{null}_{field}": told[field] for null, told in pair.nulls.items() for field in NULL_COLUMNS}
+        for measure in data["measures"]
+        for pair in layer_pairs(data, measure)
+    ]
