@@ -23,7 +23,8 @@ class SemiOrthogonal(Orthogonal):
     d_source <= d_target it is `Orthogonal`, which is the optimum.
 
     Y gets d_source - d_target more columns, and the square problem is solved again and again with those columns
-    set to what R maps X to in them: each step lowers the residual. The problem is not convex; the steps start
+    set to what R maps X to in them: each step lowers the residual. Steps are taken from a point ahead (Nesterov's
+    momentum, given up for a step whenever the residual would rise). The problem is not convex; the steps start
     from `Orthogonal`, so that the residual is never above that one's, and end in a minimum that need not be the
     only one. Rows with n + d_target < d_source are first written in a basis of that many directions, which holds
     the start and the rows. `inverse` is the transpose.
@@ -31,7 +32,8 @@ class SemiOrthogonal(Orthogonal):
     Source: Green and Gower (1979), "A problem with congruence", as in Gower and Dijksterhuis (2004), "Procrustes
     problems", section 5.1, doi:10.1093/acprof:oso/9780198510581.001.0001; ten Berge and Knol (1984),
     "Orthogonal rotations to maximal agreement for two or more matrices of different column orders",
-    doi:10.1007/BF02294205.
+    doi:10.1007/BF02294205; for the momentum, O'Donoghue and Candès (2015), "Adaptive restart for accelerated
+    gradient schemes", doi:10.1007/s10208-013-9150-3.
 
     Args:
         n_steps: steps at most.
@@ -51,7 +53,7 @@ class SemiOrthogonal(Orthogonal):
 
     matrix_: Tensor | None
 
-    def __init__(self, n_steps: int = 500, tolerance: float = 1e-8) -> None:
+    def __init__(self, n_steps: int = 500, tolerance: float = 1e-6) -> None:
         super().__init__()
         self.n_steps = n_steps
         self.tolerance = tolerance
@@ -85,15 +87,24 @@ class SemiOrthogonal(Orthogonal):
         rest = torch.linalg.qr(start, mode="complete").Q[:, d_target:]
         Q = torch.cat([start, rest], dim=1)
         pull = PULL * float(A.trace()) / len(A)
-        before, moved = float("inf"), A @ Q
-        for step in range(self.n_steps + 1):
-            residual = float((Q * moved)[:, :d_target].sum() - 2 * (Q[:, :d_target] * B).sum() + total)
-            if before - residual <= self.tolerance * float(total):
-                break
-            if step < self.n_steps:
-                Q = _nearest(torch.cat([B, moved[:, d_target:]], dim=1) + pull * Q)
-                before, moved = residual, A @ Q
-        enough = before - residual <= self.tolerance * float(total)
+
+        def residual(Q: Tensor) -> float:
+            R = Q[:, :d_target]
+            return float(((A @ R - 2 * B) * R).sum() + total)
+
+        before, last, pace = Q, residual(Q), 0
+        enough, step = False, 0
+        while step < self.n_steps and not enough:
+            step += 1
+            ahead = Q + pace / (pace + 3) * (Q - before)
+            new = _nearest(torch.cat([B, A @ ahead[:, d_target:]], dim=1) + pull * ahead)
+            reached = residual(new)
+            if reached > last and pace:
+                # too far ahead: the next step is a plain one, which cannot raise it
+                before, pace = Q, 0
+                continue
+            enough = last - reached <= self.tolerance * float(total)
+            before, Q, last, pace = Q, new, reached, pace + 1
         self.solver_ += f", {step} steps" if enough else f", stopped after {self.n_steps} steps without converging"
         self.matrix_ = Q[:, :d_target]
 

@@ -49,6 +49,8 @@ class SemiOrthogonalConfig(MapConfig):
 
     _target_: str = "bridge.maps.semi_orthogonal.SemiOrthogonal"
     name: str = "semi_orthogonal"
+    n_steps: int = 500
+    tolerance: float = 1e-6
 
 
 @dataclass
@@ -127,3 +129,22 @@ class RelativeConfig(MapConfig):
     n_anchors: int = 64
     seed: int = II("seed")
     tolerance: float = 0.05
+
+
+@dataclass
+class MLPConfig(MapConfig):
+    """A small network beside a linear path, fitted by gradient descent on the states."""
+
+    _target_: str = "bridge.maps.mlp.MLP"
+    name: str = "mlp"
+    depth: int = 1
+    width: int = 256
+    penalty: float = 1.0
+    n_steps: int = 200
+    lr: float = 1e-3
+    batch_size: int = 128
+    weight_decay: float = 1.0
+    inner_fraction: float = 0.15
+    check_every: int = 10
+    patience: int = 5
+    seed: int = II("seed")

@@ -44,10 +44,10 @@ def pair(n: int, d_source: int, d_target: int, seed: int = 0) -> tuple[torch.Ten
 
 def test_the_contract_covers_every_class_that_the_package_exports():
     assert {map_class.__name__ for map_class in MAPS} == {
-        *("Affine", "CCA", "IdentityMap", "Linear", "LoRA", "Orthogonal"),
+        *("Affine", "CCA", "IdentityMap", "Linear", "LoRA", "MLP", "Orthogonal"),
         *("PCAOrthogonal", "ReducedRank", "Relative", "Ridge", "SemiOrthogonal"),
     }
-    assert len(MAPS) == 11
+    assert len(MAPS) == 12
     assert {map_class.__name__ for map_class in MAPS} >= SMALL.keys()
 
 
