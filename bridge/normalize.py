@@ -1,5 +1,6 @@
 """Put states on a common footing for a fit, and bring mapped states back to the target's own scale."""
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 
-SCALES = ("none", "l2", "frobenius")
+SCALES = ("none", "l2", "frobenius", "whiten")
 
 
 def finite_states(states: Tensor, name: str, min_dims: int = 2) -> Tensor:
@@ -56,16 +57,24 @@ class Normalize:
 
     Z = (X - mean) / s with the mean taken from the fit rows only. `scale` says what s is: "none", 1; "l2",
     the norm of each centered row, so that every row of Z has norm 1; "frobenius", one number for all rows,
-    the root mean square norm of the centered fit rows.
+    the root mean square norm of the centered fit rows. With "whiten", Z = (X - mean) C^{-1/2}, the symmetric
+    whitening of C = (1 - shrinkage) S + shrinkage (tr S / d) I, where S is the covariance of the fit rows about
+    the mean (about zero without `center`): all directions get a say in the fit, and shrinkage bounds how loud
+    the quiet ones become. With n < d the work is done in the span of the rows.
+
+    Source: for the shrinkage, Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional
+    covariance matrices", doi:10.1016/S0047-259X(03)00096-4; for the symmetric root, Kessy, Lewin and Strimmer
+    (2018), "Optimal whitening and decorrelation", doi:10.1080/00031305.2016.1277159.
 
     Args:
         center: subtract the mean of the fit rows.
-        scale: "none", "l2" or "frobenius".
+        scale: "none", "l2", "frobenius" or "whiten".
+        shrinkage: in [0, 1], with "whiten"; 0 takes rows that determine every direction.
 
     Attributes:
         mean_: (d,) mean of the fit rows; zeros without `center`.
         scale_: typical norm of a centered fit row: their mean for "l2", their root mean square for
-            "frobenius", 1.0 for "none".
+            "frobenius", 1.0 for "none" and "whiten".
 
     Example:
         >>> X = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
@@ -79,9 +88,15 @@ class Normalize:
     mean_: Tensor
     scale_: float
 
-    def __init__(self, center: bool = True, scale: Literal["none", "l2", "frobenius"] = "none") -> None:
+    def __init__(
+        self,
+        center: bool = True,
+        scale: Literal["none", "l2", "frobenius", "whiten"] = "none",
+        shrinkage: float = 0.1,
+    ) -> None:
         self.center = center
         self.scale = scale
+        self.shrinkage = shrinkage
 
     def fit(self, X: Tensor) -> Self:
         """Take mean and scale from the rows of X.
@@ -93,10 +108,13 @@ class Normalize:
             self.
 
         Raises:
-            FitError: states that are not finite, an unknown `scale`, or rows that leave nothing to scale by.
+            FitError: states that are not finite, an unknown `scale`, a shrinkage outside [0, 1], or rows that
+                leave nothing to scale by.
         """
         if self.scale not in SCALES:
             raise FitError(f"normalize scale is {self.scale!r}; wanted one of {', '.join(SCALES)}")
+        if not 0 <= self.shrinkage <= 1:
+            raise FitError(f"normalize shrinkage is {self.shrinkage}; wanted a number from 0 to 1")
         states = finite_states(X, "X")
         self.mean_ = states.mean(dim=-2) if self.center else torch.zeros_like(states[..., 0, :])
         norms = torch.linalg.vector_norm(states - self.mean_.unsqueeze(-2), dim=-1)
@@ -111,6 +129,8 @@ class Normalize:
                 f"all {states.shape[-2]} rows of X are {state}; wanted rows that differ, "
                 f"to scale by: fit on more items or set normalize scale to none"
             )
+        if self.scale == "whiten":
+            self.scale_, self._root = 1.0, _Root.of_rows(states - self.mean_.unsqueeze(-2), self.shrinkage)
         return self
 
     def transform(self, X: Tensor) -> Tensor:
@@ -121,7 +141,7 @@ class Normalize:
 
         Returns:
             (..., m, d) float64. With "l2" every row has norm 1, except a row equal to the mean, which becomes
-            0.
+            0; with "whiten" the fit rows have covariance I, up to the shrinkage.
 
         Raises:
             FitError: not fitted, states that are not finite, or another width than the fit's.
@@ -130,7 +150,7 @@ class Normalize:
         if self.scale == "l2":
             norms = torch.linalg.vector_norm(centered, dim=-1, keepdim=True)
             return centered / torch.where(norms > 0, norms, 1.0)
-        return centered / self.scale_
+        return self._root.divide(centered) if self.scale == "whiten" else centered / self.scale_
 
     def row_scale(self, X: Tensor) -> Tensor:
         """Size of each row relative to a typical one, which `transform` removes.
@@ -158,12 +178,13 @@ class Normalize:
                 size.
 
         Returns:
-            (..., m, d) float64: Z * scale_ * row_scale + mean_.
+            (..., m, d) float64: Z * scale_ * row_scale + mean_, or Z C^{1/2} * row_scale + mean_ with "whiten".
 
         Raises:
             FitError: not fitted, states that are not finite, or another width than the fit's.
         """
-        states = self._checked(Z, "Z") * self.scale_
+        states = self._checked(Z, "Z")
+        states = self._root.multiply(states) if self.scale == "whiten" else states * self.scale_
         return (states if row_scale is None else states * row_scale.to(states)) + self.mean_.to(states)
 
     def _checked(self, states: Tensor, name: str) -> Tensor:
@@ -180,3 +201,38 @@ class Normalize:
     def _centered(self, X: Tensor) -> Tensor:
         states = self._checked(X, "X")
         return states - self.mean_.to(states.device)
+
+
+@dataclass(frozen=True)
+class _Root:
+    """C^{1/2} as V diag(inside) V^T + outside (I - V V^T), with orthonormal columns V (d, r)."""
+
+    V: Tensor
+    inside: Tensor
+    outside: float
+
+    @classmethod
+    def of_rows(cls, rows: Tensor, shrinkage: float) -> "_Root":
+        n, d = rows.shape
+        _, s, Vh = torch.linalg.svd(rows, full_matrices=False)
+        variances = s.square() / n
+        mean = float(variances.sum()) / d
+        rank = int((s > s[0] * torch.finfo(s.dtype).eps * max(n, d)).sum())
+        if shrinkage == 0 and rank < d:
+            raise FitError(
+                f"{n} rows of X hold {rank} of {d} directions, and nothing can be divided by no variance; wanted "
+                "a shrinkage above 0, or more items than the width"
+            )
+        inside = ((1 - shrinkage) * variances + shrinkage * mean).sqrt()
+        return cls(Vh.T.contiguous(), inside, (shrinkage * mean) ** 0.5)
+
+    def multiply(self, states: Tensor) -> Tensor:
+        return self._scaled(states, self.inside, self.outside)
+
+    def divide(self, states: Tensor) -> Tensor:
+        # without shrinkage there is nothing outside
+        return self._scaled(states, 1.0 / self.inside, 1.0 / self.outside if self.outside > 0 else 0.0)
+
+    def _scaled(self, states: Tensor, inside: Tensor, outside: float) -> Tensor:
+        V = self.V.to(states.device)
+        return outside * states + ((states @ V) * (inside.to(states.device) - outside)) @ V.T

@@ -4,7 +4,7 @@ import torch
 from bridge.errors import FitError
 from bridge.normalize import Normalize
 
-SETTINGS = [(center, scale) for center in (True, False) for scale in ("none", "l2", "frobenius")]
+SETTINGS = [(center, scale) for center in (True, False) for scale in ("none", "l2", "frobenius", "whiten")]
 
 
 def states(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -48,6 +48,28 @@ def test_mean_and_scale_come_from_the_fit_rows_only():
     X = states(20, 6)
     norm = Normalize(scale="frobenius").fit(X)
     torch.testing.assert_close(norm.transform(X.mean(0) + torch.eye(6)), torch.eye(6).double() / norm.scale_)
+
+
+def test_whitened_fit_rows_have_unit_covariance_and_shrinkage_draws_it_towards_what_it_was():
+    X = states(40, 6) @ torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    Z = Normalize(scale="whiten", shrinkage=0.0).fit(X).transform(X)
+    torch.testing.assert_close(Z.T @ Z / 40, torch.eye(6, dtype=torch.float64))
+    C = torch.cov(X.T, correction=0)
+    shrunk = 0.7 * C + 0.3 * C.trace() / 6 * torch.eye(6, dtype=torch.float64)
+    Z = Normalize(scale="whiten", shrinkage=0.3).fit(X).transform(X)
+    vectors, values = torch.linalg.eigh(shrunk).eigenvectors, torch.linalg.eigh(shrunk).eigenvalues
+    root = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    torch.testing.assert_close(Z, (X - X.mean(0)) @ root)
+
+
+def test_whitening_of_fewer_rows_than_features_equals_that_of_the_whole_covariance_and_can_be_undone():
+    X, X_new = states(5, 12), states(4, 12, seed=1)
+    norm = Normalize(scale="whiten", shrinkage=0.2).fit(X)
+    C = torch.cov(X.T, correction=0)
+    values, vectors = torch.linalg.eigh(0.8 * C + 0.2 * C.trace() / 12 * torch.eye(12, dtype=torch.float64))
+    wanted = (X_new - X.mean(0)) @ vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    torch.testing.assert_close(norm.transform(X_new), wanted)
+    torch.testing.assert_close(norm.inverse(norm.transform(X_new)), X_new)
 
 
 def test_inverse_without_row_scales_gives_every_row_the_typical_size_about_the_mean():
@@ -94,8 +116,20 @@ def bad_rows(n_bad: int) -> torch.Tensor:
         ),
         (lambda: Normalize().fit(states(5, 3)[:0]), r"X has shape \(0, 3\); wanted \(n, d\)"),
         (
-            lambda: Normalize(scale="whiten").fit(states(5, 3)),
-            "scale is 'whiten'; wanted one of none, l2, frob",
+            lambda: Normalize(scale="zca").fit(states(5, 3)),
+            "scale is 'zca'; wanted one of none, l2, frobenius, whiten",
+        ),
+        (
+            lambda: Normalize(scale="whiten", shrinkage=1.5).fit(states(5, 3)),
+            "normalize shrinkage is 1.5; wanted a number from 0 to 1",
+        ),
+        (
+            lambda: Normalize(scale="whiten", shrinkage=0.0).fit(states(5, 8)),
+            "5 rows of X hold 4 of 8 directions, .*; wanted a shrinkage above 0, or more items",
+        ),
+        (
+            lambda: Normalize(scale="whiten").fit(torch.full((5, 3), 0.1)),
+            "all 5 rows of X are the same; wanted rows that differ",
         ),
         (
             lambda: Normalize(scale="l2").fit(torch.full((5, 3), 0.1)),

@@ -14,6 +14,7 @@ class Scale(Enum):
     none = "none"
     l2 = "l2"
     frobenius = "frobenius"
+    whiten = "whiten"
 
 
 class Context(Enum):
@@ -75,6 +76,8 @@ class NormalizeConfig:
     _target_: str = "bridge.normalize.Normalize"
     center: bool = True
     scale: Scale = Scale.none
+    # How far the covariance is drawn towards a multiple of the identity, with scale=whiten.
+    shrinkage: float = 0.1
 
 
 @dataclass
