@@ -15,8 +15,10 @@ from bridge.comparison import NEGATIVES, Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.family import Family
 from bridge.grids import KINDS, settings, verdict
-from bridge.record import read_all, runs_folder, writing
+from bridge.record import Record, read_all, runs_folder, writing
 from bridge.sweep import manifest
+from bridge.tasks.matrices import is_similarity
+from bridge.tasks.matrices import rows as matrix_rows
 
 # Columns that have a name of their own; whatever else differs between the cells gets its dotted key.
 NAMED = {
@@ -48,9 +50,11 @@ def write_export(
 ) -> Path:
     """Write the scores of all records under `outputs`, or of one sweep, as a table.
 
-    A row is one metric of one control in one cell, with `difference` = fitted minus that control, as in the report;
-    `p_holm` is corrected for all contrasts of that metric in the table. `n_negatives` counts the negative controls
-    that were scored beside the row's cell: where it is 0, a fitted score says nothing, and `verdict` says so.
+    A row of task=translate is one metric of one control in one cell, with `difference` = fitted minus that control, as
+    in the report; `p_holm` is corrected for all contrasts of that metric in the table. `n_negatives` counts the
+    negative controls that were scored beside the row's cell: where it is 0, a fitted score says nothing, and `verdict`
+    says so.
+    A row of task=similarity is one measure at one pair of layers, with what each null says.
 
     Args:
         outputs: the outputs folder.
@@ -71,20 +75,39 @@ def write_export(
         raise RecordError(
             f"cannot export to {path}: it ends in {path.suffix!r}; give a file ending in .csv or .parquet"
         )
-    found = comparisons(read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids))
-    if not found:
+    records = read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids)
+    found = comparisons(records)
+    compared = [r for r in records if r.ok and is_similarity(r.data)]
+    if compared and items and not found:
+        raise RecordError("task=similarity compares layers over all items and has no scores by item; leave out --items")
+    if not (found or compared):
         where = runs_folder(outputs) if name is None else f"sweep {name}"
         raise RecordError(f"no finished cell in {where}; run bridge first, then export")
-    _write(path, _item_tables(found) if items else iter([_scores_table(found)]))
+    _write(path, _item_tables(found) if items else iter([_scores_table(found, compared)]))
     return path
 
 
-def _scores_table(found: Sequence[Comparison]) -> pa.Table:
+def _scores_table(found: Sequence[Comparison], compared: Sequence[Record]) -> pa.Table:
+    rows = _scored(found) if found else []
+    return _table(rows + [row for record in compared for row in _compared(record)])
+
+
+def _scored(found: Sequence[Comparison]) -> list[dict[str, Any]]:
     metrics = list(dict.fromkeys(m for c in found for by_metric in c.contrasts.values() for m in by_metric))
     cells = Family(found, metrics).cells
     configs = _configs(cells)
-    rows = [config | row for c, config in zip(cells, configs, strict=True) for row in _rows(c)]
-    return _table(rows)
+    return [config | row for c, config in zip(cells, configs, strict=True) for row in _rows(c)]
+
+
+def _compared(found: Record) -> list[dict[str, Any]]:
+    """A row for every measure and pair of layers of one record of task=similarity."""
+    data = found.data
+    flat = settings(data["config"])
+    names = ("pair.name", "pair.source.name", "pair.target.name", "dataset.name", "dataset.split.by", "seed")
+    about = {NAMED[name]: flat.get(name) for name in names}
+    about |= {"size": data["config"]["dataset"]["size"], "task": data["task"], "n_rows": data["n_rows"]}
+    about |= {"n_permutations": data["n_permutations"], "valid": data["valid"], "run_id": data["run_id"]}
+    return [about | row for row in matrix_rows(data)]
 
 
 def _rows(c: Comparison) -> Iterator[dict[str, Any]]:

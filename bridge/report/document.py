@@ -22,11 +22,12 @@ from bridge.grids import (
 )
 from bridge.looks import swatches
 from bridge.record import Record, read_all, runs_folder, write_whole
-from bridge.report import evidence, facts
+from bridge.report import evidence, facts, similarity
 from bridge.report.headline import by_pair, chips, each, fits, head
 from bridge.report.page import MANY, Cell, figure, number, page, table, text
 from bridge.report.search import best_layers, leads
 from bridge.sweep import manifest
+from bridge.tasks.matrices import is_similarity
 
 # More cells than this are left to the export; a page of them takes a browser seconds to lay out.
 MOST_SCORES = 300
@@ -70,12 +71,13 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
         name: the sweep they are of, or None.
         missing: configs of the sweep's cells that have no record.
     """
+    matrices = [r for r in records if r.ok and is_similarity(r.data)]
     family = Family(comparisons(records))
     raw = family.cells
     cells = [withhold(c) for c in raw]
     found = grids(cells)
     bests = family.best_layers(found)
-    parts = [swatches(), head(records, cells, found, bests, name, len(missing))]
+    parts = [swatches(), head(records, cells, found, bests, name, len(missing), len(matrices))]
     if cells:
         shown, told = fits(found)
         parts += [
@@ -87,6 +89,8 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
             _section("answers", "Answers seen and not seen in the fit", told + _answers(shown), _FIXED + _ANSWERS),
             _section("scores", "All scores", _all_scores(found), ""),
         ]
+    if matrices:
+        parts.append(_section("similarity", "Similarity", similarity.section(matrices), similarity.LEAD))
     parts.append(_section("gates", "Gates, warnings, failures", _checks(records, raw, found, name, missing), _GATES))
     parts.append(_section("run", "What was run", _run(records, raw, found, family), ""))
     return page("bridge report" if name is None else f"bridge report: {name}", "\n".join(parts))
@@ -258,9 +262,10 @@ def _checks(
 
 
 def _run(records: Sequence[Record], raw: Sequence[Comparison], found: Sequence[Grid], family: Family) -> str:
+    scored = [r for r in records if not is_similarity(r.data)]
     return (
-        facts.what_was_run(raw, [r for r in records if not r.ok], found)
+        facts.what_was_run(raw, [r for r in records if not r.ok and not is_similarity(r.data)], found)
         + "<h3>Versions</h3>" + facts.versions(records)
-        + "<h3>What each control rules out</h3>" + facts.what_controls_rule_out()
-        + "<h3>How the numbers are defined</h3>" + facts.definitions(records, family)
+        + ("<h3>What each control rules out</h3>" + facts.what_controls_rule_out()
+           + "<h3>How the numbers are defined</h3>" + facts.definitions(scored, family) if scored else "")
     )  # fmt: skip

@@ -10,6 +10,7 @@ from bridge.controls import CONTROLS
 from bridge.grids import Grid, is_withheld, layer_label, layers, pair_label, spans
 from bridge.record import Record
 from bridge.report.page import MANY, Cell, table, text
+from bridge.tasks.matrices import is_similarity
 
 GATES = {
     "decode": ("≤", "decoding the stored target states gives the model's own logits (largest difference, relative)"),
@@ -163,6 +164,9 @@ def failures(records: Sequence[Record]) -> str:
 
 def _failed(data: dict[str, Any]) -> str:
     config = data["config"]
+    if is_similarity(data):
+        what = f"{config['pair']['name']}, similarity, size {config['dataset']['size']}"
+        return f"{escape(what)} <code>{escape(data['run_id'])}</code>"
     what = f"{config['pair']['name']}, {injection_label(config)}, layer {config['layer']['source']}, "
     what += f"size {config['dataset']['size']}, {controls_label(config['control']['names'])}"
     return f"{escape(what)} <code>{escape(data['run_id'])}</code>"

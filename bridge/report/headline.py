@@ -15,7 +15,9 @@ QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
     "much does it beat its controls?"
 )
-
+LIKENESS = (
+    "Are the states of two models alike, layer by layer, and by how much more than rows that were paired at random?"
+)
 
 # In more cells than this the controls that were not beaten differ too much to be named.
 FEW = 8
@@ -37,6 +39,7 @@ def head(
     bests: Sequence[Best],
     sweep: str | None,
     n_missing: int,
+    n_matrices: int = 0,
 ) -> str:
     """What was asked, what was run, and what may be concluded."""
     states = Counter(state(c) for c in cells)
@@ -46,12 +49,15 @@ def head(
         f"{states['valid']} valid",
         f"{states['dead']} dead",
     ]
-    counts += [f"{states['invalid']} otherwise invalid", f"{n_failed} failed"]
+    counts += [f"{states['invalid']} otherwise invalid"]
+    if n_matrices:
+        counts = [*(counts if cells else []), f"{n_matrices} of task=similarity finished"]
+    counts.append(f"{n_failed} failed")
     pairs = dict.fromkeys(pair_label(r.data["config"]) for r in records)
     absent = missing_in(cells)
     title = "bridge report" if sweep is None else f"bridge report: {sweep}"
     lines = [
-        f"<h1>{escape(title)}</h1><p>{escape(QUESTION)}</p>",
+        f"<h1>{escape(title)}</h1><p>{escape(QUESTION if cells or not n_matrices else LIKENESS)}</p>",
         f"<p><b>{'Pair' if len(pairs) == 1 else 'Pairs'}</b>: {escape('; '.join(pairs))}.<br><b>Cells</b>: "
         f"{', '.join(counts)}.</p>",
     ]
@@ -66,9 +72,13 @@ def head(
         )
     if absent:
         lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
-    if not cells:
+    if not cells and not n_matrices:
         lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
-    anchors = (SECTIONS if cells else {}) | {"gates": "gates, missing, failed", "run": "what was run"}
+    anchors = (
+        (SECTIONS if cells else {})
+        | ({"similarity": "similarity"} if n_matrices else {})
+        | {"gates": "gates, missing, failed", "run": "what was run"}
+    )
     links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
     cards = each(found, lambda grid: _card(grid, [b for b in bests if b.grid is grid], len(bests)))
     return "\n".join([*lines, f"<nav>{links}</nav>", cards])

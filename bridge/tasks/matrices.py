@@ -1,6 +1,6 @@
 """What a record of task=similarity says, pair of layers by pair of layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +59,18 @@ def best(data: dict[str, Any], measure: str) -> LayerPair:
 
     Layer 0 is never best beside others: there the last position holds the embedding of one token and nothing else.
     """
-    pairs = list(layer_pairs(data, measure))
-    deep = [p for p in pairs if p.source > 0 and p.target > 0] or pairs
 
     def rank(pair: LayerPair) -> tuple[bool, float]:
         calibrated = pair.nulls[FREE]["calibrated"]
         return calibrated is not None, pair.value if calibrated is None else calibrated
 
-    return max(deep, key=rank)
+    return max(deep(layer_pairs(data, measure)), key=rank)
+
+
+def deep(pairs: Iterable[LayerPair]) -> list[LayerPair]:
+    """Those above layer 0 on both sides; all where there is none."""
+    every = list(pairs)
+    return [p for p in every if p.source > 0 and p.target > 0] or every
 
 
 def final(data: dict[str, Any], measure: str) -> LayerPair:
@@ -111,7 +115,7 @@ def label(data: dict[str, Any]) -> str:
 def flat_scores(data: dict[str, Any]) -> dict[str, float]:
     """The final and the best pair of layers of every measure as ``{"value/measure": ...}``."""
     flat = {"valid": float(data["valid"])}
-    for measure in data["measures"]:
+    for measure in data.get("measures", {}):
         deepest, chosen = final(data, measure), best(data, measure)
         flat[f"value/{measure}"] = deepest.value
         flat |= {f"best/{measure}": chosen.value}

@@ -195,11 +195,8 @@ class Similarity:
         for side, layers in sides.items():
             few = {layer: x.n_distinct for layer, x in layers.items() if x.n_distinct < n}
             if few:
-                which = ", ".join(f"{k} at layer {layer}" for layer, k in few.items())
-                told.append(
-                    f"of {n} rows of the {side} only so many differ from each other: {which}; there similarity says "
-                    "which items end in the same token"
-                )
+                which = ", ".join(f"layer {layer} of the {side} has {k}" for layer, k in few.items())
+                told.append(f"{which} different states in {n} rows: similarity there says which items end alike")
         for measure, variance in (("svcca", self.options.variance), ("pwcca", 1.0)):
             if measure in self.measures:
                 told += _forced(measure, variance, sides, n)

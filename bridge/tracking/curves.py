@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.errors import ConfigError
 from bridge.record import NOT_IN_RUN_ID
+from bridge.tasks.matrices import is_similarity
 from bridge.tracking.single import flat_scores
 
 METRICS = ("top1", "top10", "mrr", "logprob_nats")
@@ -97,7 +98,8 @@ class Plan:
 
     def rows(self, config: dict[str, Any], overrides: Sequence[str], data: dict[str, Any]) -> list[tuple[Curve, Row]]:
         """What one record gives: a row for the curve of each of its controls and references."""
-        if self.tracker["run_per"] == "cell":
+        # Matrices of layers by layers lie on no axis.
+        if self.tracker["run_per"] == "cell" or is_similarity(data):
             return [self._cell(config, overrides, data)]
         x = self._x(config, data)
         fixed = self._fixed(config)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.record import Record, writing
+from bridge.tasks import matrices
 from bridge.tracking.client import Client, OfflineError, require_wandb
 
 
@@ -77,7 +78,10 @@ class WandbTracker:
         run = self.client.open(
             outputs, self.client.mode, id=record.data["run_id"], group=self.group, config=record.data["config"]
         )
-        run.log(flat_scores(record.data))
+        shown: dict[str, Any] = dict(flat_scores(record.data))
+        if matrices.is_similarity(record.data) and record.ok:
+            shown["layers"] = _layers_table(record.data)
+        run.log(shown)
         self.client.close(run)
 
     def _ledger(self, record: Record) -> Path:
@@ -90,8 +94,21 @@ class WandbTracker:
         """Do nothing: every record is sent whole."""
 
 
+def _layers_table(data: dict[str, Any]) -> Any:
+    """Every measure at every pair of layers, with what the nulls say, as a W&B table."""
+    import wandb
+
+    rows = matrices.rows(data)
+    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+
+
 def flat_scores(data: dict[str, Any]) -> dict[str, float]:
-    """Every mean score of a record as ``{"metric/control": value}``, so that W&B shows controls side by side."""
+    """Every mean score of a record as ``{"metric/control": value}``, so that W&B shows controls side by side.
+
+    Of task=similarity, whose nulls are its controls, the deepest and the best layers of every measure.
+    """
+    if matrices.is_similarity(data):
+        return matrices.flat_scores(data)
     return {
         f"{metric}/{control}": values["mean"]
         for control, metrics in data.get("scores", {}).items()
