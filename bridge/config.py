@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from bridge import record
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
-from bridge.schema import SCHEMAS, BridgeConfig, Direction, register, register_layer
+from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
 
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
@@ -118,6 +118,11 @@ def typed(config: DictConfig) -> BridgeConfig:
     for name, value in (("control.n_draws", result.control.n_draws), ("batch_size", result.batch_size)):
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1")
+    if getattr(result.dataset, "wordings", None) is Wordings.all and result.dataset.split.by is SplitBy.item:
+        raise ConfigError(
+            "dataset.wordings=all asks each fact several times, and dataset.split.by=item can put one on both sides; "
+            "give dataset.split.by=subject"
+        )
     if not 0 < result.dataset.split.eval_fraction < 1:
         raise ConfigError(f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1")
     return directed(result)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,8 +180,32 @@ def _title(config: dict[str, Any], others: list[dict[str, Any]]) -> str:
     def place(c: dict[str, Any]) -> tuple[str, str]:
         return pair_label(c), injection_label(c)
 
-    alike = [settings(other) for other in others if place(other) == place(config)]
     own = settings(config)
-    names = dict.fromkeys(name for other in alike for name in other if not name.endswith("_target_"))
-    told = [n for n in names if any(other.get(n) != own.get(n) for other in alike)]
-    return ", ".join([injection_label(config), *(f"{n}={own.get(n)}" for n in told)])
+    told = telling([settings(other) for other in others if place(other) == place(config)])
+    return ", ".join([injection_label(config), *(f"{n.removesuffix('.name')}={own[n]}" for n in told if n in own)])
+
+
+def telling(alike: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings that tell configs apart, in a reader's words.
+
+    Options of a group tell nothing beside the group's name where each name has one value of them.
+
+    Args:
+        alike: what `settings` gave for each config.
+
+    Example:
+        >>> telling([{"map.name": "ridge", "map.penalty": 1}, {"map.name": "lora", "map.rank": 8}])
+        ['map.name']
+    """
+    names = dict.fromkeys(name for one in alike for name in one if not name.endswith("_target_"))
+    differ = [n for n in names if len({repr(one.get(n)) for one in alike}) > 1]
+
+    def follows(name: str) -> bool:
+        group = f"{name.partition('.')[0]}.name"
+        if name == group or group not in differ:
+            return False
+        return len({(repr(one.get(group)), repr(one.get(name))) for one in alike}) == len(
+            {repr(one.get(group)) for one in alike}
+        )
+
+    return [n for n in differ if not follows(n)]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bridge.data.facts import held_out_template, relations
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
@@ -29,21 +29,26 @@ class Source(ABC):
 
 
 class Facts(Source):
-    """The built-in facts, each asked once, with the wording that the small models were not trained on.
+    """The built-in facts, each asked once, with the wording that the small models were not trained on, or in all.
 
     Args:
         relations: names of the relations to take; None takes all.
+        wordings: "held_out" asks each fact once; "all" in every wording, to be split by subject, so that no fact is on
+            both sides.
 
     Example:
         >>> Facts(relations=["country_capital"]).load()[0].answer
         'Paris'
     """
 
-    def __init__(self, relations: list[str] | None = None) -> None:
+    def __init__(
+        self, relations: list[str] | None = None, wordings: Literal["held_out", "all"] = "held_out"
+    ) -> None:
         self.relations = relations
+        self.wordings = wordings
 
     def load(self) -> list[Item]:
-        """One item per fact."""
+        """One item per fact, or per fact and wording."""
         known = relations()
         wanted = list(known) if self.relations is None else list(self.relations)
         if not wanted:
@@ -54,8 +59,9 @@ class Facts(Source):
                 raise DataError(f"Got the relation '{name}', wanted one of {', '.join(known)}; correct the name.")
             relation = known[name]
             for subject, answer in relation.facts:
-                template = relation.templates[held_out_template(relation, subject)]
-                items.append(Item(template.format(subject=subject), answer, name, subject))
+                held_out = relation.templates[held_out_template(relation, subject)]
+                for template in relation.templates if self.wordings == "all" else [held_out]:
+                    items.append(Item(template.format(subject=subject), answer, name, subject))
         return items
 
     def describe(self) -> str:

@@ -15,6 +15,13 @@ class SplitBy(Enum):
     relation = "relation"
 
 
+class Wordings(Enum):
+    """Whether each fact is asked once, in words that the small models were not trained on, or in all its wordings."""
+
+    held_out = "held_out"
+    all = "all"
+
+
 class Answers(Enum):
     """Which answers an item may have."""
 
@@ -50,6 +57,8 @@ class FactsConfig(DatasetConfig):
     _target_: str = "bridge.data.sources.Facts"
     name: str = "facts"
     relations: list[str] | None = None
+    # all: every wording of a fact; give split.by=subject with it.
+    wordings: Wordings = Wordings.held_out
 
 
 @dataclass

@@ -80,8 +80,11 @@ def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) ->
 
     combinations: list[tuple[str, ...]] = []
     configs: list[dict[str, Any]] = []
+    # What is chosen for all cells, such as an experiment, may say what the axes are.
+    told = _axes({}, arguments, context).items()
+    fixed = [f"{key}={values[0]}" for key, values in told if len(values) == 1 and key not in outer]
     for chosen in _products(outer):
-        here = context.config_loader.load_sweep_config(config, chosen) if outer else config
+        here = context.config_loader.load_sweep_config(config, [*fixed, *chosen]) if outer else config
         inner = _axes(_params(here), [*arguments, *chosen], context)
         overrides, composed = expand(inner, compose)
         combinations += overrides
