@@ -41,7 +41,8 @@ def polar_factor(M: Tensor) -> tuple[Tensor | None, str]:
         >>> polar_factor(torch.zeros(2, 2, dtype=torch.float64))
         (None, 'X^T Y is singular')
     """
-    Q, change = M, float("inf")
+    # the factor is that of any multiple of M, and no norm of this one can overflow
+    Q, change = M / torch.linalg.matrix_norm(M), float("inf")
     for step in range(MAX_STEPS):
         inverse, failed = torch.linalg.inv_ex(Q)
         if failed:

@@ -13,6 +13,8 @@ from bridge.maps.polar import polar_factor, worth_iterating
 
 # a pull towards the last iterate, relative to the mean variance of the source: it decides where the rows do not
 PULL = 1e-3
+# how far the start is tilted in a random direction
+TILT = 1e-2
 
 
 class SemiOrthogonal(Orthogonal):
@@ -25,8 +27,7 @@ class SemiOrthogonal(Orthogonal):
     Y gets d_source - d_target more columns, and the square problem is solved again and again with those columns
     set to what R maps X to in them: each step lowers the residual. Steps are taken from a point ahead (Nesterov's
     momentum, given up for a step whenever the residual would rise). The problem is not convex; the steps start
-    from `Orthogonal`, so that the residual is never above that one's, and end in a minimum that need not be the
-    only one. Rows with n + d_target < d_source are first written in a basis of that many directions, which holds
+    beside `Orthogonal`, whose residual is never exceeded, and end in a minimum that need not be the only one. Rows with n + d_target < d_source are first written in a basis of that many directions, which holds
     the start and the rows. `inverse` is the transpose.
 
     Source: Green and Gower (1979), "A problem with congruence", as in Gower and Dijksterhuis (2004), "Procrustes
@@ -86,6 +87,9 @@ class SemiOrthogonal(Orthogonal):
         d_target = B.shape[1]
         rest = torch.linalg.qr(start, mode="complete").Q[:, d_target:]
         Q = torch.cat([start, rest], dim=1)
+        # where the start holds all of the rows' span, every step would leave it there, though less of it may be better
+        tilt = torch.randn(Q.shape, dtype=Q.dtype, generator=torch.Generator().manual_seed(0)).to(Q.device)
+        untilted, Q = Q, _nearest(Q + TILT / len(Q) ** 0.5 * tilt)
         pull = PULL * float(A.trace()) / len(A)
 
         def residual(Q: Tensor) -> float:
@@ -106,7 +110,7 @@ class SemiOrthogonal(Orthogonal):
             enough = last - reached <= self.tolerance * float(total)
             before, Q, last, pace = Q, new, reached, pace + 1
         self.solver_ += f", {step} steps" if enough else f", stopped after {self.n_steps} steps without converging"
-        self.matrix_ = Q[:, :d_target]
+        self.matrix_ = (Q if last < residual(untilted) else untilted)[:, :d_target]
 
     def _transform(self, X: Tensor) -> Tensor:
         return super()._transform(X) if self.matrix_ is None else X @ self.matrix_
