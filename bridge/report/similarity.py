@@ -32,6 +32,7 @@ GATES = {
 MOST_MAPS = 6
 # With more layers than this there is no room for numbers.
 MOST_NUMBERS = 8
+NO_ROOM = "Dots in place of bold numbers, crosses in place of grey ones; the darkest field is"
 LEAST_SCALE = 0.1
 WIDTH, EDGE, CELL = 4.2, 0.62, 0.56
 
@@ -77,8 +78,14 @@ def _maps(found: Record, scales: dict[str, float]) -> str:
         deepest = final(data, measure)
         told = f"{deepest.label}: {number(deepest.value)}, permuted {number(deepest.nulls[FREE]['mean'])}"
         told += f", inside relations {number(deepest.nulls[WITHIN]['mean'])}"
-        panels.append(figure(MEASURES[measure].label, layer_map(data, measure, scales[measure]), "", told))
+        key = "" if has_numbers(data) else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        panels.append(figure(MEASURES[measure].label, layer_map(data, measure, scales[measure]), key, told))
     return "\n".join(lines) + f'<div class="panels">{"".join(panels)}</div>'
+
+
+def has_numbers(data: dict[str, Any]) -> bool:
+    """Whether there is room for numbers in the fields of a map."""
+    return max(len(data["layers"][side]) for side in ("source", "target")) <= MOST_NUMBERS
 
 
 def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
@@ -91,7 +98,7 @@ def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
     """
     sources, targets = data["layers"]["source"], data["layers"]["target"]
     width = min(CELL, (WIDTH - EDGE - 0.1) / len(targets))
-    height = min(0.6 * CELL, 3.4 / len(sources)) if max(len(sources), len(targets)) <= MOST_NUMBERS else width
+    height = min(0.6 * CELL, 3.4 / len(sources)) if has_numbers(data) else width
     low, across = 0.42, WIDTH - EDGE - 0.1 if len(targets) <= MOST_NUMBERS else width * len(targets)
     total = low + 0.08 + height * len(sources)
     with mpl.rc_context(SETTINGS):
@@ -99,13 +106,12 @@ def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
         ax = drawn.add_axes((EDGE / WIDTH, low / total, across / WIDTH, height * len(sources) / total))
         colors = mpl.colormaps["Blues"]
         filled: list[tuple[tuple[int, int], Any]] = []
-        has_numbers = max(len(sources), len(targets)) <= MOST_NUMBERS
         for place, pair in enumerate(layer_pairs(data, measure)):
             i, j = divmod(place, len(targets))
             calibrated = _calibrated(pair)
             shade = 0.0 if math.isnan(calibrated) else min(max(calibrated / scale, 0.0), 1.0)
             filled.append(((j, i), "#eceff2" if math.isnan(calibrated) else colors(0.9 * shade)))
-            _mark(ax, i, j, pair, shade, has_numbers)
+            _mark(ax, i, j, pair, shade, has_numbers(data))
         fields(ax, *zip(*filled, strict=True))
         ax.set(xlim=(0, len(targets)), ylim=(len(sources), 0))
         for axis, layers in ((ax.yaxis, sources), (ax.xaxis, targets)):
@@ -119,12 +125,12 @@ def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
         return inline(drawn, f"{name} {data['run_id']}", accessible(name))
 
 
-def _mark(ax: Axes, i: int, j: int, pair: LayerPair, shade: float, has_numbers: bool) -> None:
+def _mark(ax: Axes, i: int, j: int, pair: LayerPair, shade: float, is_told: bool) -> None:
     """The calibrated score, or a dot where there is no room: bold above both nulls, grey (a cross) above neither."""
     calibrated = _calibrated(pair)
     above, within = pair.is_above(FREE), pair.is_above(FREE) and pair.is_above(WITHIN)
     ink = "white" if shade > 0.6 else INK if above else QUIET
-    if not has_numbers:
+    if not is_told:
         told = "" if above and not within else "·" if within else "×"
         size = 9.0 if within else 4.0
     else:
