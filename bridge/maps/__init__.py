@@ -6,6 +6,7 @@ from bridge.maps.cca import CCA
 from bridge.maps.identity import IdentityMap
 from bridge.maps.linear import Linear
 from bridge.maps.lora import LoRA
+from bridge.maps.mlp import MLP
 from bridge.maps.moments import Moments, fit_stream
 from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.pca_orthogonal import PCAOrthogonal
@@ -17,6 +18,7 @@ from bridge.maps.stored import load_map
 
 __all__ = [
     "CCA",
+    "MLP",
     "Affine",
     "IdentityMap",
     "Linear",

@@ -41,15 +41,17 @@ def polar_factor(M: Tensor) -> tuple[Tensor | None, str]:
         >>> polar_factor(torch.zeros(2, 2, dtype=torch.float64))
         (None, 'X^T Y is singular')
     """
+    size = torch.linalg.matrix_norm(M)
+    if not size > 0:
+        return None, "X^T Y is singular"
     # the factor is that of any multiple of M, and no norm of this one can overflow
-    Q, change = M / torch.linalg.matrix_norm(M), float("inf")
+    Q, change = M / size, float("inf")
     for step in range(MAX_STEPS):
         inverse, failed = torch.linalg.inv_ex(Q)
         if failed:
             return None, "X^T Y is singular"
-        size, inverse_size = (float(torch.linalg.matrix_norm(A)) for A in (Q, inverse))
-        # Frobenius norms are larger than spectral ones, by a factor up to sqrt(d) each
-        if step == 0 and not size * inverse_size <= CONDITION * len(M):
+        # Frobenius norms, 1 for the scaled M, are larger than spectral ones, by a factor up to sqrt(d) each
+        if step == 0 and not float(torch.linalg.matrix_norm(inverse)) <= CONDITION * len(M):
             return None, "X^T Y is nearly singular"
         scale = _scale(Q, inverse) if change > 1e-2 else 1.0
         new = (scale * Q + inverse.T / scale) / 2

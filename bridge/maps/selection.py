@@ -64,8 +64,9 @@ def select(
 ) -> Selection:
     """Compare maps by grouped cross-validation.
 
-    In each fold the maps are fitted on the rows outside it, less their means, and predict the rows in it. The choice follows the rule of one standard error: of the maps whose explained
-    variance is within one standard error, that of the best map's, of the best, the one with the fewest parameters.
+    In each fold the maps are fitted on the rows outside it, less their means, and predict the rows in it. The
+    choice follows the rule of one standard error: of the maps whose explained variance is within one standard
+    error, that of the best map's, of the best, the one with the fewest parameters.
 
     Source: Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees", section 3.4.3
     (the rule), doi:10.1201/9781315139470.

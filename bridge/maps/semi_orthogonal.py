@@ -24,11 +24,12 @@ class SemiOrthogonal(Orthogonal):
     maximises the trace, and keeps d_target directions of the source without regard to their variance. For
     d_source <= d_target it is `Orthogonal`, which is the optimum.
 
-    Y gets d_source - d_target more columns, and the square problem is solved again and again with those columns
-    set to what R maps X to in them: each step lowers the residual. Steps are taken from a point ahead (Nesterov's
+    Y gets d_source - d_target more columns, and the square problem is solved again and again with those columns set
+    to what R maps X to in them: each step lowers the residual. Steps are taken from a point ahead (Nesterov's
     momentum, given up for a step whenever the residual would rise). The problem is not convex; the steps start
-    beside `Orthogonal`, whose residual is never exceeded, and end in a minimum that need not be the only one. Rows with n + d_target < d_source are first written in a basis of that many directions, which holds
-    the start and the rows. `inverse` is the transpose.
+    beside `Orthogonal`, whose residual is never exceeded, and end in a minimum that need not be the only one. Rows
+    with n + d_target < d_source are first written in a basis of that many directions, which holds the start and the
+    rows. `inverse` is the transpose.
 
     Source: Green and Gower (1979), "A problem with congruence", as in Gower and Dijksterhuis (2004), "Procrustes
     problems", section 5.1, doi:10.1093/acprof:oso/9780198510581.001.0001; ten Berge and Knol (1984),
