@@ -11,7 +11,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep")
+MODULES = (
+    *("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep"),
+    *("bench_maps", "bench_stream", "bench_polar"),
+)
 RESULT = Path("outputs/bench.json")
 
 

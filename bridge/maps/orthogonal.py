@@ -110,7 +110,7 @@ class Orthogonal(Map):
         """Return R, tr(R^T X^T Y), and how M was decomposed where that is worth a word."""
         how, square = "", M.shape[0] == M.shape[1] == spans.width_source == spans.width_target
         if square and worth_iterating(len(M), M.device):
-            R, how = polar_factor(M)
+            R, how = polar_factor(M) if spans.is_clear(M) else (None, "X^T Y is close to rounding")
             if R is not None and not (self.special and float(torch.linalg.slogdet(R).sign) < 0):
                 return Rotation.whole(spans, R), float((R * M).sum()), how
             how = f"svd, since {how if R is None else 'the polar factor is a reflection'}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.moments import Moments
+from bridge.maps.polar import CONDITION
 from bridge.maps.solvers import EPS, RowBasis, fit_width, row_basis
 
 
@@ -44,6 +45,11 @@ class Spans:
     def floor(self, largest: float) -> float:
         """The singular value of X^T Y below which there is only rounding."""
         return self.relative_tolerance * max(largest, self.product_scale)
+
+    def is_clear(self, M: Tensor) -> bool:
+        """Whether an X^T Y of a condition number that the polar factor takes is more than rounding throughout."""
+        size = float(torch.linalg.matrix_norm(M))
+        return size > CONDITION * len(M) * self.floor(size)
 
     def reversed(self) -> "Spans":
         """Source and target exchanged."""
