@@ -16,6 +16,8 @@ from bridge.errors import BridgeError, interrupted
 from bridge.schema import BridgeConfig, register
 
 ERRORS_SHOWN = 10
+# More ladders than this are left to the report.
+LADDERS_SHOWN = 8
 
 if TYPE_CHECKING:
     from bridge.comparison import Comparison
@@ -121,12 +123,20 @@ class _Application:
         """One table of all cells, where there is more than one."""
         if len(self.records) > 1:
             from bridge.comparison import comparisons
+            from bridge.grids import withhold
+            from bridge.ladder import ladders
             from bridge.matrix_tables import matrices_table
-            from bridge.tables import grid_footer, grid_table
+            from bridge.tables import LADDER_NOTE, grid_footer, grid_table, ladder_table
             from bridge.tasks.matrices import is_similarity
 
             console, found = _console(), comparisons(self.records)
-            if found:
+            if steps := ladders([withhold(c) for c in found]):
+                for one in steps[:LADDERS_SHOWN]:
+                    console.print(ladder_table(one))
+                more = len(steps) - LADDERS_SHOWN
+                console.print(LADDER_NOTE + (f"; {more} more ladders are in the report" if more > 0 else ""))
+                console.print(grid_footer(found), highlight=False)
+            elif found:
                 console.print(grid_table(found, width=console.width))
                 console.print(grid_footer(found), highlight=False)
             if matrices := [r for r in self.records if is_similarity(r.data)]:

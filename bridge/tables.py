@@ -10,6 +10,7 @@ from bridge.comparison import NEGATIVES, Comparison, injection_label
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.family import Best, Family
 from bridge.grids import Grid, grids, layer_label, verdict, withhold
+from bridge.ladder import SHARE, Ladder, hardest
 
 HEADINGS = {
     "shuffled_within": "shuf.\nwithin",
@@ -71,10 +72,33 @@ def print_comparison(c: Comparison, console: Console) -> None:
     if "fitted" in c.state_scores:
         line = ", ".join(f"{name} {s['explained_variance']['mean']:.2f}" for name, s in c.state_scores.items())
         console.print(f"held-out explained variance of the states: {line}", highlight=False)
-    fit = c.data["fit"]
+    whole = [(n, s) for n, s in c.scores.items() if "token_f1" in s]
+    if whole:
+        line = ", ".join(
+            f"{n} {s['token_f1']['mean']:.2f}/{s['exact_match']['mean']:.2f}/{s['answer_logprob_nats']['mean']:.1f}"
+            for n, s in whole
+        )
+        console.print(f"whole answers, token F1/exact match/log-prob in nats: {line}", highlight=False)
+    fit, chance = c.data["fit"], c.data["chance"]
     console.print(
-        f"fit: {fit['n_rows']} rows, rank {fit['rank']}, n/d {fit['n_over_d']:.2f}, "
-        f"{fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span",
+        f"chance: log-prob {chance['uniform_logprob_nats']:.2f} (uniform), {chance['prior_logprob_nats']:.2f} (answers "
+        f"as often as in the fit), top-1 {chance['prior_top1']:.3f} (the commonest answer)",
+        highlight=False,
+    )
+    console.print(
+        f"there and back: relative error {fit['cycle']['relative_error']:.2f}, of permuted rows "
+        f"{fit['cycle']['permuted_relative_error']:.2f} (mean: 1)",
+        highlight=False,
+    )
+    if training := fit.get("training"):
+        console.print(
+            f"trained through the target: held-back loss {training['start_loss_nats']:.2f} -> "
+            f"{training['held_loss_nats']:.2f} nats, kept step {training['best_step']} of {training['n_steps']}",
+            highlight=False,
+        )
+    console.print(
+        f"fit: {fit['n_rows']} rows, {fit['n_parameters']:,} parameters, rank {fit['rank']}, n/d {fit['n_over_d']:.2f}"
+        f", {fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span",
         highlight=False,
     )
     console.print(gates_line(c))
@@ -198,3 +222,35 @@ def _short_best(best: Best) -> str:
     if said.startswith("open: no score"):
         return f"open: {len([n for n in NEGATIVES if n not in best.p])} controls not scored"
     return "above all" if said.startswith("above") else said.replace("_", " ")
+
+
+def ladder_table(one: Ladder) -> Table:
+    """Maps by number of fit rows: the share of native with its interval, and the hardest negative control's share."""
+    title = f"{one.pair}, {one.title}: % of the target's own top-1"
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("map", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for n in one.sizes:
+        table.add_column(f"n={n}", justify="right", no_wrap=True)
+    for rung in one.rungs:
+        cells = [rung.at(n) for n in one.sizes]
+        counts = dict.fromkeys(f"{c.data['fit']['n_parameters']:,}" for c in rung.cells)
+        table.add_row(rung.name, next(iter(counts)), *(_share(c) for c in cells))
+    return table
+
+
+LADDER_NOTE = (
+    "each: map [95 %] | the hardest negative control beside it; ~ not above every control, x dead or invalid; the p of "
+    "a comparison against draws is at least 1 / (1 + control.n_draws)"
+)
+
+
+def _share(c: Comparison | None) -> str:
+    found = None if c is None else c.scores.get("fitted", {}).get(SHARE)
+    if c is None or found is None:
+        return "-"
+    against = hardest(c)
+    mark = "x" if not c.valid else " " if c.verdict().startswith("above") else "~"
+    share, low, high = (round(100 * float(found[k])) for k in ("mean", "low", "high"))
+    control = "-" if against is None else f"{round(100 * float(against[1]['mean'])):2d}"
+    return f"{share:2d} [{low:2d}, {high:2d}] | {control}{mark}"

@@ -37,7 +37,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     made = written(tmp_path)
     found = record.read(tmp_path, "a1")
     assert found is not None
-    assert found.data == made.data == {"run_id": "a1", "record_version": 1, **DATA}
+    assert found.data == made.data == {"run_id": "a1", "record_version": 2, **DATA}
     assert (made.reused, found.reused) == (False, True)
     assert found.ok
     assert found.items().to_pydict() == COLUMNS

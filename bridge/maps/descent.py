@@ -65,22 +65,26 @@ class Schedule:
 
 
 class Copies:
-    """p networks of one architecture as one, so that a step for all of them is a few large products.
+    """Networks of one architecture as one, so that a step for all of them is a few large products.
 
     Args:
         modules: networks whose parameters have the same shapes.
+
+    Attributes:
+        active: (p,) which of the networks are still computed; what is applied and minimised has an entry for each.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.modules = modules
         self._skeleton = copy.deepcopy(modules[0]).to("meta")
         self.params, self.buffers = stack_module_state(list(modules))
+        self.active = torch.arange(len(modules))
 
     def __len__(self) -> int:
-        return len(self.modules)
+        return len(self.active)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply copy i to x[i]: (p, b, d_source) -> (p, b, d_target)."""
+        """Apply active copy i to x[i]: (p, b, d_source) -> (p, b, d_target)."""
 
         def one(params: dict[str, Tensor], buffers: dict[str, Tensor], rows: Tensor) -> Tensor:
             made: Tensor = functional_call(self._skeleton, (params, buffers), (rows,))
@@ -88,18 +92,27 @@ class Copies:
 
         return vmap(one)(self.params, self.buffers, x)
 
-    def settled(self) -> Sequence[nn.Module]:
-        """The networks, with the parameters that they have now."""
-        with torch.no_grad():
-            for i, module in enumerate(self.modules):
-                for name, parameter in module.named_parameters():
-                    parameter.copy_(self.params[name][i])
-        return self.modules
+    @torch.no_grad()
+    def settle(self, which: Tensor) -> None:
+        """Write the parameters of those active copies back into their networks.
+
+        Args:
+            which: (p,) true for each copy to write.
+        """
+        for i in which.nonzero().flatten().tolist():
+            for name, parameter in self.modules[int(self.active[i])].named_parameters():
+                parameter.copy_(self.params[name][i])
+
+    def keep(self, which: Tensor) -> None:
+        """Compute those copies (p,) alone from now on; what there is of the others stays in their networks."""
+        self.params = {name: p.detach()[which].requires_grad_() for name, p in self.params.items()}
+        self.buffers = {name: b[which] for name, b in self.buffers.items()}
+        self.active = self.active[which.to(self.active.device)]
 
 
 @dataclass(frozen=True)
 class Descent:
-    """What a descent did: the number of steps, and for each copy (p,) where it stopped and its held-back loss."""
+    """What a descent did: the most steps of a copy, and for each copy its best step and its held-back loss there."""
 
     n_steps: int
     best_step: list[int]
@@ -152,22 +165,18 @@ def descend(
         >>> round(net.weight.item(), 1)
         3.0
     """
-    params = list(copies.params.values())
-    optimizer = torch.optim.AdamW(params, lr=schedule.lr, weight_decay=schedule.weight_decay)
-    if accelerator is not None:
-        optimizer = accelerator.prepare(optimizer)
+    optimizer = _optimizer(copies, schedule, accelerator)
     cast = nullcontext if accelerator is None else accelerator.autocast
 
     def held_loss() -> Tensor:
         parts = held.split(schedule.batch_size)
         with torch.no_grad(), cast():
             sums = [loss(copies, part).double() * len(part) for part in parts]
-        return _finite(torch.stack(sums).sum(0) / len(held), step, schedule)
+        return _finite((torch.stack(sums).sum(0) / len(held)).cpu(), step, schedule)
 
     step = 0
-    start = best = held_loss()
-    kept = [p.detach().clone() for p in params]
-    best_step, waited = torch.zeros(len(copies), dtype=torch.long), torch.zeros(len(copies), dtype=torch.long)
+    start = held_loss()
+    best, best_step, waited = start.clone(), torch.zeros(len(copies), dtype=torch.long), torch.zeros(len(copies))
     batches = _batches(train, schedule.batch_size, generator)
     with tqdm(total=schedule.n_steps, desc=label, delay=2.0, leave=False, disable=None) as bar:
         for step in range(1, schedule.n_steps + 1):
@@ -180,23 +189,36 @@ def descend(
             bar.update()
             if step % schedule.check_every and step < schedule.n_steps:
                 continue
-            now = held_loss()
-            # A copy that has stopped stays where it was, whatever the others still do.
-            better = (now < best) & (waited < schedule.patience).to(now.device)
-            best = torch.where(better, now, best)
-            for parameter, keep in zip(params, kept, strict=True):
-                keep[better] = parameter.detach()[better]
-            better = better.cpu()
-            best_step[better] = step
-            waited = torch.where(better, 0, waited + 1)
-            bar.set_postfix(held_back_loss=f"{float(best.mean()):.3g}")
-            if bool((waited >= schedule.patience).all()):
+            here, now = copies.active, held_loss()
+            better = now < best[here]
+            copies.settle(better)
+            best[here] = torch.where(better, now, best[here])
+            best_step[here] = torch.where(better, step, best_step[here])
+            waited[here] = torch.where(better, 0.0, waited[here] + 1)
+            bar.set_postfix(held_back_loss=f"{float(best.mean()):.3g}", still_better=len(copies))
+            going = waited[here] < schedule.patience
+            if not bool(going.any()):
                 break
-    with torch.no_grad():
-        for parameter, keep in zip(params, kept, strict=True):
-            parameter.copy_(keep)
-    copies.settled()
+            if not bool(going.all()):
+                optimizer = _kept(optimizer, copies, going, schedule, accelerator)
     return Descent(step, best_step.tolist(), start.tolist(), best.tolist())
+
+
+def _optimizer(copies: Copies, schedule: Schedule, accelerator: Any) -> Any:
+    made = torch.optim.AdamW(list(copies.params.values()), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    return made if accelerator is None else accelerator.prepare(made)
+
+
+def _kept(optimizer: Any, copies: Copies, going: Tensor, schedule: Schedule, accelerator: Any) -> Any:
+    """Let copies that have stopped go, and hand the momenta of the others to a new optimizer."""
+    states = [optimizer.state[p] for p in copies.params.values()]
+    going = going.to(next(iter(copies.params.values())).device)
+    copies.keep(going)
+    made = _optimizer(copies, schedule, accelerator)
+    for parameter, state in zip(copies.params.values(), states, strict=True):
+        # The number of steps is one for all copies; the momenta have an entry for each.
+        made.state[parameter] = {name: v[going] if v.ndim > 0 else v for name, v in state.items()}
+    return made
 
 
 def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -38,7 +38,7 @@ class Stitch(nn.Module):
         return mapped
 
 
-class Mlp(Map):
+class MLP(Map):
     """A stitch of `depth` hidden layers beside a linear path, fitted by gradient descent.
 
     Minimises the mean squared error of the states. The linear path starts as ridge regression and the network at
@@ -64,7 +64,7 @@ class Mlp(Map):
     Example:
         >>> x = torch.linspace(-2, 2, 400, dtype=torch.float64).unsqueeze(1)
         >>> y = torch.sin(2 * x)
-        >>> fitted = Mlp(width=32, lr=1e-2, weight_decay=0.0, n_steps=400).fit(x, y)
+        >>> fitted = MLP(width=32, lr=1e-2, weight_decay=0.0, n_steps=400).fit(x, y)
         >>> bool((fitted.transform(x) - y).square().mean() < 0.1 * (Ridge().fit(x, y).transform(x) - y).square().mean())
         True
     """
@@ -145,16 +145,16 @@ class Mlp(Map):
         ).checked()
         train, held = (part.to(X.device) for part in schedule.inner_split(len(X), self.seed))
         orders = orders.to(X.device)
-        copies = Copies([self._started(X[train], Y[order[train]]) for order in orders])
+        nets = [self._started(X[train], Y[order[train]]) for order in orders]
 
         def error(copies: Copies, rows: Tensor) -> Tensor:
-            residual = copies(X[rows].expand(len(orders), -1, -1)) - Y[orders[:, rows]]
+            residual = copies(X[rows].expand(len(copies), -1, -1)) - Y[orders[copies.active][:, rows]]
             return residual.square().mean((1, 2))
 
         generator = torch.Generator().manual_seed(self.seed)
-        found = descend(copies, error, train, held, schedule, generator, f"fit {len(orders)} mlp")
+        found = descend(Copies(nets), error, train, held, schedule, generator, f"fit {len(orders)} mlp")
         self.best_step_ = found.best_step[0]
-        return [net.requires_grad_(False) for net in copies.settled()]
+        return [net.requires_grad_(False) for net in nets]
 
     def _started(self, X: Tensor, Y: Tensor) -> Stitch:
         net = self._new(X, Y)

@@ -20,9 +20,10 @@ from bridge.grids import (
     verdict,
     withhold,
 )
+from bridge.ladder import ladders
 from bridge.looks import swatches
 from bridge.record import Record, read_all, runs_folder, write_whole
-from bridge.report import evidence, facts, similarity
+from bridge.report import evidence, facts, ladder, similarity
 from bridge.report.headline import by_pair, chips, each, fits, head
 from bridge.report.page import MANY, Cell, figure, number, page, table, text
 from bridge.report.search import best_layers, leads
@@ -77,7 +78,9 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
     cells = [withhold(c) for c in raw]
     found = grids(cells)
     bests = family.best_layers(found)
-    parts = [swatches(), head(records, cells, found, bests, name, len(missing), len(matrices))]
+    steps = ladders(cells)
+    between = _section("ladder", "Ladder of maps", ladder.section(steps), ladder.LEAD) if steps else ""
+    parts = [swatches(), head(records, cells, found, bests, name, len(missing), len(matrices), between)]
     if cells:
         shown, told = fits(found)
         parts += [

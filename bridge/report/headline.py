@@ -40,8 +40,9 @@ def head(
     sweep: str | None,
     n_missing: int,
     n_matrices: int = 0,
+    between: str = "",
 ) -> str:
-    """What was asked, what was run, and what may be concluded."""
+    """What was asked, what was run, and what may be concluded; `between` comes before the card of every setting."""
     states = Counter(state(c) for c in cells)
     n_failed = sum(not r.ok for r in records)
     counts = [
@@ -75,13 +76,14 @@ def head(
     if not cells and not n_matrices:
         lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
     anchors = (
-        (SECTIONS if cells else {})
+        ({"ladder": "ladder"} if between else {})
+        | (SECTIONS if cells else {})
         | ({"similarity": "similarity"} if n_matrices else {})
         | {"gates": "gates, missing, failed", "run": "what was run"}
     )
     links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
     cards = each(found, lambda grid: _card(grid, [b for b in bests if b.grid is grid], len(bests)))
-    return "\n".join([*lines, f"<nav>{links}</nav>", cards])
+    return "\n".join([*lines, f"<nav>{links}</nav>", between, cards])
 
 
 def fits(found: Sequence[Grid]) -> tuple[list[Grid], str]:

@@ -18,6 +18,7 @@ p, li { max-width: 78ch; } p { margin: .4em 0 .8em; } .quiet { color: var(--quie
 .bad { color: var(--bad); } .good { color: var(--good); } b.bad, b.good { font-weight: 650; }
 nav { font-size: .9rem; margin: 0 0 1.2em; } nav a { margin-right: .9em; white-space: nowrap; } a { color: #0b5cad; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 22px; }
+.panels.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr)); }
 .panels > * { min-width: 0; margin: 0; } .panels > .full { grid-column: 1 / -1; }
 figure.card { border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 12px 10px; }

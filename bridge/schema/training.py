@@ -26,8 +26,8 @@ class TrainingConfig:
     _target_: str = "bridge.training.through_target.ThroughTarget"
     loss: TrainingLoss = TrainingLoss.states
     n_steps: int = 200
-    lr: float = 1e-3
-    batch_size: int = 64
+    lr: float = 2e-3
+    batch_size: int = 32
     weight_decay: float = 0.0
     # Share of the fit rows held back to stop on.
     inner_fraction: float = 0.15

@@ -38,8 +38,8 @@ class ThroughTarget:
     def __init__(
         self,
         n_steps: int = 200,
-        lr: float = 1e-3,
-        batch_size: int = 64,
+        lr: float = 2e-3,
+        batch_size: int = 32,
         weight_decay: float = 0.0,
         inner_fraction: float = 0.15,
         check_every: int = 10,
@@ -110,21 +110,21 @@ class ThroughTarget:
         train, held = (part.to(device) for part in self.schedule.inner_split(len(X), self.seed_))
         # The rows held back would seem learnt if the fit on states had seen them.
         maps = [copy.deepcopy(map).fit(Z[train], Y_normed[order[train]]) for order in orders]
-        copies = Copies([m.module().to(device) for m in maps])
-        dtype = next(iter(copies.params.values())).dtype
+        modules = [m.module().to(device) for m in maps]
+        dtype = next(modules[0].parameters()).dtype
 
         def loss(copies: Copies, rows: Tensor) -> Tensor:
-            mapped = copies(Z[rows].to(dtype).expand(len(orders), -1, -1))
+            mapped = copies(Z[rows].to(dtype).expand(len(copies), -1, -1))
             states = target.inverse(mapped, scale[rows])
-            beside = orders[:, rows].flatten()
+            beside = orders[copies.active.to(device)][:, rows].flatten()
             logits = self.injection_.logits(states.flatten(0, 1), beside)
             each = cross_entropy(logits.float(), gold[beside], reduction="none")
-            return each.view(len(orders), -1).mean(1)
+            return each.view(len(copies), -1).mean(1)
 
         label = f"train {len(orders)} {type(map).__name__} through the target"
         generator = torch.Generator().manual_seed(self.seed_)
-        found = descend(copies, loss, train, held, self.schedule, generator, label, self._accelerator(device))
-        for i, (m, module) in enumerate(zip(maps, copies.settled(), strict=True)):
+        found = descend(Copies(modules), loss, train, held, self.schedule, generator, label, self._accelerator(device))
+        for i, (m, module) in enumerate(zip(maps, modules, strict=True)):
             m.absorb(module, f"{m.solver_}, then adamw through the target")
             m.training_ = {
                 "n_steps": found.n_steps,

@@ -75,7 +75,7 @@ def test_for_programs_there_is_one_json_object_a_cell(sweep: Manifest, capsys: p
 
 def test_a_record_of_an_older_version_is_missing_and_says_why(sweep: Manifest) -> None:
     path = record.runs_folder(sweep.outputs) / sweep.run_ids[0] / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 1', '"record_version": 0', 1))
+    path.write_text(path.read_text().replace('"record_version": 2', '"record_version": 0', 1))
     (state, *_) = states(sweep)
     assert (state.name, state.error) == ("missing", "its record is of version 0, this bridge writes 1")
 
