@@ -1,6 +1,7 @@
 """Tables of task=similarity for a terminal: no similarity without what permuted rows score."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -79,7 +80,7 @@ def matrices_table(records: Sequence[Record]) -> Table:
         table.add_column(heading, justify="left" if heading == "pair" else "right")
     for name in names:
         table.add_column(HEADINGS.get(name, MEASURES[name].label), justify="right", no_wrap=True)
-    for r in sorted(records, key=lambda r: (r.data["config"]["pair"]["name"], r.data["n_rows"], r.data["run_id"])):
+    for r in sorted(records, key=_place):
         shown = []
         for name in names:
             calibrated = best(r.data, name).nulls[FREE]["calibrated"] if name in r.data["measures"] else None
@@ -93,6 +94,11 @@ def matrices_table(records: Sequence[Record]) -> Table:
             style="" if r.data["valid"] else "dim",
         )
     return table
+
+
+def _place(found: Record) -> tuple[Any, ...]:
+    config = found.data["config"]
+    return config["pair"]["name"], found.data["n_rows"], config["seed"], found.data["run_id"]
 
 
 def _null(pair: LayerPair, null: str, full: bool) -> list[str]:

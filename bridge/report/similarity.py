@@ -39,7 +39,7 @@ WIDTH, EDGE, CELL = 4.2, 0.62, 0.56
 
 def section(records: Sequence[Record]) -> str:
     """Heat maps, table, gates and definitions of finished cells of task=similarity."""
-    ordered = sorted(records, key=lambda r: (pair_label(r.data["config"]), r.data["n_rows"], r.data["run_id"]))
+    ordered = sorted(records, key=lambda r: (pair_label(r.data["config"]), r.data["n_rows"], r.data["config"]["seed"]))
     scales = _scales(ordered)
     parts = [_maps(found, scales) for found in ordered[:MOST_MAPS]]
     if len(ordered) > MOST_MAPS:

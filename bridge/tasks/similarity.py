@@ -1,5 +1,6 @@
 """Similarity: every layer of one model against every layer of another, beside what permuted rows score."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ N_PERMUTED = 5
 # Matrices of rows by rows that a layer needs.
 GRAMS_PER_LAYER = 4
 MOST_BYTES = 32e9
+# Seconds for one permutation at one pair of layers of rank 128, on one core; they grow a little
+# less than with its cube.
+DECOMPOSITION_S = {"svcca": 0.7e-3, "pwcca": 1.1e-3, "procrustes": 0.9e-3}
+LONG_S = 600.0
+log = logging.getLogger("bridge")
 
 
 @dataclass
@@ -118,6 +124,7 @@ class Similarity:
                 "(dataset.size=1000) or task.layers=[...]"
             )
         scorers = self._scorers(list(sides["source"].values()), list(sides["target"].values()))
+        self._announce(*(list(layers.values()) for layers in sides.values()))
         generator = torch.Generator().manual_seed(seed)
         permutations = {
             "shuffled": random_permutations(n, self.n_permutations, generator),
@@ -157,6 +164,17 @@ class Similarity:
     ) -> list[Scorer]:
         kinds = dict.fromkeys(MEASURES[m].scorer for m in self.measures)
         return [kind(source, target, options or self.options) for kind in kinds]
+
+    def _announce(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        """Say beforehand what will take long."""
+        decomposed = [m for m in DECOMPOSITION_S if m in self.measures]
+        sizes = sum((min(*x.X.shape, *y.X.shape) / 128.0) ** 2.7 for x in source for y in target)
+        seconds = sizes * len(NULLS) * self.n_permutations * sum(DECOMPOSITION_S[m] for m in decomposed)
+        if seconds > LONG_S:
+            log.warning(
+                f"{', '.join(decomposed)} take about {seconds / 3600:.1f} h on one core; leave them out of "
+                "task.measures, or give fewer layers (task.layers=[0.25,0.5,0.75,final]) or permutations"
+            )
 
     def _planted_gate(self, Y: LayerStates, generator: torch.Generator) -> dict[str, Any]:
         """Furthest that a measure is from 1 between the target's deepest layer and the same, rotated and scaled."""
