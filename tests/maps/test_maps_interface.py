@@ -218,3 +218,13 @@ def test_which_maps_can_rotate_is_said_on_the_class():
         *("Orthogonal", "Linear", "Ridge", "Affine")
     }
     assert not Map.can_rotate
+
+
+@every_map
+@pytest.mark.parametrize(("d_source", "d_target"), [(96, 128), (128, 96), (128, 128)])
+def test_defaults_work_on_a_hundred_rows_of_the_widths_of_small_models(map_class, d_source, d_target):
+    X, Y, X_new = pair(100, d_source, d_target)
+    # what takes steps takes few here
+    fitted = map_class(**({"n_steps": 10} if map_class.__name__ == "MLP" else {})).fit(X, Y)
+    assert fitted.transform(X_new).shape == (4, d_target)
+    assert torch.isfinite(fitted.transform(X_new)).all()

@@ -7,6 +7,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps import (
     CCA,
+    Affine,
     Linear,
     LoRA,
     Orthogonal,
@@ -61,6 +62,23 @@ def test_more_noise_gets_a_larger_penalty_and_the_choice_does_better_than_none(s
     assert loud.penalty_ > 10 * quiet
     free = Linear().fit(X[:45], Y[:45])
     assert float((loud.transform(X[45:]) - Y[45:]).norm()) < 0.7 * float((free.transform(X[45:]) - Y[45:]).norm())
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 12), (20, 30)])
+def test_the_penalty_by_a_split_is_the_one_that_predicts_a_fifth_of_the_rows_best(n, d):
+    X, Y = noisy(n, d, 5)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(4))
+    held, kept = order[: n // 5], order[n // 5 :]
+    errors = [float((Ridge(p).fit(X[kept], Y[kept]).transform(X[held]) - Y[held]).norm()) for p in PENALTIES]
+    assert (
+        Ridge(select="split", seed=4).fit(X, Y).penalty_ == PENALTIES[min(range(len(errors)), key=errors.__getitem__)]
+    )
+
+
+def test_the_inverse_of_an_affine_map_takes_the_intercept_away_first():
+    X, W = gaussian(30, 6), gaussian(6, 6, seed=1)
+    fitted = Affine().fit(X + 5.0, X @ W - 3.0)
+    torch.testing.assert_close(fitted.inverse(X @ W - 3.0), X + 5.0)
 
 
 def test_the_split_depends_on_the_seed_alone_and_a_permuted_fit_chooses_anew():

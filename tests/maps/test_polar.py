@@ -94,8 +94,9 @@ def test_semi_orthogonal_steps_by_the_polar_factor_end_where_those_by_singular_v
 @pytest.mark.parametrize(("d_source", "d_target"), [(12, 12), (12, 16), (16, 12)])
 @pytest.mark.parametrize("n", [9, 40])
 @pytest.mark.parametrize("completion", ["nearest", "none"])
-def test_no_other_scale_is_nearer(n, d_source, d_target, completion):
-    X, Y = gaussian(n, d_source), gaussian(n, d_target, seed=1)
+@pytest.mark.parametrize("target_rank", [3, 12])
+def test_no_other_scale_is_nearer(n, d_source, d_target, completion, target_rank):
+    X, Y = gaussian(n, d_source), gaussian(n, target_rank, seed=1) @ gaussian(target_rank, d_target, seed=2)
     fitted = Orthogonal(completion, scale=True).fit(X, Y)
     plain = Orthogonal(completion).fit(X, Y)
     torch.testing.assert_close(fitted.matrix(), fitted.scale_ * plain.matrix())
