@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bridge.controls import haar_rotated
 from bridge.errors import ConfigError
 from bridge.similarity import MEASURES, Calibrated, LayerStates, Options, Scorer, calibrate, random_permutations, varies
+from bridge.similarity.calibration import LEAST_ROOM
 from bridge.similarity.canonical import leading
 
 NULLS = ("shuffled", "shuffled_within")
@@ -202,7 +203,8 @@ class Similarity:
                 for name, score in zip(scorer.measures, scorer.scores(identity).flatten().tolist(), strict=True):
                     if name in sums:
                         q95 = float(found[name].nulls["shuffled"].q95[-1, -1])
-                        sums[name] += (score - q95) / max(1.0 - q95, 1e-9) / N_PERMUTED if q95 < 1.0 else 0.0
+                        # Where the null leaves no room nothing is calibrated, here as in the scores.
+                        sums[name] += (score - q95) / (1.0 - q95) / N_PERMUTED if 1.0 - q95 > LEAST_ROOM else 0.0
         value = max(sums.values())
         return {"passed": value <= self.gates.permuted, "value": value, "threshold": self.gates.permuted}
 

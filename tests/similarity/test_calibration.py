@@ -39,6 +39,21 @@ def test_p_mean_quantile_and_calibrated_score_are_their_definitions() -> None:
     assert null.p_corrected.tolist() == [[1 / 5, 5 / 5]]
 
 
+class Uneven(Chosen):
+    """A quiet pair of layers, 0.2 against 0 to 0.03, and a loud one, 0.4 against 0 to 0.9."""
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        self.n_asked += 1
+        draw = 0.1 * (self.n_asked - 2)
+        return torch.tensor([0.2, 0.4] if self.n_asked == 1 else [draw / 30, draw], dtype=torch.float64).view(1, 1, 2)
+
+
+def test_a_quiet_pair_of_layers_is_found_beside_a_loud_one() -> None:
+    made = calibrate([Uneven.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 10)})
+    # By raw size the loud pair's permutations would hide the quiet pair: six of ten are larger than 0.2.
+    assert made["chosen"].nulls["shuffled"].p_corrected.flatten().tolist() == pytest.approx([1 / 11, 7 / 11])
+
+
 def test_every_permutation_holds_every_row_once_and_labels_hold_their_rows() -> None:
     labels = torch.tensor([2, 0, 2, 1, 0, 0, 1, 2, 3])
     free, within = permutations(9, 50), permutations(9, 50, labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparable import BASE, compared, composed, matrix
+from planted import draw
 
 from bridge.config import compose_config
 from bridge.data.facts import relations
@@ -13,8 +14,10 @@ from bridge.data.rosetta import split
 from bridge.errors import ConfigError
 from bridge.record import Record
 from bridge.run import run
+from bridge.schema.similarity import SimilarityGatesConfig
 from bridge.session import Session
-from bridge.similarity import MEASURES, linear_cka, procrustes_similarity
+from bridge.similarity import MEASURES, LayerStates, linear_cka, procrustes_similarity
+from bridge.tasks.similarity import Similarity
 
 
 def test_every_measure_is_a_matrix_of_layers_by_layers_with_two_nulls(bare_outputs: Path) -> None:
@@ -121,6 +124,36 @@ def test_a_layer_without_any_variance_is_left_out_or_refused_by_name(bare_output
 def test_a_layer_of_the_command_line_is_said_to_have_no_effect(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "layer=2", "task.measures=[cka_linear]")
     assert found.data["warnings"][-1] == "layer=2 has no effect in task=similarity; give task.layers=[2]"
+
+
+def test_rows_that_share_their_relation_alone_are_above_one_null_and_not_the_other() -> None:
+    relation = torch.arange(60) % 4
+    X, Y = (draw(4, 10, seed=s)[relation] + 0.3 * draw(60, 10, seed=s + 10) for s in (0, 1))
+    task = Similarity(["cka_linear"], 99, 10, 1.0, 0.99, SimilarityGatesConfig())
+    found = task.run({3: X}, {2: Y}, relation, seed=0, strict=True)
+    nulls = found.measures["cka_linear"]["nulls"]
+    assert nulls["shuffled"]["p"] == [[0.01]]
+    assert nulls["shuffled_within"]["p"][0][0] > 0.05
+    assert found.layers == {"source": [3], "target": [2]}
+
+
+def test_a_gate_that_fails_makes_the_record_invalid(bare_outputs: Path) -> None:
+    found = compared(bare_outputs, "task.measures=[cka_linear]", "task.n_permutations=19", "task.gates.permuted=-1")
+    assert not found.data["valid"]
+    assert [gate["passed"] for gate in found.data["gates"].values()] == [True, False]
+
+
+def test_a_null_without_room_says_nothing_about_the_permuted_gate(bare_outputs: Path) -> None:
+    found = compared(bare_outputs, "task.measures=[pwcca]", "task.layers=[4]", "dataset.size=30")
+    assert found.data["measures"]["pwcca"]["nulls"]["shuffled"]["calibrated"] == [[None]]
+    assert found.data["gates"]["permuted"]["value"] == 0.0
+
+
+def test_what_will_take_hours_is_said_before_it_begins(caplog: pytest.LogCaptureFixture) -> None:
+    task = Similarity(["pwcca", "cka_linear"], 10**9, 10, 1.0, 0.99, SimilarityGatesConfig())
+    layers = [LayerStates(draw(150, 128))]
+    task._announce(layers, layers)
+    assert "pwcca take about 611.1 h on one core; leave them out of task.measures" in caplog.text
 
 
 @pytest.mark.parametrize(
