@@ -224,7 +224,7 @@ def _contrasts(cells: Sequence[Comparison], n_resamples: int) -> list[dict[str, 
                 columns.append(fitted[metric][0] - draws.mean(0))
                 results[-1][name][metric] = {"difference": float(columns[-1].mean())}
                 keys.append(results[-1][name][metric])
-                if len(draws) > 1:
+                if name in CONTROLS and CONTROLS[name].drawn:
                     sign = -1.0 if metric == "kl_nats" else 1.0
                     own = fitted[metric][0].mean()[None]
                     keys[-1]["p_draws"] = float(draw_rank_p(sign * own, sign * draws.mean(1)[:, None]))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.comparison import ALPHA, NEGATIVES, Comparison, item_scores
+from bridge.controls import CONTROLS
 from bridge.grids import Grid, layers
 from bridge.statistics import draw_rank_p, exact_sign_flip_p, holm, max_statistic_p
 
@@ -148,7 +149,7 @@ class Family:
         ranks = {}
         for name in self._names(best):
             draws = [x.draws for c in best.searched if (x := self._top1.get((_id(c), name))) is not None]
-            if len(draws[0]) > 1:
+            if CONTROLS[name].drawn:
                 ranks[name] = float(draw_rank_p(own, torch.stack(draws, -1).amax(1, keepdim=True)))
         return ranks
 

@@ -42,7 +42,7 @@ def test_one_cell_shows_every_control_on_a_line_of_its_own(tmp_path: Path, width
     assert "gates: decode passed (0 <= 0.0001)" in text
     assert "answers seen in the fit (20 items), top-1: fitted " in text
     assert text.rstrip().endswith("above every negative control")
-    assert ("log-prob" in text) == (width >= 104)
+    assert ("(nats)" in text) == (width >= 104)
 
 
 def test_a_random_control_shows_its_number_of_draws_and_the_p_value_that_they_allow(tmp_path: Path) -> None:

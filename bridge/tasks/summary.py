@@ -100,7 +100,7 @@ def _interval(mean: float, resampled: Tensor) -> dict[str, float]:
 
 
 def contrast(
-    fitted: Branch, control: Branch, n_resamples: int, generator: torch.Generator
+    fitted: Branch, control: Branch, n_resamples: int, generator: torch.Generator, drawn: bool = False
 ) -> dict[str, dict[str, float]]:
     """Fitted minus control, paired by item.
 
@@ -109,10 +109,11 @@ def contrast(
         control: a control's scores; its draws are averaged item by item.
         n_resamples: bootstrap resamples and sign flips.
         generator: seeded.
+        drawn: the control is made of random draws, be it a single one.
 
     Returns:
         metric -> {difference, low, high, p}: a 95 % bootstrap interval of the mean difference and a two-sided
-        sign-flip p. With many draws also p_draws, the one-sided rank of the fitted score among the draws,
+        sign-flip p. With draws also p_draws, the one-sided rank of the fitted score among the draws,
         which no number of items can push below ``1 / (1 + n_draws)``.
     """
     names = [n for n in fitted.metrics if n in control.metrics]
@@ -128,7 +129,7 @@ def contrast(
         }
         for i, name in enumerate(names)
     }
-    if control.n_draws > 1:
+    if drawn or control.n_draws > 1:
         sign = torch.tensor([-1.0 if n == "kl_nats" else 1.0 for n in names], dtype=torch.float64)
         own = torch.stack([fitted.metrics[n][0].mean() for n in names]) * sign
         draws = torch.stack([control.metrics[n].mean(1) for n in names], -1) * sign

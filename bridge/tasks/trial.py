@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import REFERENCES, Carrier
+from bridge.controls import CONTROLS, REFERENCES, Carrier
 from bridge.injection import Injection, SoftPrefix
 from bridge.metrics import share_outside_span, state_scores
 from bridge.tasks.gates import decode_gate, pairing_gate, planted_gate, same_model_gate
@@ -230,7 +230,8 @@ class Trial:
     def _contrast(self, name: str) -> dict[str, Any]:
         if name not in self._contrasts:
             fitted, control = self._branches["fitted"], self._branches[name]
-            self._contrasts[name] = contrast(fitted, control, self.n_resamples, self._generator())
+            drawn = name in CONTROLS and CONTROLS[name].drawn
+            self._contrasts[name] = contrast(fitted, control, self.n_resamples, self._generator(), drawn)
         return self._contrasts[name]
 
     def _generator(self) -> torch.Generator:

@@ -19,6 +19,7 @@ from bridge.sweep.sources import BRIDGE
 
 Bridge = Callable[..., tuple[int, str, str]]
 Sweeps = Callable[..., Path]
+SMALLER = ["dataset.size=20,40", "dataset.split.eval_size=20", "hydra.launcher.jobs=1", "report=false"]
 GRID = "layer: \"'1','2'\", control: 'fitted,random,mean'"
 
 
@@ -345,8 +346,21 @@ def test_another_sweeper_may_use_the_packed_launcher(bridge: Bridge, bare_output
     assert len(wall_times(bare_outputs)) == 2
 
 
+def test_an_experiment_says_what_the_axes_are_for_every_direction(
+    bare_outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["experiment=interlingua", "map=orthogonal,lora", f"paths.outputs={bare_outputs}", *SMALL, *SMALLER])
+    assert stop.value.code == 0, capsys.readouterr()
+    found = record.read_all(bare_outputs)
+    told = {(r.data["config"]["pair"]["name"], r.data["n_fit"], r.data["config"]["map"]["name"]) for r in found}
+    assert told == {(p, n, m) for p in ("tiny", "tiny_reverse") for n in (20, 40) for m in ("orthogonal", "lora")}
+    assert {(r.data["layers"]["source"], r.data["config"]["injection"]["name"]) for r in found} == {(2, "late_layer")}
+
+
 def test_every_sweep_of_bridge_itself_can_be_planned(bare_outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    n_cells = {"smoke": 32, "layer_ablation": 120, "dataset_size": 60, "direction": 30}
+    n_cells = {"smoke": 32, "layer_ablation": 120, "dataset_size": 60, "direction": 30, "interlingua": 960}
+    n_cells["similarity"] = 12
     assert {path.stem for path in (BRIDGE.parent / "sweeps").glob("*.yaml")} == n_cells.keys()
     for name, n in n_cells.items():
         with pytest.raises(SystemExit) as stop:
