@@ -147,7 +147,9 @@ def _numbers(records: Sequence[Record]) -> str:
     for r in records:
         data = r.data
         for measure in data["measures"]:
-            for chosen, which in ((final(data, measure), "deepest"), (best(data, measure), "best")):
+            deepest, highest = final(data, measure), best(data, measure)
+            shown = [(deepest, "deepest"), (highest, "best")]
+            for chosen, which in [(deepest, "deepest, best")] if highest == deepest else shown:
                 rows.append([
                     text(data["config"]["pair"]["name"], "text tight"), str(data["n_rows"]),
                     text(MEASURES[measure].label, "text tight"), text(which), Cell(chosen.label, "tight"),
