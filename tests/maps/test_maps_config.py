@@ -1,0 +1,43 @@
+"""A map, its configuration and its YAML file say the same."""
+
+import dataclasses
+import inspect
+from enum import Enum
+from importlib import import_module
+
+import bridge.maps
+from bridge.config import conf_dir
+from bridge.maps import IdentityMap, Map
+from bridge.schema import SCHEMAS
+
+CONFIGS = {name: node for group, name, node in SCHEMAS if group == "map"}
+
+
+def test_every_exported_map_has_a_configuration_with_its_own_arguments_and_defaults():
+    classes = {}
+    for name, node in CONFIGS.items():
+        made = node()
+        module, _, class_name = made._target_.rpartition(".")
+        classes[name] = getattr(import_module(module), class_name)
+        assert made.name == name
+        given = {f.name: getattr(made, f.name) for f in dataclasses.fields(made)}
+        given = {k: v.value if isinstance(v, Enum) else v for k, v in given.items()}
+        arguments = {k: p.default for k, p in inspect.signature(classes[name]).parameters.items()}
+        assert given.keys() - {"_target_", "name", "training"} == arguments.keys()
+        # what hangs on another node, such as the seed, has no default of its own
+        assert {k: v for k, v in arguments.items() if not str(given[k]).startswith("${")} == {
+            k: v for k, v in given.items() if k in arguments and not str(v).startswith("${")
+        }
+    exported = {getattr(bridge.maps, name) for name in bridge.maps.__all__}
+    maps = {c for c in exported if inspect.isclass(c) and issubclass(c, Map)} - {Map, IdentityMap}
+    # the identity is a control, never fitted
+    assert set(classes.values()) == maps
+    assert len(classes) == 11
+
+
+def test_every_map_has_a_file_of_its_name_and_the_readme_lists_it():
+    files = {path.stem for path in (conf_dir() / "map").glob("*.yaml")}
+    assert files >= CONFIGS.keys()
+    readme = conf_dir().parent / "README.md"
+    (row,) = (line for line in readme.read_text().splitlines() if line.startswith("| `map` |"))
+    assert {name for name in files if f"`{name}`" not in row} == set()
