@@ -25,7 +25,7 @@ class Map(ABC):
     Attributes:
         requires_equal_widths: the map is defined only where both models have the same width.
         has_inverse: `inverse` is defined.
-        can_rotate: the map can express any rotation between equal widths, given enough rows.
+        can_rotate: the fit finds any rotation between equal widths exactly, given enough rows.
         streams: `fit_moments` is defined.
         trainable: `module` and `absorb` are defined.
         rank_: number of source directions that the fit determined.

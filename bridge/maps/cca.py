@@ -46,7 +46,7 @@ class CCA(Factored):
     def __init__(self, n_components: int | None = 32, penalty: float = 0.01) -> None:
         self.n_components = n_components
         self.penalty = penalty
-        self.can_rotate = n_components is None
+        self.can_rotate = n_components is None and penalty == 0
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         source, target = self._sides(X, Y)

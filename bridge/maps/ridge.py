@@ -52,7 +52,8 @@ class Ridge(LeastSquares, TrainedDense):
                 [0., 2.]], dtype=torch.float64)
     """
 
-    can_rotate = True
+    # its penalty shrinks what a rotation would keep
+    can_rotate = False
     penalty_: float
 
     def __init__(

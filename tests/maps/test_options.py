@@ -128,8 +128,9 @@ def test_cca_finds_the_correlations_of_the_whitened_rows_and_with_all_of_them_is
     expected = torch.linalg.svdvals(whitened[0].T @ whitened[1])
     torch.testing.assert_close(CCA(3, penalty=0.0).fit(X, Y).correlations_, expected[:3])
     torch.testing.assert_close(CCA(None, 0.2).fit(X, Y).matrix(), Ridge(0.2).fit(X, Y).matrix())
-    assert CCA(None).can_rotate
-    assert not CCA(3).can_rotate
+    assert CCA(None, penalty=0.0).can_rotate
+    assert not CCA(3, penalty=0.0).can_rotate
+    assert not CCA(None).can_rotate
 
 
 def test_semi_orthogonal_is_nearer_than_orthogonal_and_than_any_small_turn_of_it():

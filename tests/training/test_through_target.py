@@ -97,7 +97,7 @@ def test_permuted_rows_take_prompts_and_answers_along() -> None:
     injection = Watched(context="same")
     X, Y, _ = problem(injection, 2)
     asked.clear()
-    (fitted,) = trained(Linear(), injection, 2, order[None], n_steps=1, check_every=1)
+    trained(Linear(), injection, 2, order[None], n_steps=1, check_every=1)
     train, held = ThroughTarget(n_steps=1).schedule.inner_split(N, seed=0)
     states, rows = asked[1]
     assert rows.tolist() == order[held][: len(rows)].tolist()
