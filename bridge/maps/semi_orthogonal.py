@@ -29,7 +29,7 @@ class SemiOrthogonal(Orthogonal):
     momentum, given up for a step whenever the residual would rise). The problem is not convex; the steps start
     beside `Orthogonal`, whose residual is never exceeded, and end in a minimum that need not be the only one. Rows
     with n + d_target < d_source are first written in a basis of that many directions, which holds the start and the
-    rows. `inverse` is the transpose.
+    rows; a step is an SVD of that side, 2 ms for 128 and tens of seconds for 3,000. `inverse` is the transpose.
 
     Source: Green and Gower (1979), "A problem with congruence", as in Gower and Dijksterhuis (2004), "Procrustes
     problems", section 5.1, doi:10.1093/acprof:oso/9780198510581.001.0001; ten Berge and Knol (1984),
