@@ -13,7 +13,7 @@ from rich.table import Table
 
 MODULES = (
     *("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep"),
-    *("bench_maps", "bench_stream", "bench_polar"),
+    *("bench_maps", "bench_stream", "bench_polar", "bench_training"),
 )
 RESULT = Path("outputs/bench.json")
 

@@ -34,6 +34,7 @@ def bench() -> dict[str, dict[str, float | str]]:
     states = torch.randn(N_STATES, WIDTH)
     cache = context_cache(model, parts, ids[:, :-1], from_layer=layer)
 
+    @torch.inference_mode()
     def ours() -> Tensor:
         return replay(model, parts, states, layer, cache)
 

@@ -13,7 +13,19 @@ TIERS = (
     ("controls", "injection", "training"),
     ("tasks",),
     ("schema", "config", "record", "tracking", "session", "cells", "run", "comparison"),
-    ("sweep", "tables", "matrix_tables", "looks", "grids", "ladder", "family", "plots", "report", "export", "dashboard"),
+    (
+        "sweep",
+        "tables",
+        "matrix_tables",
+        "looks",
+        "grids",
+        "ladder",
+        "family",
+        "plots",
+        "report",
+        "export",
+        "dashboard",
+    ),
     ("application", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}

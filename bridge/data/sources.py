@@ -41,9 +41,7 @@ class Facts(Source):
         'Paris'
     """
 
-    def __init__(
-        self, relations: list[str] | None = None, wordings: Literal["held_out", "all"] = "held_out"
-    ) -> None:
+    def __init__(self, relations: list[str] | None = None, wordings: Literal["held_out", "all"] = "held_out") -> None:
         self.relations = relations
         self.wordings = wordings
 
