@@ -94,7 +94,8 @@ def bench() -> dict[str, dict[str, float | str]]:
     one, plain, many = (min(column) for column in zip(*times, strict=True))
     what = (
         f"steps of {BATCH} rows through the last {K} of {N_BLOCKS} blocks of a frozen Llama, d = {WIDTH}, "
-        f"T = {N_TOKENS}, the first fit included, against whole forward and backward passes; the gradients differ by {difference:.0e}"
+        f"T = {N_TOKENS}, the first fit included, against whole forward and backward passes; the gradients differ by "
+        f"{difference:.0e}"
     )
     together = f"the same for {N_COPIES} maps (draws of a control) at once, against one after the other"
     rows_of = {
