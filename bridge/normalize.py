@@ -187,6 +187,24 @@ class Normalize:
         states = self._root.multiply(states) if self.scale == "whiten" else states * self.scale_
         return (states if row_scale is None else states * row_scale.to(states)) + self.mean_.to(states)
 
+    def parts(self) -> dict[str, Tensor]:
+        """Everything that was fitted, as tensors from which `of_parts` makes it again."""
+        parts = {"mean": self.mean_, "scale": torch.tensor(self.scale_, dtype=torch.float64)}
+        if self.scale == "whiten":
+            root = self._root
+            outside = torch.tensor(root.outside, dtype=torch.float64)
+            parts |= {"basis": root.V, "inside": root.inside, "outside": outside}
+        return parts
+
+    @classmethod
+    def of_parts(cls, scale: str, parts: dict[str, Tensor]) -> Self:
+        """The fitted normalisation whose `parts` these are."""
+        made = cls(scale=scale)  # type: ignore[arg-type]
+        made.mean_, made.scale_ = parts["mean"], float(parts["scale"])
+        if scale == "whiten":
+            made._root = _Root(parts["basis"], parts["inside"], float(parts["outside"]))
+        return made
+
     def _checked(self, states: Tensor, name: str) -> Tensor:
         if not hasattr(self, "mean_"):
             raise FitError("Normalize is not fitted; wanted a mean and a scale: call fit(X) first")

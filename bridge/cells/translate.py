@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from bridge.data.pairing import aligned_positions
 from bridge.data.rosetta import RosettaSet, Split, split
 from bridge.errors import ConfigError, DataError
 from bridge.injection import Injection, LateLayer
+from bridge.maps import Adapter
 from bridge.models.continuation import padded
 from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
@@ -51,11 +53,13 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     key = json.dumps([record.run_id(plain), inputs])
     setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
     result = setting.trial.result(config.control.names)
+    saved = {"map_folder": _saved(config, setting, inputs)} if getattr(config.task, "save_map", False) else {}
     warnings = [*result.warnings, *setting.warnings]
     for warning in warnings:
         log.warning(warning)
     data = {
         **setting.facts,
+        **saved,
         "rank": result.fit["rank"],
         "fit": result.fit,
         "gates": result.gates,
@@ -67,6 +71,26 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
         "warnings": warnings,
     }
     return data, result.columns
+
+
+def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> str:
+    """Write the fitted map with what it was fitted for, and say where."""
+    folder = Path(config.paths.outputs) / "maps" / record.run_id(to_plain(config))
+    pair, layers = config.pair, setting.facts["layers"]
+    carrier = setting.trial.carrier
+    about: dict[str, str | int | float | bool | None] = {
+        "pair": pair.name,
+        "source": pair.source.name,
+        "target": pair.target.name,
+        "source_weights": inputs["source"],
+        "target_weights": inputs["target"],
+        "source_layer": layers["source"],
+        "target_layer": layers["target"],
+        "position": config.layer.position,
+        "n_fit": setting.facts["n_fit"],
+    }
+    Adapter(carrier.source_, carrier.map_, carrier.target_).save(folder, about)
+    return str(folder)
 
 
 def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:

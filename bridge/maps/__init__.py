@@ -1,5 +1,6 @@
 """Maps from source states to target states: fit on rows X and Y, then transform new rows of X."""
 
+from bridge.maps.adapter import Adapter
 from bridge.maps.affine import Affine
 from bridge.maps.base import Map
 from bridge.maps.cca import CCA
@@ -19,6 +20,7 @@ from bridge.maps.stored import load_map
 __all__ = [
     "CCA",
     "MLP",
+    "Adapter",
     "Affine",
     "IdentityMap",
     "Linear",

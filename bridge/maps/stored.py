@@ -46,8 +46,8 @@ def write_map(map_: "Map", folder: Path, about: Mapping[str, Scalar]) -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / TENSORS, data)
-    _replace(folder / FACTS, (json.dumps(described, indent=1) + "\n").encode())
+    replace(folder / TENSORS, data)
+    replace(folder / FACTS, (json.dumps(described, indent=1) + "\n").encode())
 
 
 def load_map(folder: str | Path, about: Mapping[str, Scalar] | None = None) -> "Map":
@@ -129,7 +129,7 @@ def _class(name: Any, folder: Path) -> "type[Map]":
     return found
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     """Write beside the file and rename, so that a reader sees the old file or the new one."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with unfinished.open("wb") as file:

@@ -8,7 +8,8 @@ import pytest
 from untrained import SMALL
 
 from bridge.config import compose_config, conf_dir
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError, ConfigError, FitError
+from bridge.maps import Adapter
 from bridge.record import Record
 from bridge.run import run
 from bridge.session import Session
@@ -139,3 +140,14 @@ def test_every_map_runs_between_models_of_unequal_widths(session: Session, optio
 
 def test_every_map_of_the_configuration_is_there() -> None:
     assert len(OPTIONS) == 16
+
+
+def test_a_cell_leaves_its_map_for_other_programs_where_it_is_asked_to(session: Session) -> None:
+    data = cell(session, *LATE, "map=lora_target", "map.training.n_steps=10", "task.save_map=true").data
+    adapter = Adapter.load(data["map_folder"], {"source": "tiny-llama", "target": "tiny-mistral", "source_layer": 2})
+    assert adapter.map.n_parameters_ == data["fit"]["n_parameters"]
+    X = session.states(compose_config(*SMALL).pair.source, ["The capital of France is"], 2)
+    assert adapter.transform(X).shape == (1, 32)
+    with pytest.raises(FitError, match="was fitted for source=tiny-llama, got source=tiny-mistral"):
+        Adapter.load(data["map_folder"], {"source": "tiny-mistral"})
+    assert "map_folder" not in cell(session, *LATE).data
