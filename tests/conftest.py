@@ -1,10 +1,13 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from untrained import UNTRAINED
 
+# A shell's background job ignores Ctrl-C and hands that on to the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)

@@ -45,8 +45,8 @@ OPTIONS = options()
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 56
-    assert len(OPTIONS) == 56 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(YAML) == 57
+    assert len(OPTIONS) == 57 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),

@@ -10,9 +10,11 @@ from rich.console import Console
 from synthetic_records import write_cell
 
 from bridge.comparison import comparisons
+from bridge.errors import RecordError
 from bridge.ladder import SHARE, Ladder, hardest, ladders
 from bridge.record import read_all
 from bridge.report import render
+from bridge.report.ladder import write_ladders
 from bridge.tables import ladder_table
 
 
@@ -98,6 +100,15 @@ def test_the_report_draws_the_ladder_with_its_controls_and_marks_what_is_invalid
     assert '<a href="#ladder">ladder</a>' in html
     assert "−7.80" in section  # the uniform guess stands beside the log-probability
     assert render(read_all(tmp_path)) == html
+
+
+@pytest.mark.parametrize(("name", "start"), [("ladder.svg", b"<?xml"), ("ladder.png", b"\x89PNG")])
+def test_a_figure_of_ladders_is_the_same_bytes_twice(tmp_path: Path, one: Ladder, name: str, start: bytes) -> None:
+    first = write_ladders([one, one], tmp_path / name).read_bytes()
+    assert first.startswith(start)
+    assert write_ladders([one, one], tmp_path / name).read_bytes() == first
+    with pytest.raises(RecordError, match="no ladder to draw; run bridge experiment=interlingua first"):
+        write_ladders([], tmp_path / name)
 
 
 def test_a_report_of_one_map_has_no_ladder(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_record_of_another_version_is_refused_with_what_to_do(tmp_path: Path) 
     path = written(tmp_path).folder / "record.json"
     path.write_text(json.dumps({**DATA, "record_version": 7}))
     with pytest.raises(
-        RecordError, match=r"is of record version 7, this bridge reads 1; move the folder away and run the cell again$"
+        RecordError, match=r"is of record version 7, this bridge reads 2; move the folder away and run the cell again$"
     ):
         record.read(tmp_path, "a1")
 

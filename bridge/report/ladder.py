@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -11,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bridge.comparison import Comparison
+from bridge.errors import RecordError
 from bridge.grids import verdict
 from bridge.ladder import SHARE, SHARE_F1, Ladder, Rung, hardest
-from bridge.looks import LOOKS, QUIET, SETTINGS, accessible, inline
+from bridge.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standalone
+from bridge.record import write_whole
 from bridge.report.page import MANY_PANELS, Cell, figure, number, table, text
 
 RIBBONS = ("same_model", "shuffled_within", "shuffled", "random", "identity", "mean")
@@ -162,8 +165,8 @@ def _numbers(one: Ladder) -> str:
     heading += [
         "gold log-prob (nats; uniform, prior)",
         "held-out relative error (mean: 1)",
-        "cycle error (permuted)",
-        "loss held back, nats (start)",
+        "cycle error (permuted rows; mean: 1)",
+        "held-back loss, nats (start; uniform, prior)",
         "verdict",
     ]
     rows = []
@@ -199,7 +202,10 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         f"{number(chance['prior_logprob_nats'])})",
         "–" if error is None else number(error["mean"]),
         f"{number(fit['cycle']['relative_error'])} ({number(fit['cycle']['permuted_relative_error'])})",
-        "–" if training is None else f"{number(training['held_loss_nats'])} ({number(training['start_loss_nats'])})",
+        "–"
+        if training is None
+        else f"{number(training['held_loss_nats'])} ({number(training['start_loss_nats'])}; "
+        f"{number(-chance['uniform_logprob_nats'])}, {number(-chance['prior_logprob_nats'])})",
         text(verdict(c), "text long" if c.valid else "text long bad"),
     ]
     return row
@@ -210,3 +216,26 @@ def _share(score: dict[str, float] | None) -> str:
         return "–"
     bounds = f"[{score['low']:.0%}, {score['high']:.0%}]"
     return Cell(f"{score['mean']:.0%}<br><span class=quiet>{bounds}</span>", "tight")
+
+
+def write_ladders(found: Sequence[Ladder], path: str | Path) -> Path:
+    """Write ladders side by side as one figure.
+
+    Args:
+        found: what `bridge.ladder.ladders` gave.
+        path: where to; .svg or .png.
+
+    Raises:
+        RecordError: no ladder, or `path` cannot be written.
+    """
+    if not found:
+        raise RecordError("no ladder to draw; run bridge experiment=interlingua first")
+    path = Path(path)
+    with mpl.rc_context(SETTINGS):
+        made = Figure(figsize=(6.2 * len(found), 4.6), facecolor="white")
+        for i, one in enumerate(found):
+            ax = made.add_axes(((i + 0.085) / len(found), 0.11, 0.68 / len(found), 0.75))
+            draw_ladder(ax, one)
+            ax.set_title(f"{one.pair}\n{one.title}", fontsize=9.5, weight="bold", pad=22, loc="left")
+        write_whole(path, png(made) if path.suffix == ".png" else standalone(made).encode())
+    return path

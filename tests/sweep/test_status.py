@@ -77,7 +77,7 @@ def test_a_record_of_an_older_version_is_missing_and_says_why(sweep: Manifest) -
     path = record.runs_folder(sweep.outputs) / sweep.run_ids[0] / "record.json"
     path.write_text(path.read_text().replace('"record_version": 2', '"record_version": 0', 1))
     (state, *_) = states(sweep)
-    assert (state.name, state.error) == ("missing", "its record is of version 0, this bridge writes 1")
+    assert (state.name, state.error) == ("missing", "its record is of version 0, this bridge writes 2")
 
 
 def test_without_a_sweep_the_command_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
