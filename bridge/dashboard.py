@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -193,8 +194,11 @@ def _tracker(manifest: Manifest | None) -> dict[str, Any]:
 
 def _packages() -> tuple[Any, Any]:
     try:
-        import wandb_workspaces.reports.v2 as wr
-        import wandb_workspaces.workspaces as ws
+        # How it declares its own models is deprecated in pydantic, which is nobody's concern here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import wandb_workspaces.reports.v2 as wr
+            import wandb_workspaces.workspaces as ws
     except ImportError as error:
         raise ConfigError("bridge dashboard needs wandb-workspaces; pip install 'bridge-llm[wandb]'") from error
     return ws, wr

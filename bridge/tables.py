@@ -93,7 +93,8 @@ def print_comparison(c: Comparison, console: Console) -> None:
     if training := fit.get("training"):
         console.print(
             f"trained through the target: held-back loss {training['start_loss_nats']:.2f} -> "
-            f"{training['held_loss_nats']:.2f} nats (chance {-chance['prior_logprob_nats']:.2f}), kept step {training['best_step']} of {training['n_steps']}",
+            f"{training['held_loss_nats']:.2f} nats (chance {-chance['prior_logprob_nats']:.2f}), "
+            f"kept step {training['best_step']} of {training['n_steps']}",
             highlight=False,
         )
     console.print(

@@ -28,7 +28,7 @@ VERBS = ("report", "status", "export", "dashboard", "sync")
 def test_every_printed_command_composes() -> None:
     found = [words for words in commands() if words and words[0] not in VERBS]
     sweeps = [words for words in found if words[0] == "sweep"]
-    assert (len(found), len(sweeps)) == (10, 4)
+    assert (len(found), len(sweeps)) == (12, 4)
     for words in sweeps:
         assert (ROOT / "sweeps" / f"{words[1]}.yaml").exists()
         launcher = {word.partition("=")[0].removeprefix("hydra.launcher.") for word in words if "hydra.l" in word}
