@@ -159,10 +159,7 @@ class Carrier:
         self.seed = seed
         self.source_ = copy.deepcopy(normalize).fit(self.X_fit)
         self.target_ = copy.deepcopy(normalize).fit(self.Y_fit)
-        if trainer is None:
-            self.map_ = copy.deepcopy(map).fit(self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit))
-        else:
-            (self.map_,) = self._trained(trainer, torch.arange(len(self.X_fit))[None])
+        (self.map_,) = self.fits(torch.arange(len(self.X_fit))[None])
 
     def carry(self, control: str, X: Tensor, Y: Tensor) -> Tensor:
         """The states that `control` puts into the target in place of its own.
@@ -208,10 +205,18 @@ class Carrier:
         labels = self.relations if control == "shuffled_within" else None
         moved = permutations(labels, len(self.X_fit), self.n_draws, generator).to(Z.device)
         if self.trainer is not None:
-            return torch.stack([m.transform(Z) for m in self._trained(self.trainer, moved)])
+            return torch.stack([m.transform(Z) for m in self.fits(moved)])
         return self.map.transform_permuted(
             self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit), moved, Z
         )
 
-    def _trained(self, trainer: Trainer, orders: Tensor) -> list[Map]:
-        return trainer.fit(self.map, self.source_, self.target_, self.X_fit, self.Y_fit, orders)
+    def fits(self, orders: Tensor) -> list[Map]:
+        """A fitted map, trained where there is a trainer, for each order (p, n) of the target's rows."""
+        if self.trainer is not None:
+            return self.trainer.fit(self.map, self.source_, self.target_, self.X_fit, self.Y_fit, orders)
+        X, Y = self.source_.transform(self.X_fit), self.target_.transform(self.Y_fit)
+        return [copy.deepcopy(self.map).fit(X, Y[order.to(Y.device)]) for order in orders]
+
+    def through(self, map: Map, X: Tensor) -> Tensor:
+        """Source states X (m, d_source) through one of the `fits`: (m, d_target) in the target's own scale and mean."""
+        return self.target_.inverse(map.transform(self.source_.transform(X)), self.source_.row_scale(X))

@@ -149,25 +149,20 @@ class Trial:
     def _cycle(self) -> dict[str, float]:
         """Relative error of eval states that went there and back, of rows as they are and of permuted rows.
 
-        Back goes the same kind of map, fitted from target to source on the same rows. 1 is the error of the mean. For
-        a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error is worth.
+        Back goes the same kind of map, fitted on states from target to source on the same rows. 1 is the error of the
+        mean. For a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error
+        is worth.
         """
-        carrier, X = self.carrier, self.evaluation.X[:, -1]
-        n = len(carrier.X_fit)
-        orders = [
-            torch.arange(n),
-            *(torch.randperm(n, generator=g) for g in [self._generator()] for _ in range(N_CYCLES)),
-        ]
+        carrier, X = self.carrier, self.evaluation.X[:, -1].double()
+        n, generator = len(carrier.X_fit), self._generator()
+        permuted = torch.stack([torch.randperm(n, generator=generator) for _ in range(N_CYCLES)])
+        ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
         errors = []
-        for i, order in enumerate(orders):
-            Y_fit = carrier.Y_fit[order]
-            there = carrier
-            if i > 0:
-                there = Carrier(carrier.map, carrier.normalize, carrier.X_fit, Y_fit, carrier.relations, 1, self.seed)
+        for there, order in ways:
+            Y_fit = carrier.Y_fit[order.to(carrier.Y_fit.device)]
             back = Carrier(carrier.map, carrier.normalize, Y_fit, carrier.X_fit, carrier.relations, 1, self.seed)
-            Y_hat = there.carry("fitted", X, X)[0]
-            X_hat = back.carry("fitted", Y_hat, Y_hat)[0]
-            errors.append(float(state_scores(X_hat, X.double(), carrier.X_fit.mean(0))["relative_error"]))
+            X_hat = back.through(back.map_, carrier.through(there, X))
+            errors.append(float(state_scores(X_hat, X, carrier.X_fit.mean(0))["relative_error"]))
         return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
 
     def _carry(self, name: str) -> Tensor:
