@@ -127,6 +127,7 @@ SMALLER = {"relative": ["map.n_anchors=16"], "mlp": ["map.n_steps=10"]}
 def test_every_map_runs_between_models_of_unequal_widths(session: Session, option: str, direction: str) -> None:
     widths = ["pair.source.zoo.width=96", "pair.target.zoo.width=128"]
     words = [*widths, f"map={option}", f"direction={direction}", "map.training.n_steps=10"]
+    words.append("control.names=[fitted,mean]")
     found = cell(session, *LATE, *words, *SMALLER.get(option.removesuffix("_target"), []))
     fit = found.data["fit"]
     assert (fit["d_source"], fit["d_target"]) == ((96, 128) if direction == "forward" else (128, 96))
