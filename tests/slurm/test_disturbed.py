@@ -86,7 +86,8 @@ def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cl
     assert bridge.logs(NAME).count("told to make room") == 2
     slurm.wait_until_empty()
     assert [restarts(slurm, job) for job in mine] == [1, 1]
-    assert "dropped" not in bridge.logs(NAME)
+    # One that had only been claimed when the job was told is let go at once; one that had begun is finished.
+    assert not re.search(r"dropped after (?!0 s)", bridge.logs(NAME))
     disturbed.assert_whole()
 
 
