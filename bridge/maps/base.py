@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
+from bridge.maps.checks import checked_groups, checked_permutations, checked_rows
 from bridge.maps.moments import Moments
 from bridge.maps.stored import Scalar, kept, write_map
 from bridge.normalize import finite_states
@@ -48,23 +49,28 @@ class Map(ABC):
     width_target_: int
     about_: dict[str, Scalar]
     training_: dict[str, float]
+    _groups: Tensor | None = None  # labels of the rows of the fit that runs
 
-    def fit(self, X: Tensor, Y: Tensor) -> Self:
+    def fit(self, X: Tensor, Y: Tensor, groups: Tensor | None = None) -> Self:
         """Fit the map on paired rows.
 
         Args:
             X: (n, d_source) source states.
             Y: (n, d_target) target states; row i belongs to the same item as row i of X.
+            groups: (n,) integer label of each row; what holds rows back to choose by (`MLP`, `Ridge` with a selection)
+                holds back all rows of a label or none. None: each row on its own.
 
         Returns:
             self.
 
         Raises:
-            FitError: rows that do not match, values that are not finite, widths that the map cannot bridge.
+            FitError: rows that do not match or are not finite, widths the map cannot bridge, or too few groups.
         """
         X, Y = self._checked_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
+        self._groups = checked_groups(groups, len(X))
         self._fit(X, Y)
+        self._groups = None
         return self._settled()
 
     def fit_moments(self, moments: Moments) -> Self:
@@ -185,7 +191,9 @@ class Map(ABC):
         self.solver_ = solver
         return self._settled()
 
-    def transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
+    def transform_permuted(
+        self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
         """Fit on X and a permutation of Y's rows, apply to X_new, for each of many permutations.
 
         Args:
@@ -194,6 +202,7 @@ class Map(ABC):
             permutations: (p, n) long; each row a permutation of 0..n-1. Draw i is fitted on X and
                 Y[permutations[i]].
             X_new: (m, d_source) states to map.
+            groups: (n,) integer label of each row of X, as in `fit`.
 
         Returns:
             (p, m, d_target) float64: what a fresh map fitted on each permutation gives for X_new. The map
@@ -203,20 +212,13 @@ class Map(ABC):
             FitError: as `fit`, or rows of `permutations` that are no permutations.
         """
         X, Y = self._checked_pair(X, Y)
-        n = len(X)
-        in_order = torch.arange(n, device=permutations.device)
-        if permutations.ndim != 2 or not torch.equal(
-            permutations.sort(dim=1).values, in_order.expand(len(permutations), n)
-        ):
-            raise FitError(
-                f"permutations has shape {tuple(permutations.shape)}; wanted (p, {n}), "
-                f"every row a permutation of 0..{n - 1}"
-            )
+        permutations = checked_permutations(permutations, len(X)).to(Y.device)
         X_new = finite_states(X_new, "X_new")
         fresh = copy.copy(self)
         fresh.width_source_, fresh.width_target_ = X.shape[1], Y.shape[1]
+        fresh._groups = checked_groups(groups, len(X))
         fresh._check_width(X_new)
-        return fresh._transform_permuted(X, Y, permutations.to(Y.device), X_new)
+        return fresh._transform_permuted(X, Y, permutations, X_new)
 
     @abstractmethod
     def _fit(self, X: Tensor, Y: Tensor) -> None: ...
@@ -262,17 +264,8 @@ class Map(ABC):
         return draws
 
     def _checked_pair(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-        for states, name in ((X, "X"), (Y, "Y")):
-            if states.ndim != 2:
-                raise FitError(
-                    f"{name} has shape {tuple(states.shape)}; wanted (n, d): pass one state a row, one row an item"
-                )
-        if len(X) != len(Y):
-            raise FitError(
-                f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item"
-            )
-        self._check_widths(X.shape[1], Y.shape[1])
-        return finite_states(X, "X"), finite_states(Y, "Y")
+        self._check_widths(X.shape[-1], Y.shape[-1])
+        return checked_rows(X, Y)
 
     def _check_widths(self, d_source: int, d_target: int) -> None:
         if self.requires_equal_widths and d_source != d_target:

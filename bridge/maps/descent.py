@@ -12,6 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from bridge.errors import FitError
+from bridge.maps.holdout import hold_back
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,18 @@ class Schedule:
             raise FitError(f"inner_fraction is {self.inner_fraction}; wanted a number between 0 and 1")
         return self
 
-    def inner_split(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows to descend on and rows to stop on, as indices into 0..n-1.
+    def inner_split(self, n: int, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rows to descend on and rows to stop on, as indices into 0..n-1; see `hold_back`.
+
+        Args:
+            n: number of fit rows.
+            seed: of the draw.
+            groups: (n,) integer label of each row; rows of one label are never on both sides.
 
         Raises:
-            FitError: fewer than two rows.
+            FitError: fewer than two rows, or than two groups.
         """
-        if n < 2:
-            raise FitError(f"got {n} fit rows; wanted at least 2, one of them to stop on: fit on more items")
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        n_held = min(n - 1, max(1, round(self.inner_fraction * n)))
-        return order[n_held:], order[:n_held]
+        return hold_back(n, self.inner_fraction, seed, groups)
 
 
 class Copies:

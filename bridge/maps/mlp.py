@@ -42,8 +42,8 @@ class MLP(Map):
     """A stitch of `depth` hidden layers beside a linear path, fitted by gradient descent.
 
     Minimises the mean squared error of the states. The linear path starts as ridge regression and the network at
-    zero, so that what is learnt is what a linear map leaves over; a share of the fit rows is held back and
-    decides when to stop, and with how much of it to end. All arithmetic is in float64.
+    zero, so that what is learnt is what a linear map leaves over; a share of the fit rows, in whole groups, is held
+    back and decides when to stop, and with how much of it to end. All arithmetic is in float64.
 
     Source: Bansal, Nakkiran, Barak (2021), "Revisiting model stitching to compare neural representations",
     arXiv:2106.07682, where the stitch is linear; a network in its place is the usual next step.
@@ -143,7 +143,7 @@ class MLP(Map):
             self.check_every,
             self.patience,
         ).checked()
-        train, held = (part.to(X.device) for part in schedule.inner_split(len(X), self.seed))
+        train, held = (part.to(X.device) for part in schedule.inner_split(len(X), self.seed, self._groups))
         orders = orders.to(X.device)
         nets = [self._started(X[train], Y[order[train]]) for order in orders]
 

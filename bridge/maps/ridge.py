@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.factored import TrainedDense
+from bridge.maps.holdout import grouped, hold_back
 from bridge.maps.least_squares import Design, LeastSquares, design_of_rows
 from bridge.maps.moments import Moments
 
@@ -26,11 +27,12 @@ class Ridge(LeastSquares, TrainedDense):
     no intercept: center first. When n < d_source the work is done in the span of the rows. `inverse` is the
     pseudo-inverse of W.
 
-    With select="loo" the penalty is the one of `PENALTIES` with the least leave-one-out error of the fit rows,
-    sum_i ||y_i - x_i W||^2 / (1 - h_i)^2, which needs no refit: h_i is the leverage of row i, to which 1/n is
-    added where the rows are centered, since their mean was fitted with them. With select="split" it is the one
-    that does best on a fifth of the fit rows, drawn with `seed`, after a fit on the others. Both look at fit
-    rows only, and a permuted fit chooses anew.
+    With select="loo" the penalty is the one of `PENALTIES` with the least error of the fit rows when each group of
+    them is left out in turn (without `groups`, each row), sum_g ||(I - H_g)^{-1} (Y_g - X_g W)||^2, which needs no
+    refit: H_g is the block of rows g of the hat matrix, to which 1/n is added where the rows are centered, since
+    their mean was fitted with them. With select="split" it is the one that does best on a fifth of the fit rows,
+    drawn with `seed` in whole groups, after a fit on the others. Both look at fit rows only, and a permuted fit
+    chooses anew.
 
     Source: Hoerl and Kennard (1970), "Ridge regression: biased estimation for nonorthogonal problems",
     doi:10.1080/00401706.1970.10488634; for leave-one-out, Allen (1974), "The relationship between variable
@@ -86,7 +88,7 @@ class Ridge(LeastSquares, TrainedDense):
         self.penalty_ = self.penalty
         if self.select == "loo":
             assert Y is not None
-            self.penalty_ = _least(_loo_errors(design, C, Y))
+            self.penalty_ = _least(_loo_errors(design, C, Y, self._groups))
         elif self.select == "split":
             assert Y is not None
             self.penalty_ = _least(self._split_errors(design, Y))
@@ -94,9 +96,7 @@ class Ridge(LeastSquares, TrainedDense):
 
     def _split_errors(self, design: Design, Y: Tensor) -> Tensor:
         assert design.U is not None
-        order = torch.randperm(design.n, generator=torch.Generator().manual_seed(self.seed)).to(Y.device)
-        n_held = max(1, round(HELD_OUT * design.n))
-        held, kept = order[:n_held], order[n_held:]
+        kept, held = (part.to(Y.device) for part in hold_back(design.n, HELD_OUT, self.seed, self._groups))
         # in coordinates of the span, where rows are as short as they can be
         rows = design.U * design.s
         inner = design_of_rows(rows[kept])
@@ -109,14 +109,23 @@ def _shrunk(design: Design, C: Tensor, penalty: float) -> Tensor:
     return (design.s / (design.s.square() + design.absolute(penalty))).unsqueeze(1) * C
 
 
-def _loo_errors(design: Design, C: Tensor, Y: Tensor) -> Tensor:
+def _loo_errors(design: Design, C: Tensor, Y: Tensor, groups: Tensor | None) -> Tensor:
     assert design.U is not None
+    members, sizes = (part.to(Y.device) for part in grouped(design.n, groups))
+    order = members.argsort(stable=True)
+    # Groups of one size are left out in one product; each entry has a group in each row.
+    alike = [order[sizes[members[order]] == size].view(-1, size) for size in sizes.unique().tolist()]
     errors = []
     for penalty in PENALTIES:
         kept = design.s.square() / (design.s.square() + design.absolute(penalty))
-        leverage = design.U.square() @ kept + (1.0 / design.n if design.centered else 0.0)
         residual = Y - design.U @ (kept.unsqueeze(1) * C)
-        errors.append((residual / (1.0 - leverage).unsqueeze(1)).square().sum())
+        error = Y.new_zeros(())
+        for rows in alike:
+            U = design.U[rows]
+            hat = (U * kept) @ U.mT + (1.0 / design.n if design.centered else 0.0)
+            left_out = torch.eye(rows.shape[1], dtype=hat.dtype, device=hat.device) - hat
+            error += torch.linalg.solve(left_out, residual[rows]).square().sum()
+        errors.append(error)
     return torch.stack(errors)
 
 

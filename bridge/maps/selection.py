@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.base import Map
+from bridge.maps.checks import checked_groups
 from bridge.normalize import finite_states
 
 
@@ -75,7 +76,8 @@ def select(
         maps: unfitted maps by name; copies are fitted.
         X: (n, d_source) source states to fit on; never those that a score is reported for.
         Y: (n, d_target) target states of the same items.
-        groups: (n,) integer label of each row; rows of one label are held out together. None: each on its own.
+        groups: (n,) integer label of each row; rows of one label are held out together, here and by the maps that hold
+            rows back themselves. None: each on its own.
         n_folds: from 2 to the number of groups.
         seed: deals the groups out to the folds.
         center: subtract the means of the fit rows; without it a map has to express them itself.
@@ -96,6 +98,7 @@ def select(
     if not maps:
         raise FitError("got no maps to select from; wanted at least one: name some")
     X, Y = finite_states(X, "X"), finite_states(Y, "Y")
+    groups = checked_groups(groups, len(X))
     folds = _folds(len(X), groups, n_folds, seed).to(X.device)
     errors = {name: torch.zeros(n_folds, dtype=torch.float64) for name in maps}
     totals = torch.zeros(n_folds, dtype=torch.float64)
@@ -106,7 +109,8 @@ def select(
         if not center:
             mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
         for name, map_ in maps.items():
-            fitted = copy.deepcopy(map_).fit(X[~held] - mean_x, Y[~held] - mean_y)
+            labels = None if groups is None else groups[~held.cpu()]
+            fitted = copy.deepcopy(map_).fit(X[~held] - mean_x, Y[~held] - mean_y, labels)
             errors[name][fold] = (fitted.transform(X[held] - mean_x) + mean_y - Y[held]).square().sum()
     if not float(totals.sum()) > 0:
         raise FitError("every held-out row of Y is the mean; wanted rows that differ: fit on more items")
@@ -114,7 +118,7 @@ def select(
     spread = {name: _standard_error(errors[name], totals) for name in maps}
     ranked = sorted(maps, key=lambda name: -scored[name])
     X, Y = (X - X.mean(0), Y - Y.mean(0)) if center else (X, Y)
-    whole = {name: copy.deepcopy(maps[name]).fit(X, Y) for name in maps}
+    whole = {name: copy.deepcopy(maps[name]).fit(X, Y, groups) for name in maps}
     floor = scored[ranked[0]] - spread[ranked[0]]
     # ties in the number of parameters go to the better one
     chosen = min((name for name in ranked if scored[name] >= floor), key=lambda name: whole[name].n_parameters_)
@@ -141,9 +145,7 @@ def _standard_error(errors: Tensor, totals: Tensor) -> float:
 
 def _folds(n: int, groups: Tensor | None, n_folds: int, seed: int) -> Tensor:
     """Deal groups out to folds, the largest first and each to the fold with the fewest rows."""
-    labels = torch.arange(n) if groups is None else groups.cpu()
-    if labels.shape != (n,):
-        raise FitError(f"groups has shape {tuple(labels.shape)}; wanted ({n},): one label a row")
+    labels = torch.arange(n) if groups is None else groups
     _, members, sizes = labels.unique(return_inverse=True, return_counts=True)
     if not 2 <= n_folds <= len(sizes):
         raise FitError(

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from bridge.errors import ConfigError, FitError
 from bridge.injection import Injection
 from bridge.maps.base import Map
+from bridge.maps.checks import checked_groups
 from bridge.maps.descent import Copies, Schedule, descend
 from bridge.normalize import Normalize
 
@@ -24,8 +25,8 @@ class ThroughTarget:
     """Minimises the cross-entropy of the gold token with the target frozen and the injection as configured.
 
     A map starts where its own fit on the states ends, and gradients flow from the target's answer back through the
-    injection into the map alone. A share of the fit rows is held back, from the fit on states too; the step at which
-    their cross-entropy was lowest is kept, so a map that training does not help stays as it was.
+    injection into the map alone. A share of the fit rows, in whole groups, is held back, from the fit on states too;
+    the step at which their cross-entropy was lowest is kept, so a map that training does not help stays as it was.
 
     Source: the adapters are those of Hu et al. (2021), "LoRA: low-rank adaptation of large language models",
     arXiv:2106.09685; a stitch trained through a frozen network is that of Lenc and Vedaldi (2015), arXiv:1411.5908.
@@ -49,7 +50,9 @@ class ThroughTarget:
         self.schedule = Schedule(n_steps, lr, batch_size, weight_decay, inner_fraction, check_every, patience)
         self.mixed_precision = mixed_precision
 
-    def prepare(self, injection: Injection, gold: Tensor, n_tokens: int, seed: int) -> Self:
+    def prepare(
+        self, injection: Injection, gold: Tensor, n_tokens: int, seed: int, groups: Tensor | None = None
+    ) -> Self:
         """Give it what it trains through.
 
         Args:
@@ -57,9 +60,11 @@ class ThroughTarget:
             gold: (n,) the target's token of each fit row's answer.
             n_tokens: size of the target's vocabulary.
             seed: of the rows held back, and of their order.
+            groups: (n,) integer label of each fit row; rows of one label (an answer, a fact) are held back together.
 
         Raises:
             ConfigError: an unknown precision, or an injection that needs several states of one fit row.
+            FitError: not one label a fit row.
         """
         if self.mixed_precision not in PRECISIONS:
             raise ConfigError(
@@ -75,6 +80,7 @@ class ThroughTarget:
         self.gold_ = gold
         self.n_tokens_ = n_tokens
         self.seed_ = seed
+        self.groups_ = checked_groups(groups, len(gold))
         return self
 
     def fit(self, map: Map, source: Normalize, target: Normalize, X: Tensor, Y: Tensor, orders: Tensor) -> list[Map]:
@@ -107,9 +113,10 @@ class ThroughTarget:
         device = X.device
         orders, gold = orders.to(device), self.gold_.to(device)
         Z, scale, Y_normed = source.transform(X), source.row_scale(X), target.transform(Y)
-        train, held = (part.to(device) for part in self.schedule.inner_split(len(X), self.seed_))
+        train, held = (part.to(device) for part in self.schedule.inner_split(len(X), self.seed_, self.groups_))
+        labels = None if self.groups_ is None else self.groups_[train.cpu()]
         # The rows held back would seem learnt if the fit on states had seen them.
-        maps = [copy.deepcopy(map).fit(Z[train], Y_normed[order[train]]) for order in orders]
+        maps = [copy.deepcopy(map).fit(Z[train], Y_normed[order[train]], labels) for order in orders]
         modules = [m.module().to(device) for m in maps]
         dtype = next(modules[0].parameters()).dtype
 

@@ -73,6 +73,38 @@ def test_the_held_back_loss_is_that_of_the_map_that_comes_back() -> None:
     assert float(loss) == pytest.approx(fitted.training_["held_loss_nats"], rel=1e-3)
 
 
+@pytest.mark.parametrize("groups", [None, torch.arange(N) // 4], ids=["rows", "groups"])
+@pytest.mark.parametrize("map", [Linear(), MLP(width=8, n_steps=10)], ids=lambda m: type(m).__name__)
+def test_the_rows_held_back_are_neither_fitted_nor_trained_on(map: Map, groups: torch.Tensor | None) -> None:
+    asked: list[tuple[bool, set[int]]] = []
+
+    class Watched(LmHead):
+        def logits(self, states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            asked.append((states.requires_grad, set(rows.tolist())))
+            return super().logits(states, rows)
+
+    injection = Watched()
+    X, Y, gold = problem(injection, 4)
+    trainer = ThroughTarget(n_steps=12, batch_size=16, check_every=4)
+    train, held = trainer.schedule.inner_split(N, 3, groups)
+    # what rows held back alone have, no fit on states may know of
+    X[:, 0], X[held, 0] = 0.0, 5.0
+    trainer.prepare(injection, gold, VOCABULARY, 3, groups)
+    asked.clear()
+    (fitted,) = trainer.fit(map, Normalize(center=False).fit(X), Normalize().fit(Y), X, Y, torch.arange(N)[None])
+    trained_on = set.union(*(rows for with_gradient, rows in asked if with_gradient))
+    looked_at = set.union(*(rows for with_gradient, rows in asked if not with_gradient))
+    assert trained_on == set(train.tolist())
+    assert looked_at == set(held.tolist())
+    weight = fitted.matrix()[0] if isinstance(fitted, Linear) else fitted._net.skip.weight[:, 0]  # type: ignore[attr-defined]
+    assert float(weight.abs().max()) < 1e-9
+
+
+def test_labels_must_be_those_of_the_fit_rows() -> None:
+    with pytest.raises(FitError, match=r"groups has shape \(9,\); wanted \(80,\): one label a row"):
+        ThroughTarget().prepare(LmHead(), torch.zeros(N), VOCABULARY, 0, torch.arange(9))
+
+
 def test_maps_trained_together_are_those_trained_alone() -> None:
     generator = torch.Generator().manual_seed(1)
     orders = torch.stack([torch.arange(N), torch.randperm(N, generator=generator)])

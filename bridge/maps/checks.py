@@ -1,0 +1,53 @@
+"""What is refused before a fit begins, each in one line."""
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.normalize import finite_states
+
+
+def checked_rows(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both states in float64, row beside row.
+
+    Raises:
+        FitError: not (n, d_source) and (n, d_target), or values that are not finite.
+    """
+    for states, name in ((X, "X"), (Y, "Y")):
+        if states.ndim != 2:
+            raise FitError(
+                f"{name} has shape {tuple(states.shape)}; wanted (n, d): pass one state a row, one row an item"
+            )
+    if len(X) != len(Y):
+        raise FitError(f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item")
+    return finite_states(X, "X"), finite_states(Y, "Y")
+
+
+def checked_permutations(permutations: Tensor, n: int) -> Tensor:
+    """The permutations, each row of them one of 0..n-1.
+
+    Raises:
+        FitError: another shape, or a row that is no permutation.
+    """
+    in_order = torch.arange(n, device=permutations.device)
+    if permutations.ndim != 2 or not torch.equal(
+        permutations.sort(dim=1).values, in_order.expand(len(permutations), n)
+    ):
+        raise FitError(
+            f"permutations has shape {tuple(permutations.shape)}; wanted (p, {n}), "
+            f"every row a permutation of 0..{n - 1}"
+        )
+    return permutations
+
+
+def checked_groups(groups: Tensor | None, n: int) -> Tensor | None:
+    """The labels on the CPU, or None where every row stands for itself.
+
+    Raises:
+        FitError: not one label for each of n rows.
+    """
+    if groups is None:
+        return None
+    if groups.shape != (n,):
+        raise FitError(f"groups has shape {tuple(groups.shape)}; wanted ({n},): one label a row")
+    return groups.cpu()
