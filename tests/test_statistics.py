@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-import bridge.statistics
+import bridge.statistics.flips
 from bridge.errors import FitError
 from bridge.statistics import (
     SMALLEST_P,
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_numbers_and_memory_is_bounded_by_chunks(te
     assert not torch.equal(first, other)
     drawn = []
     randint = torch.randint
-    monkeypatch.setattr(bridge.statistics, "CHUNK_WEIGHTS", 30 * 7)
+    monkeypatch.setattr(bridge.statistics.flips, "CHUNK_WEIGHTS", 30 * 7)
     monkeypatch.setattr(torch, "randint", lambda high, size, **kw: drawn.append(size) or randint(high, size, **kw))
     test(values, 1000, seeded())
     assert set(drawn) == {(7, 30), (1000 % 7, 30)}
@@ -210,7 +210,7 @@ def test_the_exact_p_reaches_far_below_any_number_of_flips():
 def test_the_exact_p_does_not_depend_on_the_other_columns_or_on_chunks(monkeypatch):
     differences = gaussian(50, 9) + 0.2
     whole = exact_sign_flip_p(differences)
-    monkeypatch.setattr(bridge.statistics, "CHUNK_WEIGHTS", 1)
+    monkeypatch.setattr(bridge.statistics.flips, "CHUNK_WEIGHTS", 1)
     assert torch.allclose(exact_sign_flip_p(differences), whole, rtol=0, atol=1e-14)
     for i in range(9):
         assert torch.allclose(exact_sign_flip_p(differences[:, i : i + 1]), whole[i], rtol=0, atol=1e-14)

@@ -122,13 +122,13 @@ def _states(
     extra: dict[str, Tensor] = {}
     if batch.mask is not None:
         extra = {"attention_mask": batch.mask, "position_ids": (batch.mask.cumsum(1) - 1).clamp(min=0)}
-    with _watching(lm, layers, lambda layer, state: kept.__setitem__(layer, gather(state))):
+    with watching(lm, layers, lambda layer, state: kept.__setitem__(layer, gather(state))):
         lm.anatomy.headless(input_ids=batch.ids, use_cache=False, **extra)
     return kept
 
 
 @contextmanager
-def _watching(lm: LoadedModel, layers: list[int], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+def watching(lm: LoadedModel, layers: Sequence[int], see: Callable[[int, Tensor], None]) -> Iterator[None]:
     """Inside this context `see` gets every state at `layers`, and blocks beyond them compute nothing."""
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from bridge import record
+from bridge.cells.rows import CellRows, cell_rows
 from bridge.config import build, resolve_layer, to_plain
-from bridge.data.pairing import aligned_positions
-from bridge.data.rosetta import RosettaSet, Split, split
-from bridge.errors import ConfigError, DataError
+from bridge.data.rosetta import RosettaSet
+from bridge.data.splitting import Split, labels, numbered, split
+from bridge.errors import ConfigError
 from bridge.injection import Injection, LateLayer
 from bridge.maps import Adapter
 from bridge.models.continuation import padded
 from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
+from bridge.tasks.gates import pairing_gate, state_gates
 from bridge.tasks.native import Native, Side
-from bridge.tasks.rows import Rows
+from bridge.tasks.summary import Part
 from bridge.tasks.trial import Trial
 from bridge.training import ThroughTarget
 
@@ -64,9 +66,10 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
         "fit": result.fit,
         "gates": result.gates,
         "valid": all(gate["passed"] for gate in result.gates.values()),
+        "absent": result.absent,
         "scores": result.scores,
-        "scores_by_answer": result.scores_by_answer,
         "contrasts": result.contrasts,
+        "by_answer": result.by_answer,
         "state_scores": result.state_scores,
         "warnings": warnings,
     }
@@ -102,19 +105,25 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     rosetta = session.rosetta(config)
     by = config.dataset.split
     parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    some = _parts(config, rosetta, parts)
     native = _native(config, session, inputs, rosetta, parts)
     trainer = _trainer(config, session, rosetta, parts, layers)
-    injection.prepare(target, [i.prompt for i in native.items], layers["target"])
-    fit, evaluation = _rows(config, session, rosetta, parts, layers, injection.n_states)
+    injection.prepare(target, native.target.contexts, layers["target"])
+    rows = cell_rows(config, session, rosetta, parts, layers, injection.n_states)
+    chance = _chance(rosetta, parts, native.logits.shape[1])
+    n_draws = config.control.n_draws
+    assert isinstance(n_draws, int)
     trial: Trial = build(config.task).fit(
         map=build(config.map),
         normalize=build(config.normalize),
         injection=injection,
-        fit=fit,
-        evaluation=evaluation,
+        fit=rows.fit,
+        evaluation=rows.evaluation,
         native=native,
-        seen_answer=parts.seen_answer,
-        n_draws=config.control.n_draws,
+        parts=some,
+        checks=_checks(config, session, layers, rows),
+        commonest=chance["prior_top1"],
+        n_draws=n_draws,
         seed=config.seed,
         trainer=trainer,
     )
@@ -123,35 +132,64 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         "layers": layers,
         "n_fit": len(parts.fit),
         "n_eval": len(native.items),
-        "n_left": parts.pool_size,
+        "n_units": some["all"].sizes()["n_units"],
+        "unit": config.dataset.unit.value,
+        "n_left": len(parts.pool),
         "coverage": rosetta.coverage,
-        "chance": _chance(rosetta, parts, native.logits.shape[1]),
+        "chance": chance,
     }
     no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
     said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
     return _Setting(trial, facts, said)
 
 
+def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str, Part]:
+    """All eval items, those whose answer no fit row has, and the others; each with the units of inference."""
+    units = numbered(labels(rosetta.items, config.dataset.unit.value))[parts.eval]
+    token = parts.known(rosetta.gold_target.tolist())
+    whole = parts.known([item.answer.strip() for item in rosetta.items])
+    every = torch.ones_like(token)
+    return {"all": Part(units, every, every), "new": Part(units, ~token, ~whole), "known": Part(units, token, whole)}
+
+
+def _checks(config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows) -> dict[str, dict[str, Any]]:
+    """The gates that depend on the rows alone."""
+    limits = config.task.gates  # type: ignore[attr-defined]
+    sides = [
+        (session.checker(model), layers[side], side)
+        for side, model in (("source", config.pair.source), ("target", config.pair.target))
+    ]
+    tried = rows.evaluation.X[:, -1], rows.evaluation.Y[:, -1]
+    known = record.content_hash([*rows.pool, *tried])
+    pairing = session.memo(
+        f"pairing {known} {config.seed} {limits.pairing}",
+        lambda: pairing_gate(rows.pool, tried, limits.pairing, config.seed),
+    )
+    found = state_gates(sides, rows.fit, rows.evaluation, config.layer.position, config.seed, limits)
+    return {**found, "pairing": pairing}
+
+
 def _native(
     config: BridgeConfig, session: Session, inputs: dict[str, str], rosetta: RosettaSet, parts: Split
 ) -> Native:
     """What the two models say themselves on the eval items: the same for every layer, map, injection and fit size."""
-    pair = config.pair
-    items = [rosetta.items[i] for i in parts.eval.tolist()]
-
+    pair, chosen = config.pair, parts.eval.tolist()
     whole = config.dataset.answers is Answers.any
 
-    def side(config: ModelConfig, gold: Tensor, answers: list[list[int]]) -> Side:
+    def side(
+        config: ModelConfig, contexts: list[tuple[int, ...]], gold: Tensor, answers: list[list[int]]
+    ) -> Side:
         model = session.model(config)
-        states = session.states(config, [i.prompt for i in rosetta.items], model.anatomy.n_blocks)
-        wanted = padded([answers[i] for i in parts.eval.tolist()]) if whole else None
-        return Side(model, gold[parts.eval], states[parts.eval], wanted)
+        states = session.states(config, contexts, model.anatomy.n_blocks)
+        wanted = padded([answers[i] for i in chosen]) if whole else None
+        return Side(model, [contexts[i] for i in chosen], gold[parts.eval], states[parts.eval], wanted)
 
     def native() -> Native:
-        source = side(pair.source, rosetta.gold_source, rosetta.answers_source)
-        return Native(source, side(pair.target, rosetta.gold_target, rosetta.answers_target), items)
+        source = side(pair.source, rosetta.contexts_source, rosetta.gold_source, rosetta.answers_source)
+        target = side(pair.target, rosetta.contexts_target, rosetta.gold_target, rosetta.answers_target)
+        return Native(source, target, [rosetta.items[i] for i in chosen])
 
-    return session.kept("native", json.dumps([to_plain(config)["pair"], inputs, whole, parts.eval.tolist()]), native)
+    return session.kept("native", json.dumps([to_plain(config)["pair"], inputs, whole, chosen]), native)
 
 
 def _trainer(
@@ -168,9 +206,10 @@ def _trainer(
         )
     target = session.model(config.pair.target)
     injection: Injection = build(config.injection)
-    injection.prepare(target, [rosetta.items[i].prompt for i in parts.fit.tolist()], layers["target"])
+    injection.prepare(target, [rosetta.contexts_target[i] for i in parts.fit.tolist()], layers["target"])
     trainer: ThroughTarget = build(training)
-    return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed)
+    groups = numbered(labels(rosetta.items, config.dataset.split.by.value))[parts.fit]
+    return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed, groups)
 
 
 def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float]:
@@ -198,48 +237,3 @@ def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target:
         "n_source": n_source,
         "n_target": n_target,
     }
-
-
-def _rows(
-    config: BridgeConfig,
-    session: Session,
-    rosetta: RosettaSet,
-    parts: Split,
-    layers: dict[str, int],
-    n_states: int,
-) -> tuple[Rows, Rows]:
-    """States to fit on and states to carry, row by row from the same item at the same text position."""
-    pair, position = config.pair, config.layer.position
-    prompts = [i.prompt for i in rosetta.items]
-    names = {name: k for k, name in enumerate(sorted({i.relation for i in rosetta.items}))}
-    labels = torch.tensor([names[i.relation] for i in rosetta.items])
-
-    def both(at: str, positions: list[list[list[int]]] | None = None) -> list[Tensor]:
-        return [
-            session.states(m, prompts, layers[side], at, None if positions is None else positions[k])
-            for k, (side, m) in enumerate((("source", pair.source), ("target", pair.target)))
-        ]
-
-    if position not in ("last", "mean", "aligned"):
-        raise ConfigError(f"layer.position={position} is unknown; give last, mean or aligned")
-    if position == "mean" and n_states > 1:
-        raise ConfigError(
-            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or "
-            "injection.k=1"
-        )
-    if n_states == 1:
-        X, Y = (states[:, None] for states in both("mean" if position == "mean" else "last"))
-    else:
-        X, Y = both(f"last:{n_states}")
-    evaluation = Rows(X[parts.eval], Y[parts.eval], labels[parts.eval])
-    if position != "aligned":
-        return Rows(X[parts.fit, -1], Y[parts.fit, -1], labels[parts.fit]), evaluation
-
-    tokenizers = [session.model(m).tokenizer for m in (pair.source, pair.target)]
-    matched = [aligned_positions(p, *tokenizers) for p in prompts]
-    if not all(matched):
-        raise DataError("a prompt has no position where both tokenizers have a boundary; give layer.position=last")
-    X, Y = both("index", [[[m[side] for m in row] for row in matched] for side in (0, 1)])
-    item = torch.tensor([i for i, row in enumerate(matched) for _ in row])
-    rows = torch.isin(item, parts.fit)
-    return Rows(X[rows], Y[rows], labels[item[rows]]), evaluation

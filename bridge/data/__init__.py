@@ -2,8 +2,9 @@
 
 from bridge.data.facts import Relation, held_out_template, relations
 from bridge.data.pairing import aligned_positions, last_position, paired_positions
-from bridge.data.rosetta import Item, RosettaSet, Split, describe_coverage, fingerprint, rosetta_set, split
+from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
 from bridge.data.sources import Facts, HuggingFace, JsonFile, Relations, Source, Squad
+from bridge.data.splitting import Split, labels, numbered, split
 
 __all__ = [
     "Facts",
@@ -20,7 +21,9 @@ __all__ = [
     "describe_coverage",
     "fingerprint",
     "held_out_template",
+    "labels",
     "last_position",
+    "numbered",
     "paired_positions",
     "relations",
     "rosetta_set",

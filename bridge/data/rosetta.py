@@ -1,10 +1,10 @@
-"""Rosetta sets: items whose gold answer is one token in both tokenizers, and how they are split."""
+"""Rosetta sets: items whose gold answer is one token in both tokenizers."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -13,7 +13,6 @@ from bridge.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SplitBy = Literal["item", "answer", "subject", "relation"]
 Answers = Literal["one_token", "any"]
 
 # Why an item is dropped: unusable in the source alone, in the target alone, in both.
@@ -49,16 +48,6 @@ class RosettaSet:
     coverage: dict[str, int]
     answers_source: list[list[int]]
     answers_target: list[list[int]]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Indices of the items to fit on and to evaluate on; no group is on both sides."""
-
-    fit: torch.Tensor
-    eval: torch.Tensor
-    seen_answer: torch.Tensor
-    pool_size: int
 
 
 def fingerprint(items: Sequence[Item]) -> str:
@@ -170,99 +159,3 @@ def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list
 def _join(prompt: str, answer: str) -> str:
     touching = prompt[-1:].isspace() or answer[:1].isspace()
     return f"{prompt}{answer.rstrip()}" if touching else f"{prompt} {answer.rstrip()}"
-
-
-def split(
-    items: Sequence[Item],
-    by: SplitBy = "item",
-    size: int | None = None,
-    eval_fraction: float = 0.4,
-    eval_size: int | None = None,
-    seed: int = 0,
-) -> Split:
-    """Draw the items to evaluate on, then the items to fit on, so that no group is on both sides.
-
-    Groups come in random order and go to the evaluation whole until it is large enough; at least one
-    group is left for the fit. With ``eval_size`` that many are drawn from these groups, and the rest of them
-    is used on neither side. The evaluation does not depend on ``size``, and a smaller fit is the beginning
-    of a larger one.
-
-    Args:
-        items: the items of a Rosetta set.
-        by: what may not be on both sides: the item itself, its answer, subject or relation.
-        size: how many items to fit on; None takes all that are left.
-        eval_fraction: the share to evaluate on, about that where groups are large.
-        eval_size: an exact number to evaluate on instead of a share.
-        seed: same seed, same split.
-
-    Returns:
-        ``fit`` (n,) and ``eval`` (m,) as indices, ``seen_answer`` (m,) true where the answer of an evaluated
-        item is also the answer of a fitted one, and ``pool_size``, the most that could be fitted on.
-
-    Raises:
-        DataError: an item has no group, there are fewer than two groups, or more is asked for than there is.
-
-    Example:
-        >>> items = [Item(f"{i} is", "odd" if i % 2 else "even") for i in range(10)]
-        >>> parts = split(items, by="answer", size=3)
-        >>> len(parts.fit), len(parts.eval), parts.seen_answer.any().item()
-        (3, 5, False)
-    """
-    if not 0.0 < eval_fraction < 1.0:
-        raise DataError(f"Got eval_fraction={eval_fraction}, wanted a number between 0 and 1; change it.")
-    generator = torch.Generator().manual_seed(seed)
-    groups = _groups(items, by)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    wanted = eval_size if eval_size is not None else max(1, round(eval_fraction * len(items)))
-    held: list[int] = []
-    for place in order[:-1]:
-        if len(held) >= wanted:
-            break
-        held += groups[place]
-    if eval_size is not None:
-        if not 1 <= eval_size <= len(held):
-            raise DataError(
-                f"Got an evaluation size of {eval_size}, but {len(held)} of {len(items)} items can be "
-                f"evaluated on when split by {by}; ask for 1 to {len(held)}, or give more data."
-            )
-        held_out = set(held)
-        held = [held[i] for i in torch.randperm(len(held), generator=generator).tolist()[:eval_size]]
-    else:
-        held_out = set(held)
-    pool = [index for index in range(len(items)) if index not in held_out]
-    if size is not None and not 1 <= size <= len(pool):
-        raise DataError(
-            f"Got a data set size of {size}, but {len(pool)} of {len(items)} items are left to fit on after "
-            f"{len(held_out)} went to the evaluation; ask for 1 to {len(pool)}, "
-            "evaluate on fewer, or give more data."
-        )
-    drawn = torch.randperm(len(pool), generator=generator).tolist()[:size]
-    fit = [pool[i] for i in drawn]
-    known = {items[index].answer.strip() for index in fit}
-    held.sort()
-    return Split(
-        fit=torch.tensor(fit, dtype=torch.long),
-        eval=torch.tensor(held, dtype=torch.long),
-        seen_answer=torch.tensor([items[index].answer.strip() in known for index in held], dtype=torch.bool),
-        pool_size=len(pool),
-    )
-
-
-def _groups(items: Sequence[Item], by: SplitBy) -> list[list[int]]:
-    if by not in get_args(SplitBy):
-        raise DataError(f"Got split by '{by}', wanted one of {', '.join(get_args(SplitBy))}.")
-    groups: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        name = str(index) if by == "item" else getattr(item, by).strip()
-        if not name:
-            raise DataError(
-                f"Item {index} ({item.prompt[:60]!r}) has no {by}, so the items cannot be split by {by}; "
-                f"fill in '{by}' for every item, or split by item or answer."
-            )
-        groups.setdefault(name, []).append(index)
-    if len(groups) < 2:
-        raise DataError(
-            f"Got {len(items)} items in {len(groups)} group(s) when split by {by}, wanted at least two "
-            "groups, one to fit on and one to evaluate on; split by something else, or give more data."
-        )
-    return list(groups.values())

@@ -69,6 +69,38 @@ def replacing(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
         handle.remove()
 
 
+@contextmanager
+def overwriting(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
+    """Inside this context `states` (b, d) take the place of the stream after `layer` blocks at the last position.
+
+    All other positions, and all blocks, compute what they always do.
+    """
+
+    def overwritten(stream: Tensor) -> Tensor:
+        stream = stream.clone()
+        stream[:, -1] = states.to(stream)
+        return stream
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (overwritten(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": overwritten(kwargs["hidden_states"])}
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (overwritten(output[0]), *output[1:])
+        return overwritten(output)
+
+    if layer == 0:
+        handle = anatomy.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = anatomy.blocks[layer - 1].register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 # no_grad, since a gradient may later flow past what is cached, which inference mode would forbid
 @torch.no_grad()
 def context_cache(

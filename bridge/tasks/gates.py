@@ -1,77 +1,143 @@
 """Validity gates: what must hold before any score of a record means anything."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier, permutations
+from bridge.activations.checking import Checker
+from bridge.controls import Carrier, Rows, permutations, seeded, within
 from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
-from bridge.tasks.native import Native
+from bridge.normalize import Normalize
 from bridge.tasks.summary import Branch
 
-# Principal components of the target's states that the pairing probe predicts, and its penalty.
-N_PROBED, PROBE_PENALTY = 32, 0.1
+# Rows of the fit, and of the evaluation, that are compared with texts read alone, replayed, and padded.
+N_ALONE, N_REPLAYED, N_PADDED = 32, 8, 4
+# The pairing probe: permutations of each form, principal components of the target, rows it is fitted on and
+# rows it is tried on.
+N_PERMUTED, N_PROBED, N_POOL, N_TRIED, PROBE_PENALTY = 499, 16, 1000, 200, 0.1
 
 
-def decode_gate(native: Native, threshold: float) -> dict[str, Any]:
-    """Largest difference between decoding stored states and a model's own logits, over its largest logit.
+def state_gates(
+    sides: Sequence[tuple[Checker, int, str]], fit: Rows, evaluation: Rows, position: str, seed: int, limits: Any
+) -> dict[str, dict[str, Any]]:
+    """Whether the rows of a cell are the states that both models have after their texts.
 
-    The threshold is never below four rounding steps of the models' dtype: in bfloat16 the order of additions, which
-    differs between a batch and one prompt, moves a logit by more than any float32 threshold.
+    *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
+    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding. A mean
+    over positions cannot be put in, so both gates compare it with the mean of the text read alone.
+
+    Args:
+        sides: checker, layer, and "source" or "target", of both models.
+        fit: rows to fit on.
+        evaluation: rows to carry.
+        position: where states are read; "mean" is the only one that is not a position.
+        seed: picks the rows.
+        limits: thresholds `states` and `drift`; neither is held below four rounding steps of a model's dtype, because
+            the order of additions differs between a batch and a text alone.
     """
-    threshold = max(threshold, 4 * native.eps)
-    return _gate(native.decode_error <= threshold, native.decode_error, threshold)
+    replayed, drift, eps = 0.0, 0.0, 0.0
+    for checker, layer, side in sides:
+        texts, states = _sampled(fit, evaluation, side, seed)
+        alone = checker.drift(texts, states, layer, position)
+        if position == "mean":
+            replayed = max(replayed, alone)
+        else:
+            few = slice(None, None, max(1, len(texts) // (2 * N_REPLAYED)))
+            replayed = max(replayed, checker.replay_error(texts[few], states[few], layer))
+            alone = max(alone, checker.padding_drift(texts[: 2 * N_PADDED], layer))
+        drift, eps = max(drift, alone), max(eps, torch.finfo(checker.lm.dtype).eps)
+    return {"states": _most(replayed, max(limits.states, 4 * eps)), "drift": _most(drift, max(limits.drift, 4 * eps))}
 
 
-def same_model_gate(same_model: Branch, native_target: Branch, threshold: float) -> dict[str, Any]:
-    """Share of the target's own top-1 that its own states reach through the same fit and injection."""
-    native = native_target.mean("top1")
-    value = same_model.mean("top1") / native if native > 0 else 0.0
-    return _gate(value >= threshold, value, threshold)
+def _sampled(fit: Rows, evaluation: Rows, side: str, seed: int) -> tuple[list[tuple[int, ...]], Tensor]:
+    """Tokens and states of random rows, those of fit and eval in turns."""
+    some = []
+    for rows in (fit, evaluation):
+        order = torch.randperm(len(rows), generator=seeded(seed, "gates"))[:N_ALONE]
+        states = rows.X if side == "source" else rows.Y
+        last = states[:, -1] if states.ndim == 3 else states
+        texts = rows.source if side == "source" else rows.target
+        some.append([(texts[i], last[i]) for i in order.tolist()])
+    pairs = [pair for turn in zip(*some, strict=False) for pair in turn]
+    pairs += max(some, key=len)[min(map(len, some)) :]
+    return [text for text, _ in pairs], torch.stack([state for _, state in pairs])
+
+
+def pairing_gate(
+    pool: tuple[Tensor, Tensor, Tensor], tried: tuple[Tensor, Tensor], threshold: float, seed: int
+) -> dict[str, Any]:
+    """Rank p of a probe's held-out error among those of probes fitted on permuted rows; of two nulls the larger p.
+
+    The probe is ridge regression onto the leading principal components of the target's states, whatever the cell's
+    own map and number of rows. Where the two sides of a pair are out of step it does no better than on rows permuted
+    on purpose. One null permutes rows freely, the harder one inside their relation, where there are relations.
+
+    Args:
+        pool: states (n, d_source) and (n, d_target) of all items that are not evaluated on, and their relations (n,).
+        tried: states (m, d_source) and (m, d_target) of the eval items.
+        threshold: the largest p that passes.
+        seed: picks the permutations.
+    """
+    some = torch.randperm(len(pool[0]), generator=seeded(seed, "pairing rows"))[:N_POOL]
+    X, Y, relations = (part[some] for part in pool)
+    source, target = (Normalize(scale="frobenius").fit(states) for states in (X, Y))
+    Z, wanted = source.transform(X), target.transform(Y)
+    leading = thin_svd(wanted)[2][:, :N_PROBED]
+    some = torch.randperm(len(tried[0]), generator=seeded(seed, "tried rows"))[:N_TRIED]
+    X_tried, Y_tried = (states[some] for states in tried)
+    p = {}
+    for null, labels in (("free", None), ("within", within(relations)[0])):
+        if null == "within" and labels is None:
+            continue
+        moved = permutations(labels, len(Z), N_PERMUTED, seeded(seed, f"pairing {null}"))
+        orders = torch.cat([torch.arange(len(Z))[None], moved])
+        probed = Ridge(PROBE_PENALTY).transform_permuted(Z, wanted @ leading, orders, source.transform(X_tried))
+        errors = (probed - target.transform(Y_tried) @ leading).square().sum((1, 2))
+        p[null] = float((1 + (errors[1:] <= errors[0]).sum()) / len(errors))
+    return _most(max(p.values()), threshold) | {"p": p}
 
 
 def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -> dict[str, Any]:
     """Relative error of the planted rotation, undone, on the span of the fit rows."""
-    Z_fit, mean = carrier.target_.transform(carrier.Y_fit), carrier.Y_fit.mean(0)
+    Z_fit, mean = carrier.target_.transform(carrier.fit_rows.Y), carrier.fit_rows.Y.mean(0)
     _, s, Vh = torch.linalg.svd(Z_fit, full_matrices=False)
     basis = Vh[s > s[0] * 1e-9].T
     centred = (Y.double() - mean) @ basis
-    value = float(((Y_hat - Y) @ basis).norm() / centred.norm())
-    return _gate(value <= threshold, value, threshold)
+    return _most(float(((Y_hat - Y) @ basis).norm() / centred.norm()), threshold)
 
 
-def pairing_gate(
-    carrier: Carrier, X: Tensor, Y: Tensor, n_draws: int, threshold: float, generator: torch.Generator
-) -> dict[str, Any]:
-    """Rank p-value of a probe's held-out error among those of probes fitted on permuted rows.
+def alive_gate(own_state: Branch, native_target: Branch, least: float) -> dict[str, Any]:
+    """Share of the target's own top-1 that its own states reach when they are put in without a map.
 
-    The probe is ridge regression onto the leading principal components of the target's states, whatever the cell's
-    own map is. Where the rows of a pair are out of step it does no better than on rows permuted on purpose, and fails.
-    Both forms of permutation count; rows permuted inside their relation are the harder null.
-
-    Args:
-        carrier: holds the fit rows.
-        X: (m, d_source) held-out source states.
-        Y: (m, d_target) target states of the same items.
-        n_draws: permutations of each form.
-        threshold: the largest p that passes.
-        generator: seeded.
+    Too little, and the way in is dead. Too much, and the way in says more than the target does, so that nothing that
+    is put in could be compared with what the target says itself.
     """
-    Z_fit, Y_fit = carrier.source_.transform(carrier.X_fit), carrier.target_.transform(carrier.Y_fit)
-    leading = thin_svd(Y_fit)[2][:, :N_PROBED]
-    wanted = carrier.target_.transform(Y) @ leading
-    n = len(Z_fit)
-    orders = [torch.arange(n)[None]]
-    orders += [permutations(labels, n, n_draws, generator) for labels in (None, carrier.relations)]
-    probed = Ridge(PROBE_PENALTY).transform_permuted(
-        Z_fit, Y_fit @ leading, torch.cat(orders).to(Z_fit.device), carrier.source_.transform(X)
-    )
-    errors = (probed - wanted).square().sum((1, 2))
-    value = float((1 + (errors[1:] <= errors[0]).sum()) / len(errors))
-    return _gate(value <= threshold, value, threshold)
+    native = native_target.mean("top1")
+    value = own_state.mean("top1") / native if native > 0 else 0.0
+    most = 1.0 / least
+    return {"passed": least <= value <= most, "value": value, "threshold": least, "most": most}
 
 
-def _gate(passed: bool, value: float, threshold: float) -> dict[str, Any]:
-    return {"passed": bool(passed), "value": value, "threshold": threshold}
+def known_gate(native_target: Branch, commonest: float) -> dict[str, Any]:
+    """The target's own top-1, which must be above that of always saying the commonest answer."""
+    value = native_target.mean("top1")
+    return {"passed": value > commonest, "value": value, "threshold": commonest, "above": True}
+
+
+def _most(value: float, threshold: float) -> dict[str, Any]:
+    return {"passed": bool(value <= threshold), "value": value, "threshold": threshold}
+
+
+def wanted(gate: dict[str, Any]) -> str:
+    """What a gate wants of its value, in signs.
+
+    Example:
+        >>> wanted({"threshold": 0.05}), wanted({"threshold": 0.8, "most": 1.25}), wanted({"threshold": 0, "above": True})
+        ('<= 0.05', '0.8 to 1.25', '> 0')
+    """
+    if "most" in gate:
+        return f"{gate['threshold']:.3g} to {gate['most']:.3g}"
+    return f"{'>' if gate.get('above') else '<='} {gate['threshold']:.3g}"

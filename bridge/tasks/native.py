@@ -12,22 +12,20 @@ from bridge.injection.base import ROWS_PER_PASS
 from bridge.metrics import token_scores
 from bridge.models.continuation import answered, exact_match, opened, token_f1
 from bridge.models.loading import LoadedModel
-from bridge.tasks.summary import Branch
+from bridge.tasks.summary import WHOLE, Branch
 
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
-# Beside them where answers may have several tokens; the others are then of the answer's first token.
-WHOLE_METRICS = ("answer_logprob_nats", "token_f1", "exact_match")
-N_DECODE_CHECK = 16
 
 
 @dataclass
 class Side:
-    """One model with its gold token ids (m,) and its own final states (m, d) on the eval items.
+    """One model with the tokens it reads, its gold token ids (m,) and its own final states (m, d) on the eval items.
 
     `answers` (m, T), filled up with -1, where answers may have several tokens.
     """
 
     model: LoadedModel
+    contexts: Sequence[tuple[int, ...]]
     gold: Tensor
     final_states: Tensor
     answers: Tensor | None = None
@@ -52,29 +50,22 @@ class Native:
         logits: (m, V) the target's own.
         source_answers: what the source itself says, item by item.
         branches: the scores of `native_source` and `native_target`.
-        decode_error: largest difference between decoding stored states and a model's own logits, over its
-            largest logit, on the first items of either model.
-        eps: rounding step of the coarser of both models' dtypes.
     """
 
     def __init__(self, source: Side, target: Side, items: Sequence[Item]) -> None:
         self.items = items
         self.source, self.target = source, target
-        prompts = [i.prompt for i in items]
-        source_logits, self.logits = (_decoded(side, prompts) for side in (source, target))
+        source_logits, self.logits = (_decoded(side) for side in (source, target))
         self.source_answers = [source.text(token) for token in source_logits.argmax(-1).tolist()]
         self.branches = {
-            "native_source": self.branch_of(source_logits, source, None, _continued(source, prompts)),
-            "native_target": self.branch_of(self.logits, target, self.logits, _continued(target, prompts)),
+            "native_source": self.branch_of(source_logits, source, None, _continued(source)),
+            "native_target": self.branch_of(self.logits, target, self.logits, _continued(target)),
         }
-        errors = [_decode_error(*side, prompts) for side in ((source, source_logits), (target, self.logits))]
-        self.decode_error = max(errors)
-        self.eps = max(torch.finfo(side.model.dtype).eps for side in (source, target))
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of all scores that every branch has."""
-        return METRICS if self.target.answers is None else (*METRICS, *WHOLE_METRICS)
+        return METRICS if self.target.answers is None else (*METRICS, *WHOLE)
 
     def branch_of(
         self,
@@ -107,15 +98,15 @@ class Native:
 def whole_scores(logprob: Tensor, written: Tensor, answers: Tensor) -> dict[str, Tensor]:
     """Scores (b,) of whole answers (b, T), from their log-probability and what was written in their place."""
     values = (logprob.double(), token_f1(written, answers), exact_match(written, answers))
-    return dict(zip(WHOLE_METRICS, values, strict=True))
+    return dict(zip(WHOLE, values, strict=True))
 
 
-def _continued(side: Side, prompts: Sequence[str]) -> tuple[Tensor, Tensor] | None:
+def _continued(side: Side) -> tuple[Tensor, Tensor] | None:
     """What a model itself makes of whole answers."""
     if side.answers is None:
         return None
-    encoded = side.model.encode(list(prompts))
-    logprob, written = torch.empty(len(prompts), dtype=torch.float64), torch.empty_like(side.answers)
+    encoded = [list(tokens) for tokens in side.contexts]
+    logprob, written = torch.empty(len(encoded), dtype=torch.float64), torch.empty_like(side.answers)
     for length in sorted({len(ids) for ids in encoded}):
         alike = torch.tensor([i for i, ids in enumerate(encoded) if len(ids) == length])
         for at in alike.split(ROWS_PER_PASS):
@@ -125,14 +116,6 @@ def _continued(side: Side, prompts: Sequence[str]) -> tuple[Tensor, Tensor] | No
     return logprob, written
 
 
-def _decoded(side: Side, prompts: Sequence[str]) -> Tensor:
-    decode = LmHead().prepare(side.model, prompts, side.model.anatomy.n_blocks)
-    return decode.logits(side.final_states, torch.arange(len(prompts)))
-
-
-def _decode_error(side: Side, decoded: Tensor, prompts: Sequence[str]) -> float:
-    lm = side.model
-    ids = [torch.tensor([row], device=lm.device) for row in lm.encode(prompts[:N_DECODE_CHECK])]
-    with torch.inference_mode():
-        own = torch.stack([lm.model(input_ids=row).logits[0, -1].float().cpu() for row in ids])
-    return float((own - decoded[: len(own)].cpu()).abs().max() / own.abs().max())
+def _decoded(side: Side) -> Tensor:
+    decode = LmHead().prepare(side.model, side.contexts, side.model.anatomy.n_blocks)
+    return decode.logits(side.final_states, torch.arange(len(side.contexts)))

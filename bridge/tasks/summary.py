@@ -1,17 +1,35 @@
-"""From per-item scores to means, intervals and paired contrasts."""
+"""From per-item scores to means, intervals and paired contrasts over units."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
+from bridge.statistics import (
+    LEAST_UNITS,
+    bootstrap_interval,
+    difference_interval,
+    draw_rank_p,
+    effective_units,
+    expanded_interval,
+    is_rare,
+    n_units,
+    paired_permutation_p,
+    resampled_means,
+    share_interval,
+)
 
 # The shares of what the target itself reaches: score -> the score it is a share of.
 SHARES = {"fraction_of_native": "top1", "fraction_of_native_f1": "token_f1"}
-# resamples x items held in memory at once
-WEIGHTS_AT_ONCE = 2**22
+# Scores that are 0 or 1 for every item.
+BINARY = ("top1", "top5", "top10", "agreement", "exact_match")
+# Scores of whole answers; all others are of the answer's first token.
+WHOLE = ("answer_logprob_nats", "token_f1", "exact_match")
+LOWER_IS_BETTER = ("kl_nats",)
+
+Generators = Callable[[], torch.Generator]
 
 
 @dataclass
@@ -30,109 +48,155 @@ class Branch:
         return float(self.metrics[metric].mean())
 
 
-def summarize(
-    branch: Branch, mask: Tensor, native: Branch, n_resamples: int, generator: torch.Generator
-) -> dict[str, Any]:
-    """Mean and 95 % interval of every metric over the items in `mask`.
+@dataclass(frozen=True)
+class Part:
+    """Some of the eval items: all of them, those with a new answer, or those with a known one.
 
-    The interval of a control with many draws is the spread of its draws (2.5 % to 97.5 %, with `min` and
-    `max`); that of everything else is a percentile bootstrap over items. `fraction_of_native` is top-1 over
-    the target's own top-1 on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where
-    whole answers are scored. There is none where the target itself scores 0.
+    Attributes:
+        units: (m,) integer unit of every eval item.
+        token: (m,) which items count for scores of the answer's first token.
+        whole: (m,) which items count for scores of whole answers.
+    """
+
+    units: Tensor
+    token: Tensor
+    whole: Tensor
+
+    def sizes(self) -> dict[str, int]:
+        """How many items and units count for scores of the first token."""
+        return {"n": int(self.token.sum()), "n_units": n_units(self.units[self.token])}
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there are two units at least: of one there is no interval."""
+        return all(n_units(self.units[mask]) > 1 for mask in (self.token, self.whole))
+
+    def split(self, metrics: Sequence[str]) -> Iterator[tuple[list[str], Tensor]]:
+        """The metrics, and which items count for them."""
+        for mask, names in (
+            (self.token, [m for m in metrics if m not in WHOLE]),
+            (self.whole, [m for m in metrics if m in WHOLE]),
+        ):
+            if names:
+                yield names, mask
+
+
+def summarize(branch: Branch, native: Branch, part: Part, n_resamples: int, seeded: Generators) -> dict[str, Any]:
+    """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
+
+    The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
+    failure, it is exact on the effective number of units. `fraction_of_native` is top-1 over the target's own top-1
+    on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where whole answers are
+    scored. There is none where the target itself scores 0.
 
     Args:
         branch: the scores.
-        mask: (m,) which items count.
         native: the target's own scores.
+        part: which items count.
         n_resamples: bootstrap resamples.
-        generator: seeded.
+        seeded: gives a generator; every call the same draws.
 
     Returns:
-        metric -> {mean, low, high}, with n_draws, min and max where there are draws.
+        metric -> {mean, low, high}; with draws also n_draws, and low and high are the lowest and the highest draw.
     """
-    names = list(branch.metrics)
-    values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
-    shares = {share: of for share, of in SHARES.items() if of in names and native.metrics[of][0, mask].sum() > 0}
-    own = torch.stack([native.metrics[of][0, mask] for of in shares.values()], -1) if shares else values[0, :, :0]
-    parts = [names.index(of) for of in shares.values()]
     summary: dict[str, Any] = {}
-    if branch.n_draws > 1:
-        by_draw = values.mean(1)
-        by_draw = torch.cat([by_draw, by_draw[:, parts] / own.mean(0)], 1)
-        for name, column in zip([*names, *shares], by_draw.unbind(1), strict=True):
-            low, high = torch.quantile(column, torch.tensor([0.025, 0.975], dtype=column.dtype)).tolist()
-            summary[name] = {
-                "mean": float(column.mean()),
-                "low": low,
-                "high": high,
-                "n_draws": branch.n_draws,
-                "min": float(column.min()),
-                "max": float(column.max()),
-            }
-        return summary
-    columns = torch.cat([values[0], own], 1)
-    means, resampled = columns.mean(0), _resampled_means(columns, n_resamples, generator)
-    for i, name in enumerate(names):
-        summary[name] = _interval(float(means[i]), resampled[:, i])
-    for i, (name, part) in enumerate(zip(shares, parts, strict=True), start=len(names)):
-        ratios = resampled[:, part] / resampled[:, i]
-        mean = means[part] / means[i]
-        # A resample in which the target itself knew nothing has no share.
-        summary[name] = _interval(float(mean), torch.where(torch.isfinite(ratios), ratios, mean))
+    for names, mask in part.split(list(branch.metrics)):
+        values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
+        shares = {share: of for share, of in SHARES.items() if of in names and native.metrics[of][0, mask].sum() > 0}
+        own = torch.stack([native.metrics[of][0, mask] for of in shares.values()], -1) if shares else values[0, :, :0]
+        if branch.n_draws > 1:
+            summary |= _over_draws(values, names, shares, own)
+        else:
+            summary |= _over_units(values[0], names, shares, own, part.units[mask], n_resamples, seeded())
     return summary
 
 
-def _resampled_means(columns: Tensor, n_resamples: int, generator: torch.Generator) -> Tensor:
-    """Means (n_resamples, c) of resampled rows of `columns` (m, c), which all columns share."""
-    m = len(columns)
-    n_at_once = max(1, WEIGHTS_AT_ONCE // m)
-    means = columns.new_empty(n_resamples, columns.shape[1])
-    for part in means.split(n_at_once):
-        drawn = torch.randint(m, (len(part), m), generator=generator)
-        counts = torch.zeros(drawn.shape, dtype=columns.dtype)
-        part.copy_(counts.scatter_add_(1, drawn, torch.ones_like(counts)) @ columns / m)
-    return means
+def _over_draws(values: Tensor, names: Sequence[str], shares: dict[str, str], own: Tensor) -> dict[str, Any]:
+    by_draw = values.mean(1)
+    by_draw = torch.cat([by_draw, by_draw[:, [names.index(of) for of in shares.values()]] / own.mean(0)], 1)
+    return {
+        name: {
+            "mean": float(column.mean()),
+            "low": float(column.min()),
+            "high": float(column.max()),
+            "n_draws": len(column),
+        }
+        for name, column in zip([*names, *shares], by_draw.unbind(1), strict=True)
+    }
 
 
-def _interval(mean: float, resampled: Tensor) -> dict[str, float]:
-    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
-    return {"mean": mean, "low": low, "high": high}
+def _over_units(
+    values: Tensor,
+    names: Sequence[str],
+    shares: dict[str, str],
+    own: Tensor,
+    units: Tensor,
+    n_resamples: int,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    columns = torch.cat([values, own], 1)
+    resampled, n_effective = resampled_means(columns, n_resamples, generator, units), effective_units(units)
+    parts = [names.index(of) for of in shares.values()]
+    means = columns.mean(0)
+    ratios = resampled[:, parts] / resampled[:, len(names) :]
+    # A resample in which the target itself knew nothing has no share.
+    ratios = torch.where(torch.isfinite(ratios), ratios, means[parts] / means[len(names) :])
+    low, high = expanded_interval(torch.cat([resampled[:, : len(names)], ratios], 1), n_effective)
+    summary = {
+        name: {"mean": float(mean), "low": float(low[i]), "high": float(high[i])}
+        for i, (name, mean) in enumerate(
+            zip([*names, *shares], [*means[: len(names)], *(means[parts] / means[len(names) :])], strict=True)
+        )
+    }
+    for i, name in enumerate(names):
+        if name in BINARY and is_rare(values[:, i], units):
+            exact = share_interval(float(means[i]), n_effective)
+            summary[name] |= dict(zip(("low", "high"), exact, strict=True))
+            for k, (share, of) in enumerate(shares.items()):
+                if of == name:
+                    native_mean = float(means[len(names) + k])
+                    summary[share] |= {"low": exact[0] / native_mean, "high": exact[1] / native_mean}
+    return summary
 
 
 def contrast(
-    fitted: Branch, control: Branch, n_resamples: int, generator: torch.Generator, drawn: bool = False
-) -> dict[str, dict[str, float]]:
-    """Fitted minus control, paired by item.
+    fitted: Branch, control: Branch, part: Part, n_resamples: int, seeded: Generators, drawn: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Fitted minus control, paired by item, over the units of `part`.
 
     Args:
         fitted: the fitted map's scores.
         control: a control's scores; its draws are averaged item by item.
+        part: which items count.
         n_resamples: bootstrap resamples and sign flips.
-        generator: seeded.
+        seeded: gives a generator; every call the same draws.
         drawn: the control is made of random draws, be it a single one.
 
     Returns:
-        metric -> {difference, low, high, p}: a 95 % bootstrap interval of the mean difference and a two-sided
-        sign-flip p. With draws also p_draws, the one-sided rank of the fitted score among the draws,
-        which no number of items can push below ``1 / (1 + n_draws)``.
+        metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
+        which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. With
+        draws also p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
+        below ``1 / (1 + n_draws)``.
     """
-    names = [n for n in fitted.metrics if n in control.metrics]
-    differences = torch.stack([fitted.metrics[n][0] - control.metrics[n].mean(0) for n in names], -1)
-    low, high = bootstrap_interval(differences, n_resamples, generator)
-    p = paired_permutation_p(differences, n_resamples, generator)
-    result = {
-        name: {
-            "difference": float(differences[:, i].mean()),
-            "low": float(low[i]),
-            "high": float(high[i]),
-            "p": float(p[i]),
-        }
-        for i, name in enumerate(names)
-    }
-    if drawn or control.n_draws > 1:
-        sign = torch.tensor([-1.0 if n == "kl_nats" else 1.0 for n in names], dtype=torch.float64)
-        own = torch.stack([fitted.metrics[n][0].mean() for n in names]) * sign
-        draws = torch.stack([control.metrics[n].mean(1) for n in names], -1) * sign
-        for name, rank in zip(names, draw_rank_p(own, draws).tolist(), strict=True):
-            result[name]["p_draws"] = rank
-    return result
+    contrasts: dict[str, dict[str, Any]] = {}
+    for names, mask in part.split([n for n in fitted.metrics if n in control.metrics]):
+        units, generator = part.units[mask], seeded()
+        ours, theirs = (
+            torch.stack([branch.metrics[n][:, mask] for n in names], -1).double() for branch in (fitted, control)
+        )
+        differences = ours[0] - theirs.mean(0)
+        low, high = bootstrap_interval(differences, n_resamples, generator, groups=units)
+        enough = n_units(units) >= LEAST_UNITS
+        p = paired_permutation_p(differences, n_resamples, generator, units).tolist() if enough else [None] * len(names)
+        sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
+        for i, name in enumerate(names):
+            column = differences[:, i]
+            bounds = float(low[i]), float(high[i])
+            if name in BINARY and is_rare((column != 0).double(), units):
+                bounds = difference_interval(column, effective_units(units))
+            contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
+        if drawn or control.n_draws > 1:
+            ranks = draw_rank_p(sign * ours[0].mean(0), sign * theirs.mean(1))
+            for name, rank in zip(names, ranks.tolist(), strict=True):
+                contrasts[name]["p_draws"] = rank
+    return contrasts

@@ -1,15 +1,14 @@
 """Translate: a hidden state is carried over and scored by the token that the target decodes from it."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from bridge.controls import Carrier, Trainer
+from bridge.controls import Carrier, Rows, Trainer
 from bridge.injection import Injection
 from bridge.maps.base import Map
 from bridge.normalize import Normalize
 from bridge.tasks.native import Native
-from bridge.tasks.rows import Rows
+from bridge.tasks.summary import Part
 from bridge.tasks.trial import Trial
 
 
@@ -18,7 +17,7 @@ class Translate:
 
     Args:
         n_resamples: bootstrap resamples and sign flips.
-        gates: thresholds with the attributes decode, same_model, planted and pairing.
+        gates: thresholds with the attributes alive and planted.
     """
 
     def __init__(self, n_resamples: int, gates: Any) -> None:
@@ -34,7 +33,9 @@ class Translate:
         fit: Rows,
         evaluation: Rows,
         native: Native,
-        seen_answer: Tensor,
+        parts: Mapping[str, Part],
+        checks: Mapping[str, dict[str, Any]],
+        commonest: float,
         n_draws: int,
         seed: int,
         trainer: Trainer | None = None,
@@ -48,7 +49,9 @@ class Translate:
             fit: states to fit on.
             evaluation: states to carry, one entry per eval item.
             native: both models' own answers on the eval items.
-            seen_answer: (m,) whether the answer of an item occurs among the fit rows.
+            parts: "all", "new" and "known" items.
+            checks: gates that do not depend on map or injection.
+            commonest: share of eval items whose answer is the commonest of the fit rows.
             n_draws: draws of each random control.
             seed: seeds the controls and the resampling.
             trainer: trains the map through the target; None fits it on states alone.
@@ -57,6 +60,16 @@ class Translate:
             FitError: states that hold NaN, or widths that the map cannot take.
         """
         device = native.target.model.device
-        fit, evaluation = fit.to(device), evaluation.to(device)
-        carrier = Carrier(map, normalize, fit.X, fit.Y, fit.relations, n_draws, seed, trainer)
-        return Trial(carrier, injection, fit, evaluation, native, seen_answer, self.n_resamples, self.gates, seed)
+        carrier = Carrier(map, normalize, fit.to(device), n_draws, seed, trainer)
+        return Trial(
+            carrier=carrier,
+            injection=injection,
+            evaluation=evaluation.to(device),
+            native=native,
+            parts=parts,
+            checks=checks,
+            commonest=commonest,
+            n_resamples=self.n_resamples,
+            gates=self.gates,
+            seed=seed,
+        )

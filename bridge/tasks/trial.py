@@ -1,75 +1,75 @@
 """One fitted map and what it is held against: each control is carried and scored once, when first asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import CONTROLS, REFERENCES, Carrier
+from bridge.controls import CONTROLS, REFERENCES, Carrier, Rows, seeded
 from bridge.injection import Injection, SoftPrefix
-from bridge.metrics import share_outside_span, state_scores
-from bridge.tasks.gates import decode_gate, pairing_gate, planted_gate, same_model_gate
+from bridge.tasks.columns import item_columns
+from bridge.tasks.fit_facts import fit_facts, state_summary
+from bridge.tasks.gates import alive_gate, known_gate, planted_gate
 from bridge.tasks.native import Native, whole_scores
-from bridge.tasks.rows import Rows, TaskResult
-from bridge.tasks.summary import Branch, contrast, summarize
+from bridge.tasks.result import TaskResult
+from bridge.tasks.summary import Branch, Part, contrast, summarize
 
 # Few enough for the cache, but never so few rows that the head of a large vocabulary is read again and again.
 LOGITS_AT_ONCE, ROWS_AT_LEAST = 2**22, 128
-# Permutations of each form that the pairing probe is held against: a rank of 1 among them is p = 0.024.
-N_PERMUTED = 20
-# Permutations that a cycle is held against; their errors hardly differ.
-N_CYCLES = 2
 
 
 class Trial:
     """Everything that does not depend on which controls are asked for, and the controls asked for so far.
 
     No number depends on what was asked before or together with it: each control has a generator of its own, and
-    all intervals and p values use the same resamples of the items, those of a generator seeded afresh.
+    all intervals and p values use the same resamples of the units, those of a generator seeded afresh.
 
     Args:
         carrier: the fitted map beside its controls.
         injection: prepared for the eval prompts.
-        fit: states that were fitted on.
         evaluation: states to carry, on the target's device.
         native: both models' own answers on the eval items.
-        seen_answer: (m,) whether the answer of an item occurs among the fit rows.
+        parts: "all", "new" and "known" items.
+        checks: gates that do not depend on map or injection.
+        commonest: share of eval items whose answer is the commonest of the fit rows.
         n_resamples: bootstrap resamples and sign flips.
-        gates: thresholds with the attributes decode, same_model, planted and pairing.
+        gates: thresholds with the attributes alive and planted.
         seed: seeds the resampling.
     """
 
     def __init__(
         self,
+        *,
         carrier: Carrier,
         injection: Injection,
-        fit: Rows,
         evaluation: Rows,
         native: Native,
-        seen_answer: Tensor,
+        parts: Mapping[str, Part],
+        checks: Mapping[str, dict[str, Any]],
+        commonest: float,
         n_resamples: int,
         gates: Any,
         seed: int,
     ) -> None:
         self.carrier = carrier
         self.injection = injection
-        self.fit_rows, self.evaluation = fit, evaluation
+        self.evaluation = evaluation
         self.native = native
-        self.seen_answer = seen_answer
+        self.parts = parts
+        self.checks = checks
+        self.commonest = commonest
         self.n_resamples = n_resamples
         self.thresholds = gates
         self.seed = seed
-        self.mean = carrier.Y_fit.mean(0)
-        self._branches = dict(native.branches)
+        self._branches = {"own_state": self._decoded(evaluation.Y[None], "own_state"), **native.branches}
         self._carried: dict[str, Tensor] = {}
         self._state_scores: dict[str, Any] = {}
-        self._scores: dict[str, Any] = {}
-        self._contrasts: dict[str, Any] = {}
+        self._scores: dict[tuple[str, str], Any] = {}
+        self._contrasts: dict[tuple[str, str], Any] = {}
         if isinstance(injection, SoftPrefix):
             gold, answers = native.target.gold, native.target.answers
             continued = None if answers is None else injection.gold_continued(gold, answers)
@@ -79,24 +79,27 @@ class Trial:
     def result(self, controls: Sequence[str]) -> TaskResult:
         """What a record tells of `controls`, beside the references and the gates."""
         gates = self.gates
+        controls = [name for name in controls if name not in self.carrier.absent_]
         for name in controls:
             self._score(name)
         shown = [*controls, *(n for n in REFERENCES if n in self._branches)]
-        summaries = {name: self._summaries(name) for name in shown}
-        labels = [label for label, mask in self._masks.items() if label != "all" and mask.any()]
+        against = [n for n in shown if n != "fitted"] if "fitted" in shown else []
+        by_answer: dict[str, Any] = {}
+        for label in ("new", "known"):
+            by_answer[label] = self.parts[label].sizes()
+            if self.parts[label].is_scored:
+                by_answer[label] |= {
+                    "scores": {name: self._summary(name, label) for name in shown},
+                    "contrasts": {name: self._contrast(name, label) for name in against},
+                }
         facts, warnings = self.fit
         return TaskResult(
-            columns=self._columns(shown),
-            scores={name: summaries[name]["all"] for name in shown},
-            scores_by_answer={
-                label: {
-                    "n": int(self._masks[label].sum()),
-                    "scores": {name: summaries[name][label] for name in shown},
-                }
-                for label in labels
-            },
-            contrasts={name: self._contrast(name) for name in shown if "fitted" in shown and name != "fitted"},
+            columns=item_columns(self._branches, shown, self.native.items, self.parts, self.native.metrics),
+            scores={name: self._summary(name, "all") for name in shown},
+            contrasts={name: self._contrast(name, "all") for name in against},
+            by_answer=by_answer,
             state_scores={name: self._state_scores[name] for name in controls},
+            absent=dict(self.carrier.absent_),
             gates=gates,
             fit=facts,
             warnings=list(warnings),
@@ -105,71 +108,26 @@ class Trial:
     @cached_property
     def gates(self) -> dict[str, dict[str, Any]]:
         """Whether any score means anything; the same for every control."""
-        X, Y, limits = self.evaluation.X[:, -1], self.evaluation.Y[:, -1], self.thresholds
-        planted = self._carry("planted")[0, :, -1]
-        self._score("same_model")
+        Y, limits = self.evaluation.Y[:, -1], self.thresholds
+        own, native = self._branches["own_state"], self._branches["native_target"]
         return {
-            "decode": decode_gate(self.native, limits.decode),
-            "same_model": same_model_gate(
-                self._branches["same_model"], self._branches["native_target"], limits.same_model
-            ),
-            "planted": planted_gate(self.carrier, planted, Y, limits.planted),
-            "pairing": pairing_gate(self.carrier, X, Y, N_PERMUTED, limits.pairing, self._generator()),
+            **self.checks,
+            "known": known_gate(native, self.commonest),
+            "alive": alive_gate(own, native, limits.alive),
+            "planted": planted_gate(self.carrier, self._carry("planted")[0, :, -1], Y, limits.planted),
         }
 
     @cached_property
     def fit(self) -> tuple[dict[str, Any], list[str]]:
         """What the fit had to go on, and what a reader must be warned of."""
-        carrier, X, Y = self.carrier, self.fit_rows.X, self.fit_rows.Y
-        n, d_source = X.shape
-        Z_fit = carrier.source_.transform(carrier.X_fit)
-        outside = share_outside_span(Z_fit, carrier.source_.transform(self.evaluation.X[:, -1].double()))
-        in_sample = state_scores(carrier.carry("fitted", X, Y)[0], Y.double(), self.mean)
-        facts = {
-            "n_rows": n,
-            "d_source": d_source,
-            "d_target": Y.shape[1],
-            "n_over_d": n / d_source,
-            "rank": carrier.map_.rank_,
-            "solver": carrier.map_.solver_,
-            "eval_variance_outside_span": outside,
-            "in_sample": {k: float(in_sample[k]) for k in ("explained_variance", "relative_error", "cosine")},
-            "n_parameters": carrier.map_.n_parameters_,
-            "cycle": self._cycle(),
-        }
-        if hasattr(carrier.map_, "training_"):
-            facts["training"] = carrier.map_.training_
-        if n >= d_source:
-            return facts, []
-        return facts, [
-            f"n={n} fit rows are fewer than d={d_source}: the map is undetermined on directions that hold "
-            f"{outside:.0%} of the eval variance"
-        ]
-
-    def _cycle(self) -> dict[str, float]:
-        """Relative error of eval states that went there and back, of rows as they are and of permuted rows.
-
-        Back goes the same kind of map, fitted on states from target to source on the same rows. 1 is the error of the
-        mean. For a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error
-        is worth.
-        """
-        carrier, X = self.carrier, self.evaluation.X[:, -1].double()
-        n, generator = len(carrier.X_fit), self._generator()
-        permuted = torch.stack([torch.randperm(n, generator=generator) for _ in range(N_CYCLES)])
-        ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
-        errors = []
-        for there, order in ways:
-            Y_fit = carrier.Y_fit[order.to(carrier.Y_fit.device)]
-            back = Carrier(carrier.map, carrier.normalize, Y_fit, carrier.X_fit, carrier.relations, 1, self.seed)
-            X_hat = back.through(back.map_, carrier.through(there, X))
-            errors.append(float(state_scores(X_hat, X, carrier.X_fit.mean(0))["relative_error"]))
-        return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
+        return fit_facts(self.carrier, self.evaluation)
 
     def _carry(self, name: str) -> Tensor:
         """States (n_draws, m, K, d_target) under a control; kept until they are scored."""
         if name not in self._carried:
             X, Y = self.evaluation.X, self.evaluation.Y
-            carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1))
+            answers = self.evaluation.answers.repeat_interleave(X.shape[1])
+            carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1), answers)
             self._carried[name] = carried.unflatten(1, X.shape[:2])
         return self._carried[name]
 
@@ -178,7 +136,8 @@ class Trial:
             return
         states = self._carry(name)
         self._branches[name] = self._decoded(states, name)
-        self._state_scores[name] = _state_summary(states[:, :, -1], self.evaluation.Y[:, -1], self.mean)
+        mean = self.carrier.fit_rows.Y.mean(0)
+        self._state_scores[name] = state_summary(states[:, :, -1], self.evaluation.Y[:, -1], mean)
         del self._carried[name]
 
     def _decoded(self, states: Tensor, name: str) -> Branch:
@@ -207,72 +166,20 @@ class Trial:
                 bar.update(len(prompts))
         return Branch(metrics)
 
-    @cached_property
-    def _masks(self) -> dict[str, Tensor]:
-        return {"all": torch.ones_like(self.seen_answer), "seen": self.seen_answer, "unseen": ~self.seen_answer}
+    def _summary(self, name: str, label: str) -> dict[str, Any]:
+        key = name, label
+        if key not in self._scores:
+            branch, native, part = self._branches[name], self._branches["native_target"], self.parts[label]
+            self._scores[key] = summarize(branch, native, part, self.n_resamples, self._generator)
+        return self._scores[key]
 
-    def _summaries(self, name: str) -> dict[str, Any]:
-        """Scores over all items, and over those whose answer was seen in the fit and was not."""
-        if name not in self._scores:
-            branch, native = self._branches[name], self._branches["native_target"]
-            self._scores[name] = {
-                label: summarize(branch, mask, native, self.n_resamples, self._generator())
-                for label, mask in self._masks.items()
-                if mask.any()
-            }
-        return self._scores[name]
-
-    def _contrast(self, name: str) -> dict[str, Any]:
-        if name not in self._contrasts:
-            fitted, control = self._branches["fitted"], self._branches[name]
+    def _contrast(self, name: str, label: str) -> dict[str, Any]:
+        key = name, label
+        if key not in self._contrasts:
+            fitted, control, part = self._branches["fitted"], self._branches[name], self.parts[label]
             drawn = name in CONTROLS and CONTROLS[name].drawn
-            self._contrasts[name] = contrast(fitted, control, self.n_resamples, self._generator(), drawn)
-        return self._contrasts[name]
+            self._contrasts[key] = contrast(fitted, control, part, self.n_resamples, self._generator, drawn)
+        return self._contrasts[key]
 
     def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
-
-    def _columns(self, shown: Iterable[str]) -> dict[str, Any]:
-        """One entry per control, draw and item."""
-        items, seen = self.native.items, self.seen_answer.tolist()
-        columns: dict[str, list[Any]] = {
-            name: []
-            for name in (
-                "control",
-                "draw",
-                "item",
-                "prompt",
-                "relation",
-                "subject",
-                "answer",
-                "answer_seen",
-                *self.native.metrics,
-            )
-        }
-        m = len(items)
-        for name in shown:
-            branch = self._branches[name]
-            n_draws = branch.n_draws
-            columns["control"] += [name] * (n_draws * m)
-            columns["draw"] += [d for d in range(n_draws) for _ in range(m)]
-            columns["item"] += list(range(m)) * n_draws
-            for attribute in ("prompt", "relation", "subject", "answer"):
-                columns[attribute] += [getattr(i, attribute) for i in items] * n_draws
-            columns["answer_seen"] += seen * n_draws
-            for metric in self.native.metrics:
-                values = branch.metrics.get(metric)
-                columns[metric] += [None] * (n_draws * m) if values is None else values.flatten().tolist()
-        return columns
-
-
-def _state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Any]:
-    """Mean and range over draws of the held-out state scores."""
-    draws = [state_scores(draw, Y.double(), mean) for draw in Y_hat]
-    summary: dict[str, Any] = {}
-    for name in ("explained_variance", "relative_error", "cosine"):
-        values = [float(d[name]) for d in draws]
-        summary[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
-    per_feature = torch.stack([d["explained_variance_per_feature"] for d in draws]).mean(0).cpu()
-    low, median, high = torch.nanquantile(per_feature, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
-    summary["explained_variance_per_feature"] = {"p10": low, "median": median, "p90": high}
-    return summary
+        return seeded(self.seed, "resamples")

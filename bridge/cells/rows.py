@@ -1,0 +1,134 @@
+"""The rows of a cell: states of both models at its layers, with the text and the labels of every row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bridge.controls import Rows
+from bridge.data.pairing import aligned_positions
+from bridge.data.rosetta import RosettaSet
+from bridge.data.splitting import Split, labels, numbered
+from bridge.errors import ConfigError, DataError
+from bridge.schema import BridgeConfig
+from bridge.session import Session
+
+POSITIONS = ("last", "mean", "aligned")
+
+
+@dataclass(frozen=True)
+class CellRows:
+    """What a cell is computed from.
+
+    Attributes:
+        fit: rows to fit on.
+        evaluation: rows to carry, one entry per eval item.
+        pool: (X, Y, relations) of all items that are not evaluated on, for the pairing gate.
+    """
+
+    fit: Rows
+    evaluation: Rows
+    pool: tuple[Tensor, Tensor, Tensor]
+
+
+def cell_rows(
+    config: BridgeConfig, session: Session, rosetta: RosettaSet, parts: Split, layers: dict[str, int], n_states: int
+) -> CellRows:
+    """States to fit on and states to carry, row by row from the same item at the end of the same text.
+
+    Args:
+        config: of the cell.
+        session: gives models and states.
+        rosetta: the items.
+        parts: which of them are fitted and evaluated on.
+        layers: "source" and "target".
+        n_states: how many states of an eval item the injection wants.
+
+    Raises:
+        ConfigError: a position that is unknown, or gives fewer states than the injection wants.
+        DataError: states that are one and the same for all items, or a prompt without aligned positions.
+    """
+    pair, position = config.pair, config.layer.position
+    if position not in POSITIONS:
+        raise ConfigError(f"layer.position={position} is unknown; give {', '.join(POSITIONS[:-1])} or {POSITIONS[-1]}")
+    if position == "mean" and n_states > 1:
+        raise ConfigError(
+            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or "
+            "injection.k=1"
+        )
+    sides = (("source", pair.source, rosetta.contexts_source), ("target", pair.target, rosetta.contexts_target))
+    at = "mean" if position == "mean" else "last" if n_states == 1 else f"last:{n_states}"
+    X, Y = (session.states(model, texts, layers[side], at) for side, model, texts in sides)
+    if n_states == 1:
+        X, Y = X[:, None], Y[:, None]
+    for states, (side, model, _) in zip((X, Y), sides, strict=True):
+        _check_distinct(states[:, -1], layers[side], model.name)
+    about = _About.of(rosetta, config.dataset.split.by.value)
+    evaluation = about.rows(X, Y, parts.eval)
+    pool = X[parts.pool, -1], Y[parts.pool, -1], about.relations[parts.pool]
+    if position != "aligned":
+        return CellRows(about.rows(X[:, -1], Y[:, -1], parts.fit), evaluation, pool)
+
+    prompts = [item.prompt for item in rosetta.items]
+    models = [session.model(model) for _, model, _ in sides]
+    matched = [aligned_positions(p, *(m.tokenizer for m in models)) for p in prompts]
+    if not all(matched):
+        raise DataError("a prompt has no position where both tokenizers have a boundary; give layer.position=last")
+    positions = [[[m[side] for m in row] for row in matched] for side in (0, 1)]
+    X, Y = (
+        session.states(model, prompts, layers[side], "index", places)
+        for (side, model, _), places in zip(sides, positions, strict=True)
+    )
+    item = torch.tensor([i for i, row in enumerate(matched) for _ in row])
+    kept = torch.isin(item, parts.fit)
+    texts = [
+        [tuple(ids[: place + 1]) for ids, row in zip(m.encode(prompts), places, strict=True) for place in row]
+        for m, places in zip(models, positions, strict=True)
+    ]
+    at_rows = kept.nonzero().flatten().tolist()
+    fit = about.rows(X[kept], Y[kept], item[kept], [[side[i] for i in at_rows] for side in texts])
+    return CellRows(fit, evaluation, pool)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is known of every item of a Rosetta set."""
+
+    rosetta: RosettaSet
+    relations: Tensor
+    answers: Tensor
+    groups: Tensor
+
+    @classmethod
+    def of(cls, rosetta: RosettaSet, by: str) -> "_About":
+        items = rosetta.items
+        named = [item.relation.strip() for item in items]
+        relations = torch.where(torch.tensor([bool(name) for name in named]), numbered(named), -1)
+        groups = numbered(labels(items, by))  # type: ignore[arg-type]
+        return cls(rosetta, relations, numbered([item.answer.strip() for item in items]), groups)
+
+    def rows(
+        self, X: Tensor, Y: Tensor, items: Tensor, texts: Sequence[Sequence[tuple[int, ...]]] | None = None
+    ) -> Rows:
+        """Rows of those items; with `texts` X and Y hold those rows alone, without they hold one for every item."""
+        if texts is None:
+            X, Y = X[items], Y[items]
+            texts = [[side[i] for i in items.tolist()] for side in (self.rosetta.contexts_source,
+                                                                     self.rosetta.contexts_target)]  # fmt: skip
+        source, target = (tuple(side) for side in texts)
+        return Rows(X, Y, self.relations[items], self.answers[items], self.groups[items], source, target)
+
+
+def _check_distinct(states: Tensor, layer: int, model: str) -> None:
+    """Refuse states that say nothing of their item.
+
+    Raises:
+        DataError: all are zero, or all the same.
+    """
+    if bool((states == states[0]).all()):
+        what = "zero" if not bool(states[0].any()) else "one and the same state"
+        raise DataError(
+            f"layer {layer} of {model} is {what} for all {len(states)} items; a prompt's last token alone decides it "
+            "there: choose a layer above, or prompts that end differently"
+        )

@@ -1,0 +1,37 @@
+"""Intervals and p values for scores of items that come in units: whole units are resampled, never single items."""
+
+from bridge.statistics.draws import ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
+from bridge.statistics.flips import SMALLEST_P, exact_sign_flip_p, max_statistic_p, paired_permutation_p
+from bridge.statistics.holm import holm
+from bridge.statistics.intervals import (
+    bootstrap_interval,
+    difference_interval,
+    expanded_interval,
+    is_rare,
+    resampled_means,
+    share_interval,
+)
+from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
+
+__all__ = [
+    "ENOUGH_DRAWS",
+    "FEW_UNITS",
+    "LEAST_UNITS",
+    "SMALLEST_P",
+    "bootstrap_interval",
+    "difference_interval",
+    "draw_family_p",
+    "draw_rank_p",
+    "draws_needed",
+    "effective_units",
+    "exact_sign_flip_p",
+    "expanded_interval",
+    "holm",
+    "is_rare",
+    "least_p",
+    "max_statistic_p",
+    "n_units",
+    "paired_permutation_p",
+    "resampled_means",
+    "share_interval",
+]

@@ -1,0 +1,179 @@
+"""Sign-flip tests for scores that are paired item by item: all differences of a unit are flipped together."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.statistics.units import check_resamples, unit_sums
+
+# resamples x items held in memory at once
+CHUNK_WEIGHTS = 2**22
+# What float64 sums of a whole distribution can still tell from zero.
+SMALLEST_P = 1e-12
+
+
+def paired_permutation_p(
+    differences: Tensor,
+    n_resamples: int,
+    generator: torch.Generator,
+    groups: Tensor | None = None,
+) -> Tensor:
+    """Two-sided sign-flip test that paired differences have mean zero.
+
+    Under the null hypothesis the differences of a unit, all together, are as likely as their negatives. p = (1 + hits) / (1 + n_resamples), where a hit is a flipped mean at least as far
+    from zero as the observed one; so p is never 0. All columns share the flips.
+
+    Source: Phipson and Smyth (2010), "Permutation p-values should never be zero", doi:10.2202/1544-6115.1585.
+
+    Args:
+        differences: (n, c) differences of two scores, one row an item.
+        n_resamples: number of random flips, at least 1.
+        generator: source of randomness; its state advances.
+        groups: (n,) long unit of each item, any labels; None where each item is a unit.
+
+    Returns:
+        p (c,) float64 in (0, 1].
+
+    Raises:
+        FitError: no rows, values that are not finite, or numbers out of range.
+
+    Example:
+        >>> differences = torch.tensor([[1.0, 1.0], [1.0, -1.0]]).repeat(20, 1)
+        >>> paired_permutation_p(differences, 999, torch.Generator().manual_seed(0)).tolist()
+        [0.001, 1.0]
+    """
+    check_resamples(n_resamples)
+    sums, _ = unit_sums(differences, groups)
+    # in scores of 0 and 1 ties are common; rounding must not break them
+    observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
+    hits = torch.zeros_like(observed)
+    for signs in _signs(sums, n_resamples, generator):
+        hits += ((signs @ sums).abs() >= observed).sum(dim=0)
+    return (1.0 + hits) / (1.0 + n_resamples)
+
+
+def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
+    """Two-sided sign-flip test that paired differences have mean zero, over all 2**n flips of n units at once.
+
+    The sums over units are rounded to multiples of `step`, and the distribution of their sum under independent signs
+    is the inverse Fourier transform of its characteristic function, a product of cosines. So p has no floor
+    that depends on a number of resamples, which matters where many p values are corrected together: 1,000 random
+    flips cannot reject any of 100 hypotheses. The test is exact for the rounded sums; where all differences are
+    multiples of `step`, as shares of draws are, nothing is rounded.
+
+    Source: Fisher (1935), "The Design of Experiments", section 21; Baglivo, Olivier and Pagano (1992), "Methods
+    for exact goodness-of-fit tests", doi:10.1080/01621459.1992.10475227, for the transform.
+
+    Args:
+        differences: (n, c) differences of two scores, one row an item.
+        step: what to round to; 1/60 of each column's largest sum when None, and never below half of that.
+        groups: (n,) long unit of each item, any labels; None where each item is a unit.
+
+    Returns:
+        p (c,) float64 in [1e-12, 1].
+
+    Raises:
+        FitError: no rows, values that are not finite, or a step that is not positive.
+
+    Example:
+        >>> differences = torch.tensor([[1.0, 1.0], [1.0, -1.0], [1.0, 0.0]])
+        >>> [round(p, 9) for p in exact_sign_flip_p(differences, step=1.0).tolist()]
+        [0.25, 1.0]
+    """
+    if step is not None and not step > 0.0:
+        raise FitError(f"step is {step}; wanted a positive number, or None")
+    values, _ = unit_sums(differences, groups)
+    coarse = (values.abs().amax(dim=0) / 60.0).clamp_min(1e-300)
+    unit = coarse if step is None else (coarse / 2.0).clamp_min(step)
+    levels = (values / unit).round().to(torch.int64)
+    observed, sizes = levels.sum(dim=0).abs(), levels.abs()
+    n_levels = int(sizes.max()) + 1
+    column = torch.arange(values.shape[1], device=values.device).expand_as(sizes)
+    counts = torch.bincount((column * n_levels + sizes).flatten(), minlength=values.shape[1] * n_levels)
+    counts = counts.view(-1, n_levels).to(torch.float64)
+    # Hoeffding: a sum is nine root sums of squares from zero with probability below 1e-17.
+    reach = torch.minimum(sizes.sum(dim=0).double(), 9.0 * sizes.double().square().sum(dim=0).sqrt()).max()
+    n_points = 2 ** math.ceil(math.log2(2.0 * float(reach) + 2.0))
+    half = n_points // 2
+    # The table of cosines is periodic in level x frequency, so exact integers pick its entries.
+    grid = torch.arange(n_levels, device=values.device)[:, None] * torch.arange(half + 1, device=values.device)
+    cosines = torch.cos(torch.arange(n_points, dtype=torch.float64, device=values.device) * (2.0 * math.pi / n_points))
+    cosines = cosines[grid % n_points]
+    logs, is_negative = cosines.abs().clamp_min(1e-300).log(), (cosines < 0.0).to(torch.float64)
+    p = []
+    for rows, at in zip(*(torch.split(t, max(1, CHUNK_WEIGHTS // n_points)) for t in (counts, observed)), strict=True):
+        wave = (rows @ logs).exp_().mul_((rows @ is_negative).remainder_(2.0).mul_(-2.0).add_(1.0))
+        mass = torch.fft.irfft(wave, n=n_points, dim=1)
+        first = mass[:, 0].clone()
+        # The sum is symmetric about zero: everything nearer to it than the observed one, taken from one.
+        nearer = mass[:, :half].cumsum(1).gather(1, (at - 1).clamp(0, half - 1)[:, None])[:, 0]
+        p.append(torch.where(at == 0, 1.0, 1.0 - (2.0 * nearer - first)))
+    return torch.cat(p).clamp(SMALLEST_P, 1.0)
+
+
+def max_statistic_p(
+    differences: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | None = None
+) -> Tensor:
+    """Sign-flip p of each candidate, corrected for having searched all candidates for the best one.
+
+    Each candidate's sum is divided by the root sum of squares of its unit sums, which no flip changes; p = (1 + hits) / (1 +
+    n_resamples), where a hit is a flip whose largest statistic *over all candidates* is at least as far from zero
+    as this candidate's observed one. A unit has the same sign everywhere, so candidates that go together cost
+    little. A candidate without any difference is never the best.
+
+    Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
+
+    Args:
+        differences: (n, c) differences of two scores on the same n items, one column a candidate; or (n, c, b)
+            for b searches at once that share the flips and nothing else.
+        n_resamples: number of random flips, at least 1.
+        generator: source of randomness; its state advances.
+        groups: (n,) long unit of each item, any labels; None where each item is a unit.
+
+    Returns:
+        p (c,) or (c, b) float64 in (0, 1], two-sided; never below the p of a single candidate.
+
+    Raises:
+        FitError: no rows, values that are not finite, or numbers out of range.
+
+    Example:
+        >>> noise = torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
+        >>> best = noise.mean(0).argmax()
+        >>> alone = paired_permutation_p(noise[:, best:best + 1], 999, torch.Generator().manual_seed(0))
+        >>> searched = max_statistic_p(noise, 999, torch.Generator().manual_seed(0))[best]
+        >>> alone.item() < 0.05 < searched.item()
+        True
+    """
+    shape = differences.shape[1:]
+    check_resamples(n_resamples)
+    sums, _ = unit_sums(differences.flatten(1), groups)
+    sums = sums / sums.square().sum(dim=0).sqrt().clamp_min(1e-300)
+    observed = (sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)).view(shape)
+    # A few searches at a time, so that the flipped sums of all of them need not be held together.
+    blocks = torch.split(sums.view(len(sums), shape[0], -1), max(1, 64 // shape[0]), dim=2)
+    largest = torch.cat([_largest(signs, blocks) for signs in _signs(sums, n_resamples, generator)]).sort(dim=0).values
+    above = (t.movedim(0, -1).contiguous() for t in (largest.view(-1, *shape[1:]), observed))
+    n_below = torch.searchsorted(*above).movedim(-1, 0).to(torch.float64)
+    return (1.0 + n_resamples - n_below) / (1.0 + n_resamples)
+
+
+def _largest(signs: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+    """The largest absolute flipped sum of each search (r, b), for sums (n, c, b) in blocks along b."""
+    flipped = (torch.tensordot(signs, block, dims=1) for block in blocks)
+    return torch.cat([torch.maximum(f.amax(dim=1), -f.amin(dim=1)) for f in flipped], dim=1)
+
+
+def _signs(sums: Tensor, n_resamples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Random signs (r, g) in `n_resamples` rows altogether, a bounded number of them at a time."""
+    for n_draws in chunks(n_resamples, len(sums)):
+        flips = torch.randint(2, (n_draws, len(sums)), generator=generator, device=generator.device, dtype=torch.int8)
+        yield flips.to(sums.device, torch.float64).mul_(2.0).sub_(1.0)
+
+
+def chunks(n_resamples: int, n_groups: int) -> list[int]:
+    """Split the resamples so that memory stays bounded; the split depends on nothing but the two numbers."""
+    at_once = max(1, CHUNK_WEIGHTS // n_groups)
+    return [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]

@@ -1,0 +1,79 @@
+"""Units of inference: items of one unit depend on each other, different units do not."""
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+
+# Below the first number intervals are wide and rough, and the text says so; below the second no p is given, because
+# the 2**n sign flips of n units cannot reach 0.05.
+FEW_UNITS, LEAST_UNITS = 20, 6
+
+
+def n_units(groups: Tensor) -> int:
+    """How many units the items are from.
+
+    Args:
+        groups: (n,) the unit of each item, any labels.
+    """
+    return len(groups.unique())
+
+
+def effective_units(groups: Tensor) -> float:
+    """How many units of equal size would say as much as these, were the items of a unit all alike.
+
+    Source: Kish (1965), "Survey Sampling", section 5.4: (sum of sizes)**2 / sum of squared sizes.
+
+    Args:
+        groups: (n,) the unit of each item, any labels.
+
+    Example:
+        >>> effective_units(torch.tensor([0, 0, 1, 1])), effective_units(torch.tensor([0, 0, 0, 1]))
+        (2.0, 1.6)
+    """
+    sizes = groups.unique(return_counts=True)[1].double()
+    return float(sizes.sum().square() / sizes.square().sum())
+
+
+def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sum the values of each unit (g, c) and count its items (g, 1); without groups each item is a unit.
+
+    Raises:
+        FitError: no rows, values that are not finite, or as many labels as there are not rows.
+    """
+    check_scores(values)
+    values = values.to(torch.float64)
+    if groups is None:
+        return values, values.new_ones(len(values), 1)
+    if groups.shape != values.shape[:1]:
+        raise FitError(f"groups have shape {tuple(groups.shape)}; wanted ({len(values)},), one label an item")
+    labels, index = groups.to(values.device).unique(return_inverse=True)
+    sums = values.new_zeros(len(labels), values.shape[1]).index_add_(0, index, values)
+    sizes = values.new_zeros(len(labels), 1).index_add_(0, index, values.new_ones(len(values), 1))
+    return sums, sizes
+
+
+def check_scores(values: Tensor) -> None:
+    """See that scores are a finite matrix with a row for each item.
+
+    Raises:
+        FitError: they are not.
+    """
+    if values.ndim != 2 or len(values) == 0:
+        raise FitError(f"scores have shape {tuple(values.shape)}; wanted (n, c) with at least one item")
+    n_bad = int((~torch.isfinite(values)).any(dim=1).sum())
+    if n_bad:
+        raise FitError(
+            f"{n_bad} of {len(values)} items have NaN or infinite scores; wanted finite ones: "
+            "leave those items out of every side of the comparison"
+        )
+
+
+def check_resamples(n_resamples: int) -> None:
+    """See that there is something to draw.
+
+    Raises:
+        FitError: there is not.
+    """
+    if n_resamples < 1:
+        raise FitError(f"number of resamples is {n_resamples}; wanted at least 1, better 1000 or more")

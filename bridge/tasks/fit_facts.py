@@ -1,0 +1,88 @@
+"""What a fit had to go on, and how near mapped states come to the target's own."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bridge.controls import Carrier, Rows, seeded
+from bridge.metrics import share_outside_span, state_scores
+
+# Permutations that a cycle is held against; their errors hardly differ.
+N_CYCLES = 2
+
+
+def fit_facts(carrier: Carrier, evaluation: Rows) -> tuple[dict[str, Any], list[str]]:
+    """What the fit had to go on, and what a reader must be warned of.
+
+    Args:
+        carrier: the fitted map beside its controls.
+        evaluation: states to carry.
+    """
+    fit = carrier.fit_rows
+    n, d_source = fit.X.shape
+    Z_fit = carrier.source_.transform(fit.X)
+    outside = share_outside_span(Z_fit, carrier.source_.transform(evaluation.X[:, -1].double()))
+    in_sample = state_scores(carrier.carry("fitted", fit.X, fit.Y)[0], fit.Y, fit.Y.mean(0))
+    facts = {
+        "n_rows": n,
+        "d_source": d_source,
+        "d_target": fit.Y.shape[1],
+        "n_over_d": n / d_source,
+        "rank": carrier.map_.rank_,
+        "solver": carrier.map_.solver_,
+        "eval_variance_outside_span": outside,
+        "in_sample": {k: float(in_sample[k]) for k in ("explained_variance", "relative_error", "cosine")},
+        "n_parameters": carrier.map_.n_parameters_,
+        "lookup_neighbours": carrier.lookup_.k_,
+        "cycle": _cycle(carrier, evaluation),
+    }
+    if hasattr(carrier.map_, "training_"):
+        facts["training"] = carrier.map_.training_
+    if n >= d_source:
+        return facts, []
+    return facts, [
+        f"n={n} fit rows are fewer than d={d_source}: the map is undetermined on directions that hold "
+        f"{outside:.0%} of the eval variance"
+    ]
+
+
+def _cycle(carrier: Carrier, evaluation: Rows) -> dict[str, float]:
+    """Relative error of eval states that went there and back, of rows as they are and of permuted rows.
+
+    Back goes the same kind of map, fitted on states from target to source on the same rows. 1 is the error of the
+    mean. For a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error
+    is worth.
+    """
+    fit, X = carrier.fit_rows, evaluation.X[:, -1].double()
+    n, generator = len(fit), seeded(carrier.seed, "cycle")
+    permuted = torch.stack([torch.randperm(n, generator=generator) for _ in range(N_CYCLES)])
+    ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
+    errors = []
+    for there, order in ways:
+        rows = replace(fit, X=fit.Y[order.to(fit.Y.device)], Y=fit.X)
+        back = Carrier(carrier.map, carrier.normalize, rows, 1, carrier.seed)
+        X_hat = back.through(back.map_, carrier.through(there, X))
+        errors.append(float(state_scores(X_hat, X, fit.X.mean(0))["relative_error"]))
+    return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
+
+
+def state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Any]:
+    """Mean and range over draws of the held-out state scores.
+
+    Args:
+        Y_hat: (n_draws, m, d) mapped states.
+        Y: (m, d) the target's own.
+        mean: (d,) mean of the target's fit rows.
+    """
+    draws = [state_scores(draw, Y.double(), mean) for draw in Y_hat]
+    summary: dict[str, Any] = {}
+    for name in ("explained_variance", "relative_error", "cosine"):
+        values = [float(d[name]) for d in draws]
+        summary[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
+    per_feature = torch.stack([d["explained_variance_per_feature"] for d in draws]).mean(0).cpu()
+    low, median, high = torch.nanquantile(per_feature, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
+    summary["explained_variance_per_feature"] = {"p10": low, "median": median, "p90": high}
+    return summary
