@@ -139,11 +139,11 @@ def test_a_cell_that_is_cut_off_leaves_nothing_and_its_neighbours_nothing_wrong(
 
 def test_the_way_attention_is_computed_reaches_the_store_and_token_ids_do_as_texts(bare_outputs: Path) -> None:
     session = Session(bare_outputs, "cpu", 64)
-    config = compose_config(*SMALL)
-    session.locate(config.pair)
-    eager = replace(config.pair.source, attn_implementation="eager")
+    plain = compose_config(*SMALL).pair.source
+    eager = replace(plain, attn_implementation="eager")
+    session.locate(replace(compose_config(*SMALL).pair, source=plain, target=eager))
     (ids,) = session.model(eager).encode(["Again Paris gives"])
-    for model in (config.pair.source, eager):
+    for model in (plain, eager):
         session.states(model, [tuple(ids)], 1)
     metas = [json.loads(path.read_text()) for path in (bare_outputs / "activations").glob("*-layer1/meta.json")]
     assert sorted(str(meta["attn_implementation"]) for meta in metas) == ["None", "eager"]
