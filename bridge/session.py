@@ -13,6 +13,7 @@ from bridge.activations import Store
 from bridge.config import build
 from bridge.data import rosetta
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
+from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
 from bridge.models.zoo import ZooSpec, ensure
 from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
@@ -126,7 +127,7 @@ class Session:
     def states(
         self,
         model: ModelConfig,
-        texts: Sequence[str],
+        texts: Sequence[Text],
         layer: int,
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
@@ -146,6 +147,7 @@ class Session:
                 position,
                 positions,
                 dtype=model.dtype.value,
+                attn_implementation=model.attn_implementation,
                 batch_size=self.batch_size,
             )
         return self._states[key][layer]

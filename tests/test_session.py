@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,20 @@ def test_a_cell_that_is_cut_off_leaves_nothing_and_its_neighbours_nothing_wrong(
     found = json.loads((cell("control=shuffled", session=session).folder / "record.json").read_text())
     assert found["scores"] == expected["scores"]
     assert found["gates"] == expected["gates"]
+
+
+def test_the_way_attention_is_computed_reaches_the_store_and_token_ids_do_as_texts(bare_outputs: Path) -> None:
+    session = Session(bare_outputs, "cpu", 64)
+    plain = compose_config(*SMALL).pair.source
+    eager = replace(plain, attn_implementation="eager")
+    session.locate(replace(compose_config(*SMALL).pair, source=plain, target=eager))
+    (ids,) = session.model(eager).encode(["Again Paris gives"])
+    for model in (plain, eager):
+        session.states(model, [tuple(ids)], 1)
+    metas = [json.loads(path.read_text()) for path in (bare_outputs / "activations").glob("*-layer1/meta.json")]
+    assert sorted(str(meta["attn_implementation"]) for meta in metas) == ["None", "eager"]
+    given, written = (session.states(eager, [text], 1) for text in (tuple(ids), "Again Paris gives"))
+    assert given.equal(written)
 
 
 def test_a_setting_that_cannot_be_fails_alone(cell: Cell, bare_outputs: Path) -> None:

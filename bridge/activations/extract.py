@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bridge.activations.positions import shown, wanted_tokens
+from bridge.activations.positions import wanted_tokens
 from bridge.errors import ConfigError, DataError, ModelError
+from bridge.models.encoding import Text, shown
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import skipped
 
@@ -31,7 +32,7 @@ class Batch:
 
 def extract(
     lm: LoadedModel,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     layers: Sequence[int],
     position: str = "last",
     positions: Sequence[Sequence[int]] | None = None,
@@ -46,9 +47,9 @@ def extract(
     the result is the same for any batch size and padding up to the last bits of the model's arithmetic.
 
     Args:
-        texts: n texts.
+        texts: n texts, each as it is written or as its token ids.
         layers: each in 0..N.
-        position: "last"; "mean" over the text's tokens without special tokens; "last:K"; or "index".
+        position: "last"; "mean" over the text's tokens but the special ones the tokenizer adds; "last:K"; or "index".
         positions: for "index", the token positions wanted of each text, special tokens counted.
         batch_size: texts per pass.
         padding: "none", or the side on which shorter texts of a batch are padded.
@@ -89,7 +90,7 @@ def extract(
 
 def estimate_bytes(
     lm: LoadedModel,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     layers: Sequence[int],
     position: str = "last",
     positions: Sequence[Sequence[int]] | None = None,
@@ -179,7 +180,7 @@ def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
             )
 
 
-def _check_lengths(lm: LoadedModel, texts: Sequence[str], ids: list[list[int]]) -> None:
+def _check_lengths(lm: LoadedModel, texts: Sequence[Text], ids: list[list[int]]) -> None:
     limit = getattr(lm.model.config.get_text_config(), "max_position_embeddings", None)
     for text, row in zip(texts, ids, strict=True):
         if limit is not None and len(row) > limit:

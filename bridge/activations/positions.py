@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import transformers
 
 from bridge.errors import ConfigError, DataError
+from bridge.models.encoding import Text, added_tokens, shown
 
 
 def wanted_tokens(
     tokenizer: transformers.PreTrainedTokenizerBase,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     ids: Sequence[Sequence[int]],
     position: str,
     positions: Sequence[Sequence[int]] | None = None,
@@ -21,7 +22,8 @@ def wanted_tokens(
     Args:
         texts: n texts, for the messages.
         ids: their token ids, special tokens included.
-        position: "last"; "mean" for all tokens but special ones; "last:K"; or "index" for `positions`.
+        position: "last"; "mean" for all tokens but those that the tokenizer puts before and after a text; "last:K";
+            or "index" for `positions`.
         positions: for "index", one list per text.
 
     Raises:
@@ -34,8 +36,8 @@ def wanted_tokens(
     if positions is not None:
         return _checked(positions, texts, ids)
     if position == "mean":
-        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-        return _at_least(1, [[t for t, token in enumerate(row) if token not in special] for row in ids], texts)
+        before, after = added_tokens(tokenizer)
+        return _at_least(1, [_between(before, row, after) for row in ids], texts)
     k = n_last(position)
     return _at_least(k, [list(range(max(len(row) - k, 0), len(row))) for row in ids], texts)
 
@@ -55,7 +57,9 @@ def n_last(position: str) -> int:
     return int(number) if colon else 1
 
 
-def _checked(positions: Sequence[Sequence[int]], texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[list[int]]:
+def _checked(
+    positions: Sequence[Sequence[int]], texts: Sequence[Text], ids: Sequence[Sequence[int]]
+) -> list[list[int]]:
     if len(positions) != len(texts):
         raise DataError(f"{len(positions)} lists of positions for {len(texts)} texts; give one list per text")
     for text, tokens, row in zip(texts, positions, ids, strict=True):
@@ -64,19 +68,22 @@ def _checked(positions: Sequence[Sequence[int]], texts: Sequence[str], ids: Sequ
     return [list(tokens) for tokens in positions]
 
 
-def _at_least(k: int, chosen: list[list[int]], texts: Sequence[str]) -> list[list[int]]:
+def _between(before: Sequence[int], row: Sequence[int], after: Sequence[int]) -> list[int]:
+    """The positions of a row without the tokens added before and after it, where they are there.
+
+    >>> _between([2], [2, 5, 2], []), _between([2], [5, 2], [])
+    ([1, 2], [0, 1])
+    """
+    tokens = tuple(row)
+    start = len(before) if tokens[: len(before)] == tuple(before) else 0
+    stop = len(tokens) - len(after) if after and tokens[-len(after) :] == tuple(after) else len(tokens)
+    return list(range(start, stop))
+
+
+def _at_least(k: int, chosen: list[list[int]], texts: Sequence[Text]) -> list[list[int]]:
     for tokens, text in zip(chosen, texts, strict=True):
         if len(tokens) < k:
             raise DataError(
                 f"{shown(text)} has {len(tokens)} tokens where at least {k} were wanted; leave this text out"
             )
     return chosen
-
-
-def shown(text: str) -> str:
-    """A text as it stands in a message of one line.
-
-    >>> shown("a" * 100)
-    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...'"
-    """
-    return repr(text if len(text) <= 60 else text[:60] + "...")

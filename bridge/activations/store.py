@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import transformers
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from bridge.activations.extract import estimate_bytes, extract
 from bridge.errors import StoreError
+from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATA, META = "states.safetensors", "meta.json"
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ class Store:
     """A folder of states, one entry per layer, each found by the content of what it was made from.
 
     The key of an entry is a hash of the model's fingerprint (weights or commit, and tokenizer), the exact
-    texts, the position, the dtype, the layer and the format version. An entry is written once, under a lock,
+    texts or token ids, the position, the dtype, the way attention is computed, the layer, the version of
+    transformers and the format version. An entry is written once, under a lock,
     to a temporary name and then renamed. It is memory-mapped afterwards; changing the tensor never changes
     the file. Its checksum is verified when a process first opens it. A damaged entry is warned about and made
     again.
@@ -49,11 +52,12 @@ class Store:
         self,
         fingerprint: str,
         load: Callable[[], LoadedModel],
-        texts: Sequence[str],
+        texts: Sequence[Text],
         layers: Sequence[int],
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
         dtype: str = "float32",
+        attn_implementation: str | None = None,
         batch_size: int = 64,
     ) -> dict[int, Tensor]:
         """The states `extract` would give, from disk where they are there, all others in one pass.
@@ -62,6 +66,8 @@ class Store:
             fingerprint: what `bridge.models.fingerprint` says of the model.
             load: gives the model; called only when something is missing.
             dtype: the name under which the model is loaded, a part of the key.
+            attn_implementation: as the model is loaded with it, a part of the key; None, the library's own choice,
+                is another value than the name of what it chooses.
 
         Returns:
             {layer: states}, memory-mapped.
@@ -69,10 +75,11 @@ class Store:
         Raises:
             StoreError: the folder cannot be written, its disk is full, or `load` gave another model.
         """
-        keys = {layer: self.key(fingerprint, texts, layer, position, positions, dtype) for layer in layers}
+        shared = (position, positions, dtype, attn_implementation)
+        keys = {layer: self.key(fingerprint, texts, layer, *shared) for layer in layers}
         found = {layer: states for layer, key in keys.items() if (states := self._read(key)) is not None}
         if len(found) < len(keys):
-            with self._locked(self.key(fingerprint, texts, None, position, positions, dtype)):
+            with self._locked(self.key(fingerprint, texts, None, *shared)):
                 for layer in keys.keys() - found.keys():
                     if (states := self._read(keys[layer], warn=True)) is not None:
                         found[layer] = states
@@ -80,7 +87,13 @@ class Store:
                 if missing:
                     lm = self._loaded(load, fingerprint)
                     self._announce(lm, len(texts), missing, estimate_bytes(lm, texts, missing, position, positions))
-                    about = {"fingerprint": fingerprint, "position": position, "dtype": dtype}
+                    about = {
+                        "fingerprint": fingerprint,
+                        "position": position,
+                        "dtype": dtype,
+                        "attn_implementation": attn_implementation,
+                        "transformers": transformers.__version__,
+                    }
                     made = extract(lm, texts, missing, position, positions, batch_size)
                     for layer in missing:
                         self._write(keys[layer], made[layer], {**about, "layer": layer, "n_texts": len(texts)})
@@ -91,28 +104,32 @@ class Store:
     def missing(
         self,
         fingerprint: str,
-        texts: Sequence[str],
+        texts: Sequence[Text],
         layers: Sequence[int],
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
         dtype: str = "float32",
+        attn_implementation: str | None = None,
     ) -> list[int]:
         """The layers that `states` would have to extract for the same arguments."""
-        keys = {layer: self.key(fingerprint, texts, layer, position, positions, dtype) for layer in layers}
+        shared = (position, positions, dtype, attn_implementation)
+        keys = {layer: self.key(fingerprint, texts, layer, *shared) for layer in layers}
         return [layer for layer, key in keys.items() if self._read(key) is None]
 
     def key(
         self,
         fingerprint: str,
-        texts: Sequence[str],
+        texts: Sequence[Text],
         layer: int | None,
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
         dtype: str = "float32",
+        attn_implementation: str | None = None,
     ) -> str:
         """The name of an entry's folder; without a layer, of what all layers of one extraction share."""
         places = None if positions is None else [list(tokens) for tokens in positions]
-        parts = [FORMAT_VERSION, fingerprint, dtype, position, places, list(texts)]
+        made_by = [FORMAT_VERSION, transformers.__version__, fingerprint, dtype, attn_implementation]
+        parts = [*made_by, position, places, list(texts)]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         return digest if layer is None else f"{digest}-layer{layer}"
 

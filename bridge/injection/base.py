@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import ConfigError
+from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 
 # Of a small vocabulary more rows go through at once, because a pass costs a millisecond of its own.
@@ -29,11 +30,11 @@ class Injection(ABC):
         return n_blocks if layer is None else checked_layer(n_blocks, layer, name)
 
     @abstractmethod
-    def prepare(self, target: LoadedModel, prompts: Sequence[str], layer: int) -> Self:
+    def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
         """Do once what all states share.
 
         Args:
-            prompts: the eval prompts that `rows` of `logits` will count.
+            prompts: the eval prompts that `rows` of `logits` will count, each as a text or as its token ids.
             layer: what `target_layer` gave.
         """
 

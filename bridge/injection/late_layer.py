@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bridge.errors import ConfigError, DataError
 from bridge.injection.base import ROWS_PER_PASS, Injection, checked_layer, in_passes
 from bridge.models.continuation import Opening, answered, opened
+from bridge.models.encoding import Text, shown
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import context_cache, replacing, replay
 
@@ -74,7 +75,7 @@ class LateLayer(Injection):
             )
         return n_blocks - self.k
 
-    def prepare(self, target: LoadedModel, prompts: Sequence[str], layer: int) -> Self:
+    def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
         """Cache the contexts, once for every length of prompt.
 
         Raises:
@@ -85,13 +86,13 @@ class LateLayer(Injection):
             raise ConfigError(f"context={self.context!r} is not known; give injection.context same or neutral")
         self.target_ = target
         self.layer_ = self.target_layer(target.anatomy.n_blocks, layer, target.name)
-        texts = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
+        texts: list[Text] = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
         by_length: dict[int, dict[tuple[int, ...], list[int]]] = {}
         encoded = target.encode(texts)
         self.last_ids_ = torch.tensor([ids[-1] if ids else -1 for ids in encoded])
         for index, ids in enumerate(encoded):
             if not ids:
-                raise DataError(f"the prompt {texts[index]!r} has no token; leave it out")
+                raise DataError(f"a prompt has no token: {shown(texts[index])}; leave it out")
             by_length.setdefault(len(ids) - 1, {}).setdefault(tuple(ids[:-1]), []).append(index)
         self.by_length_ = by_length
         self.contexts_ = self._contexts(self.layer_)

@@ -8,6 +8,7 @@ from typing import Self
 from torch import Tensor
 
 from bridge.injection.base import Injection, in_passes
+from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import replay
 
@@ -19,7 +20,7 @@ class LmHead(Injection):
     logits. At an earlier layer it reads the state as a logit lens does.
     """
 
-    def prepare(self, target: LoadedModel, prompts: Sequence[str], layer: int) -> Self:
+    def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
         """Keep the target; prompts and layer play no part."""
         self.target_ = target
         return self

@@ -12,6 +12,7 @@ from torch import Tensor
 from bridge.errors import ConfigError, ModelError
 from bridge.injection.base import ROWS_PER_PASS, Injection, in_passes
 from bridge.models.continuation import Opening, answered
+from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import takes_logits_to_keep
 
@@ -35,7 +36,7 @@ class SoftPrefix(Injection):
         self.template = template
         self.n_states = k
 
-    def prepare(self, target: LoadedModel, prompts: Sequence[str], layer: int) -> Self:
+    def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
         """Tokenise the template, and measure the embeddings; prompts and layer play no part.
 
         Raises:

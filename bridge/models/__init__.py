@@ -1,12 +1,14 @@
 """Models: loading them, finding their parts by structure, and running them from the middle."""
 
 from bridge.models.anatomy import Anatomy, anatomy
-from bridge.models.loading import LoadedModel, encode, fingerprint, load, load_tokenizer
+from bridge.models.encoding import Text, encode
+from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
 from bridge.models.replay import context_cache, replay
 
 __all__ = [
     "Anatomy",
     "LoadedModel",
+    "Text",
     "anatomy",
     "context_cache",
     "encode",

@@ -18,6 +18,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from bridge.errors import ConfigError, ModelError
 from bridge.models.anatomy import Anatomy, anatomy
+from bridge.models.encoding import Text, encode
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 FINGERPRINTED = (
@@ -46,25 +47,9 @@ class LoadedModel:
     fingerprint: str
     device: torch.device
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with the special tokens the tokenizer adds but no end-of-text."""
+    def encode(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Token ids of each text, with the special tokens the tokenizer adds but no end-of-text; ids as they are."""
         return encode(self.tokenizer, texts)
-
-
-def encode(tokenizer: transformers.PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, with the special tokens the tokenizer adds, but no end-of-text at the end.
-
-    An end-of-text token is taken away only when the tokenizer is seen to put one after every text.
-    """
-    if not texts:
-        return []
-    rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=True)["input_ids"]
-    probe: list[int] = tokenizer("a", add_special_tokens=True)["input_ids"]
-    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    end = tokenizer.eos_token_id
-    if end is None or not probe or probe[-1] != end or plain[-1:] == [end]:
-        return rows
-    return [row[:-1] if row and row[-1] == end else row for row in rows]
 
 
 def load(

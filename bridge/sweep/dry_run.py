@@ -141,7 +141,12 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
         n_rows = sum(len(aligned_positions(text, *tokenizers)) for text in texts)
         return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_rows * width * item_bytes, True)
     missing = session.store.missing(
-        session.fingerprint(model), texts, range(n_blocks + 1), position, dtype=model.dtype.value
+        session.fingerprint(model),
+        texts,
+        range(n_blocks + 1),
+        position,
+        dtype=model.dtype.value,
+        attn_implementation=model.attn_implementation,
     )
     n_bytes = len(texts) * k * len(missing) * width * item_bytes
     return Extraction(model.name, position, (len(missing), n_blocks + 1), len(texts) * k, n_bytes, True)

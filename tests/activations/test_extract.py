@@ -55,6 +55,48 @@ def test_mean_leaves_special_tokens_out():
         torch.testing.assert_close(torch.stack([got[layer][row] for layer in LAYERS]), truth, **CLOSE)
 
 
+def one_special(template):
+    """A tokenizer whose one special token begins a text, ends it, and stands for what it does not know, as in OPT."""
+    tokenizer = word_tokenizer(template)
+    tokenizer.add_special_tokens({"bos_token": "</s>", "unk_token": "</s>"})
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "wanted"),
+    [
+        (one_special("</s> $A"), "w5 w6", [1, 2]),
+        (one_special("</s> $A"), "w5 </s> w6", [1, 2, 3]),
+        (one_special("</s> $A </s>"), "w5 </s>", [1, 2]),
+        (one_special(None), "</s> w5", [0, 1]),
+        (one_special("</s> $A"), (2, 5, 6), [1, 2]),
+        (one_special("</s> $A"), (5, 2, 6), [0, 1, 2]),
+        (word_tokenizer(), "w5 <unk> <pad>", [1, 2, 3]),
+        (word_tokenizer("<s> </s> $A <s>"), "w5", [2]),
+        (word_tokenizer("<s> </s> $A <s>"), (1, 2, 5, 6), [2, 3]),
+    ],
+)
+def test_mean_leaves_out_what_the_tokenizer_puts_around_a_text_and_nothing_in_it(tokenizer, text, wanted):
+    lm = dataclasses.replace(shared("llama"), tokenizer=tokenizer)
+    got = extract(lm, [text], LAYERS, position="mean")
+    truth = stream(lm, text)[:, wanted].mean(1)
+    torch.testing.assert_close(torch.cat([got[layer] for layer in LAYERS]), truth, **CLOSE)
+
+
+@pytest.mark.parametrize(("position", "where"), [("last", None), ("mean", None), ("last:2", None), ("index", [[2, 0]])])
+def test_token_ids_give_the_states_of_the_text_they_stand_for(position, where):
+    lm = shared("llama")
+    texts = [text for text in TEXTS if len(text.split()) >= 3]
+    ids = [tuple(row) for row in lm.encode(texts)]
+    mixed = [*ids[:2], *texts[2:]]
+    positions = where and where * len(texts)
+    wanted = extract(lm, texts, [0, 3], position, positions)
+    for given in (ids, mixed):
+        states = extract(lm, given, [0, 3], position, positions)
+        assert all(torch.equal(states[layer], wanted[layer]) for layer in (0, 3))
+        assert estimate_bytes(lm, given, [0, 3], position, positions) == sum(s.nbytes for s in states.values())
+
+
 def test_last_k_keeps_the_order_of_the_text():
     lm = shared("llama")
     texts = [text for text in TEXTS if len(text.split()) >= 3]
@@ -196,6 +238,8 @@ def test_a_text_with_too_few_tokens_is_named():
         extract(shared("llama"), ["w5 w6 w7", "w5 w6"], [1], "last:4")
     with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
         extract(shared("llama"), ["w5", ""], [1], "mean")
+    with pytest.raises(DataError, match=r"^the token ids \[1, 5\] has 2 tokens where at least 3 were wanted; leave"):
+        extract(shared("llama"), ["w5 w6", (1, 5)], [1], "last:3")
     lm = dataclasses.replace(shared("llama"), tokenizer=word_tokenizer(template=None))
     with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
         extract(lm, ["w5", ""], [1])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from families import loaded, prompts, shared
 
 from bridge.activations import Store, extract
@@ -99,8 +100,49 @@ def test_whatever_decides_the_states_decides_the_key():
         store.key("a@1", TEXTS, 1, "index", [[0]] * 4),
         store.key("a@1", TEXTS, 1, "index", [[1]] * 4),
         store.key("a@1", TEXTS, 1, dtype="bfloat16"),
+        store.key("a@1", TEXTS, 1, attn_implementation="eager"),
+        store.key("a@1", TEXTS, 1, attn_implementation="sdpa"),
+        store.key("a@1", [*TEXTS[:-1], (5, 6)], 1),
+        store.key("a@1", [*TEXTS[:-1], (5, 6, 7)], 1),
+        store.key("a@1", [*TEXTS[:-1], "[5, 6]"], 1),
     ]
     assert len(set(keys)) == len(keys)
+
+
+def test_another_way_of_attention_or_another_version_of_the_library_extracts_again(tmp_path, monkeypatch):
+    loader = Loader()
+    states_of(Store(tmp_path), loader)
+    for attention in ("eager", "sdpa"):
+        states_of(Store(tmp_path), loader, attn_implementation=attention)
+    assert loader.calls == 3
+    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3], attn_implementation="eager") == []
+    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3], attn_implementation="flex_attention") == [1, 3]
+    monkeypatch.setattr("bridge.activations.store.transformers.__version__", "99.0")
+    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3]) == [1, 3]
+    states_of(Store(tmp_path), loader)
+    assert loader.calls == 4
+    states_of(Store(tmp_path), loader)
+    assert loader.calls == 4
+
+
+def test_token_ids_are_kept_like_texts(tmp_path):
+    loader = Loader()
+    ids = [tuple(row) for row in loader.lm.encode(TEXTS)]
+    for _ in range(2):
+        states = states_of(Store(tmp_path), loader, texts=ids)
+        assert torch.equal(states[3], extract(loader.lm, TEXTS, [3])[3])
+    assert loader.calls == 1
+
+
+def test_an_entry_of_an_older_format_is_never_read(tmp_path, monkeypatch):
+    loader = Loader()
+    with monkeypatch.context() as patch:
+        patch.setattr("bridge.activations.store.FORMAT_VERSION", 1)
+        states_of(Store(tmp_path), loader)
+    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3]) == [1, 3]
+    states_of(Store(tmp_path), loader)
+    assert loader.calls == 2
+    assert len(entries(tmp_path)) == 4
 
 
 def test_the_format_version_is_a_part_of_the_key(monkeypatch):
@@ -165,10 +207,12 @@ def test_an_entry_says_what_it_was_made_from(tmp_path):
     meta = json.loads((entry / "meta.json").read_text())
     assert len(meta.pop("sha256")) == 64
     assert meta == {
-        "format_version": 1,
+        "format_version": 2,
         "fingerprint": "test:llama",
         "position": "last",
         "dtype": "float32",
+        "attn_implementation": None,
+        "transformers": transformers.__version__,
         "layer": 1,
         "n_texts": 4,
         "shape": [4, 32],

@@ -128,8 +128,21 @@ def test_an_unknown_context_is_refused_in_one_line():
 def test_a_prompt_without_a_token_is_refused(monkeypatch):
     lm = shared("llama")
     monkeypatch.setattr(type(lm), "encode", lambda self, texts: [[] for _ in texts])
-    with pytest.raises(DataError, match=r"^the prompt '' has no token; leave it out$"):
-        LateLayer(k=1, context="same").prepare(lm, [""], 3)
+    for prompt, named in (("", "''"), ((), r"the token ids \[\]")):
+        with pytest.raises(DataError, match=rf"^a prompt has no token: {named}; leave it out$"):
+            LateLayer(k=1, context="same").prepare(lm, [prompt], 3)
+
+
+@pytest.mark.parametrize("context", ["same", "neutral"])
+def test_prompts_given_as_token_ids_are_those_of_their_texts(context):
+    lm = shared("llama")
+    injection = LateLayer(k=2, context=context, neutral_prompt="w8 w9")
+    got = injection.prepare(lm, TEXTS, 2).logits(foreign(7), ROWS)
+    ids = [tuple(row) for row in lm.encode(TEXTS)]
+    assert torch.equal(injection.prepare(lm, [ids[0], *TEXTS[1:4], ids[4]], 2).logits(foreign(7), ROWS), got)
+    other = [(*ids[0][:-2], 5, ids[0][-1]), *ids[1:]]
+    changed = (injection.prepare(lm, other, 2).logits(foreign(7), ROWS) - got).abs().amax(1) > 1e-3
+    assert changed.tolist() == [context == "same" and row == 0 for row in ROWS.tolist()]
 
 
 @pytest.mark.parametrize("k", [1, 4])

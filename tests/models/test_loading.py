@@ -8,6 +8,7 @@ from families import build, word_tokenizer
 
 from bridge.errors import ConfigError, ModelError
 from bridge.models import encode, fingerprint, load, load_tokenizer
+from bridge.models.encoding import added_tokens
 from bridge.models.loading import _commit
 
 
@@ -200,6 +201,52 @@ def test_an_end_of_text_token_is_stripped_only_where_the_tokenizer_adds_it():
     assert encode(word_tokenizer("<s> $A"), ["w5 </s>"]) == [[1, 5, 2]]
     assert encode(word_tokenizer(None), ["w5 </s>", "w6"]) == [[5, 2], [6]]
     assert encode(word_tokenizer(), []) == []
+
+
+def test_token_ids_are_encoded_as_they_are_and_texts_beside_them_as_ever():
+    tokenizer = word_tokenizer("<s> $A </s>")
+    assert encode(tokenizer, [(7, 2), "w5 w6", (), "w6"]) == [[7, 2], [1, 5, 6], [], [1, 6]]
+    assert encode(tokenizer, [(7,)]) == [[7]]
+
+
+class SlowTokenizer(transformers.PreTrainedTokenizer):
+    """A letter is a token; it tells of no offsets and, as many do, of no special tokens."""
+
+    vocab_size = 99
+
+    def __init__(self, before=(), after=(), **options):
+        self.before, self.after = list(before), list(after)
+        super().__init__(**options)
+
+    def get_vocab(self):
+        return {chr(i): i for i in range(3, 99)} | {"<s>": 1, "</s>": 2}
+
+    def _tokenize(self, text, **_):
+        return list(text)
+
+    def _convert_token_to_id(self, token):
+        return {"<s>": 1, "</s>": 2}.get(token, ord(token) % 99)
+
+    def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
+        return [*self.before, *token_ids_0, *self.after]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "added", "encoded"),
+    [
+        (word_tokenizer(), ((1,), ()), [1, 3]),
+        (word_tokenizer(None), ((), ()), [3]),
+        (word_tokenizer("<s> $A </s>"), ((1,), ()), [1, 3]),
+        (word_tokenizer("<s> </s> $A </s> <s>"), ((1, 2), (2, 1)), [1, 2, 3, 2, 1]),
+        (SlowTokenizer(), ((), ()), [97]),
+        (SlowTokenizer(before=[97]), ((97,), ()), [97, 97]),
+        (SlowTokenizer(before=[1], after=[2], eos_token="</s>"), ((1,), ()), [1, 97]),
+        (SlowTokenizer(before=[1], after=[2]), ((1,), (2,)), [1, 97, 2]),
+    ],
+)
+def test_added_tokens_are_those_around_every_text_that_encode_leaves_there(tokenizer, added, encoded):
+    assert added_tokens(tokenizer) == added
+    assert encode(tokenizer, ["a"]) == [encoded]
 
 
 def test_loading_something_small_draws_no_bars(saved, capfd):
