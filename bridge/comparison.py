@@ -1,40 +1,31 @@
 """A fitted score beside its controls, wherever they were computed: in one cell, or fanned out over several."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
-
 from bridge.controls import CONTROLS, REFERENCES
+from bridge.item_scores import PARTS, item_scores
 from bridge.record import NOT_IN_RUN_ID, Record
-from bridge.statistics import bootstrap_interval, draw_rank_p, paired_permutation_p
 from bridge.tasks.matrices import is_similarity
-from bridge.tasks.summary import SHARES
-
-NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
-ALPHA = 0.05
-# Cells whose contrasts are resampled together.
-TOGETHER = 16
+from bridge.tasks.summary import SHARES, contrast
+from bridge.verdict import Finding, finding, gate_verdict, joined
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Cells whose configs differ in nothing but `control.names`.
 
-    `scores`, `contrasts` and `state_scores` are those of record.json, joined; `missing` are the controls that no
-    cell has computed.
+    `scores`, `contrasts`, `by_answer` and `state_scores` are those of record.json, joined; `missing` are the controls
+    that no cell has computed, and `absent` those that cannot mean what they say here, with the reason.
     """
 
     records: tuple[Record, ...]
     scores: dict[str, Any]
     contrasts: dict[str, Any]
+    by_answer: dict[str, Any]
     state_scores: dict[str, Any]
-    scores_by_answer: dict[str, Any]
     missing: tuple[str, ...]
 
     @property
@@ -49,6 +40,12 @@ class Comparison:
         return self.records[0].data
 
     @property
+    def absent(self) -> dict[str, str]:
+        """Controls that cannot mean what they say here -> why."""
+        absent: dict[str, str] = self.data["absent"]
+        return absent
+
+    @property
     def valid(self) -> bool:
         """Whether every gate of every cell passed."""
         return all(r.data["valid"] for r in self.records)
@@ -57,8 +54,8 @@ class Comparison:
     def gates(self) -> dict[str, Any]:
         """Gate name -> {passed, value, threshold}; where it failed in one of the cells, as it failed there."""
         gates: dict[str, Any] = {}
-        for found in self.records:
-            for name, gate in found.data["gates"].items():
+        for record in self.records:
+            for name, gate in record.data["gates"].items():
                 if name not in gates or (gates[name]["passed"] and not gate["passed"]):
                     gates[name] = gate
         return gates
@@ -69,45 +66,42 @@ class Comparison:
         layers = self.data["layers"]
         return f"layer {layers['source']}→{layers['target']}, {injection_label(self.config)}, n={self.data['n_fit']}"
 
+    @property
+    def sizes(self) -> str:
+        """How many items were evaluated on, and how many units they are."""
+        return f"{self.data['n_eval']} eval items, {self.data['n_units']} units ({self.data['unit']})"
+
     def mean(self, control: str, metric: str = "top1") -> float | None:
         """The mean score of a control, or None where it was not computed."""
-        found = self.scores.get(control, {}).get(metric)
-        return None if found is None else float(found["mean"])
+        score = self.scores.get(control, {}).get(metric)
+        return None if score is None else float(score["mean"])
 
-    def not_beaten(self, metric: str = "top1") -> list[str]:
-        """Negative controls that the fitted map does not beat, paired by item and against every draw.
+    def contrasts_of(self, part: str) -> dict[str, Any]:
+        """Contrasts on "all", "new" or "known" items."""
+        contrasts: dict[str, Any] = self.contrasts if part == "all" else self.by_answer[part].get("contrasts", {})
+        return contrasts
 
-        Where a family has been corrected (`bridge.family`), its p takes the place of the cell's own.
+    def finding(self, part: str = "all", metric: str = "top1") -> Finding:
+        """What may be concluded about "all", "new" or "known" items, gates aside.
+
+        Where a family has been corrected (`bridge.family`), its p values take the place of the cell's own.
         """
-        losers = []
-        for name in NEGATIVES:
-            found = self.contrasts.get(name, {}).get(metric)
-            if found is None:
-                continue
-            p = max(found.get("p_holm", found["p"]), found.get("p_draws", 0.0))
-            if not (found["difference"] > 0 and p < ALPHA):
-                losers.append(name)
-        return losers
+        whole = {"n": self.data["n_eval"], "n_units": self.data["n_units"]}
+        return finding(self.contrasts_of(part), whole if part == "all" else self.by_answer[part], self.absent, metric)
+
+    @property
+    def is_above(self) -> bool:
+        """Whether every gate passed and the fitted map is above every negative control, over all items."""
+        return self.valid and "fitted" in self.scores and self.finding().is_above
 
     def verdict(self, metric: str = "top1") -> str:
-        """What may be concluded, in one line."""
-        failed = [name for name, gate in self.gates.items() if not gate["passed"]]
-        if "same_model" in failed and self.mean("native_target") == 0:
-            return "dead: the target itself gets none of these items right"
-        if "same_model" in failed:
-            share = self.gates["same_model"]["value"]
-            return f"dead: the target's own states reach only {share:.0%} of its native score this way"
-        if failed:
-            return f"invalid: gate {', '.join(failed)} failed"
+        """What may be concluded, in one line: on new answers first, which is the headline, then on all."""
+        if said := gate_verdict(self.gates, self.mean("native_target")):
+            return said
         if "fitted" not in self.scores:
             return "no fitted score here; run control=fitted"
-        absent = [c for c in self.missing if c in NEGATIVES]
-        if absent:
-            return f"open: no score yet for {', '.join(absent)}"
-        losers = self.not_beaten(metric)
-        if losers:
-            return f"not above {', '.join(losers)}"
-        return "above every negative control"
+        parts = [f"{part} answers: {self.finding(part, metric)}" for part in ("new", "all")]
+        return joined([*parts, *(f"no {name}: {why}" for name, why in self.absent.items())])
 
 
 def injection_label(config: dict[str, Any]) -> str:
@@ -119,11 +113,10 @@ def injection_label(config: dict[str, Any]) -> str:
 def comparisons(records: Iterable[Record]) -> list[Comparison]:
     """Join the finished records of task=translate among `records`, in order of pair, injection, layer and size."""
     groups: dict[str, list[Record]] = {}
-    for found in records:
-        if found.ok and not is_similarity(found.data):
-            groups.setdefault(_shared(found.data["config"]), []).append(found)
-    joined = [_join(group) for group in groups.values()]
-    return sorted(_contrasted(joined), key=_order)
+    for record in records:
+        if record.ok and not is_similarity(record.data):
+            groups.setdefault(_shared(record.data["config"]), []).append(record)
+    return sorted((_contrasted(_join(group)) for group in groups.values()), key=_order)
 
 
 def _shared(config: dict[str, Any]) -> str:
@@ -152,85 +145,50 @@ def _join(group: list[Record]) -> Comparison:
     states: dict[str, Any] = {}
     contrasts: dict[str, Any] = {}
     by_answer: dict[str, Any] = {}
-    for found in reversed(group):
-        scores |= found.data["scores"]
-        states |= found.data["state_scores"]
-        contrasts |= found.data["contrasts"]
-        for label, part in found.data["scores_by_answer"].items():
-            entry = by_answer.setdefault(label, {"n": part["n"], "scores": {}})
-            entry["scores"] |= part["scores"]
+    for record in reversed(group):
+        scores |= record.data["scores"]
+        states |= record.data["state_scores"]
+        contrasts |= record.data["contrasts"]
+        for label, part in record.data["by_answer"].items():
+            entry = by_answer.setdefault(label, {"n": part["n"], "n_units": part["n_units"]})
+            for kind in ("scores", "contrasts"):
+                if kind in part:
+                    entry.setdefault(kind, {}).update(part[kind])
+    absent = group[0].data["absent"]
     return Comparison(
         records=tuple(group),
         scores={name: scores[name] for name in order if name in scores},
         contrasts={name: contrasts[name] for name in order if name in contrasts},
+        by_answer=by_answer,
         state_scores={name: states[name] for name in order if name in states},
-        scores_by_answer=by_answer,
-        missing=tuple(name for name in CONTROLS if name not in scores),
+        missing=tuple(name for name in CONTROLS if name not in scores and name not in absent),
     )
 
 
-def item_scores(
-    records: Iterable[Record], controls: Sequence[str], metrics: Sequence[str]
-) -> dict[str, dict[str, Tensor]]:
-    """Control -> metric -> per-item scores (n_draws, m) in `records`; metrics that hold null are left out."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for record in records:
-        wanted = {c for c in controls if c in record.data["scores"] and c not in found}
-        if not wanted:
-            continue
-        table = pq.read_table(record.folder / "items.parquet", columns=["control", "draw", *metrics])
-        column = table["control"].combine_chunks()
-        names, index = column.dictionary.to_pylist(), column.indices.to_numpy()
-        starts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist()]
-        values = {metric: table[metric].to_numpy() for metric in metrics}
-        for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
-            name = names[index[start]]
-            if name in wanted:
-                n_draws = table["draw"][end - 1].as_py() + 1
-                parts = {m: v[start:end].reshape(n_draws, -1) for m, v in values.items()}
-                found[name] = {m: torch.tensor(v) for m, v in parts.items() if not np.isnan(v).any()}
-    return found
-
-
-def _contrasted(joined: Sequence[Comparison]) -> list[Comparison]:
+def _contrasted(c: Comparison) -> Comparison:
     """Add the contrasts that no record has, because fitted map and control were scored in different cells."""
-    found = list(joined)
-    waiting: dict[tuple[int, int], list[int]] = {}
-    for i, c in enumerate(joined):
-        if "fitted" in c.scores and any(name not in c.contrasts for name in c.scores if name != "fitted"):
-            waiting.setdefault((c.data["n_eval"], c.config["task"]["n_resamples"]), []).append(i)
-    for (_, n_resamples), places in waiting.items():
-        # Resamples are drawn once for many cells, as if for each alone; not for all, or memory would not hold them.
-        for start in range(0, len(places), TOGETHER):
-            some = places[start : start + TOGETHER]
-            for i, contrasts in zip(some, _contrasts([joined[i] for i in some], n_resamples), strict=True):
-                merged = joined[i].contrasts | contrasts
-                found[i] = replace(joined[i], contrasts={n: merged[n] for n in joined[i].scores if n in merged})
-    return found
+    lacking = [name for name in c.scores if name != "fitted" and name not in c.contrasts]
+    if "fitted" not in c.scores or not lacking:
+        return c
+    metrics = [m for m in c.scores["fitted"] if m not in SHARES]
+    items = item_scores(c.records, ["fitted", *lacking], metrics)
+    made: dict[str, dict[str, Any]] = {}
+    for label in PARTS:
+        part = items.part(label, c.config["task"]["n_resamples"], c.config["seed"])
+        if label == "all" or part.is_scored:
+            made[label] = {
+                name: contrast(
+                    items.branches["fitted"], items.branches[name], part, name in CONTROLS and CONTROLS[name].drawn
+                )
+                for name in lacking
+            }
 
+    def ordered(label: str) -> dict[str, Any]:
+        merged = c.contrasts_of(label) | made.get(label, {})
+        return {name: merged[name] for name in c.scores if name in merged}
 
-def _contrasts(cells: Sequence[Comparison], n_resamples: int) -> list[dict[str, Any]]:
-    """What `bridge.tasks.summary.contrast` gives, for the missing contrasts of cells with as many items."""
-    columns, keys = [], []
-    results: list[dict[str, Any]] = []
-    for c in cells:
-        lacking = [name for name in c.scores if name != "fitted" and name not in c.contrasts]
-        results.append({name: {} for name in lacking})
-        metrics = [m for m in c.scores["fitted"] if m not in SHARES]
-        branches = item_scores(c.records, ["fitted", *lacking], metrics)
-        fitted = branches["fitted"]
-        for name in lacking:
-            for metric, draws in branches[name].items():
-                columns.append(fitted[metric][0] - draws.mean(0))
-                results[-1][name][metric] = {"difference": float(columns[-1].mean())}
-                keys.append(results[-1][name][metric])
-                if name in CONTROLS and CONTROLS[name].drawn:
-                    sign = -1.0 if metric == "kl_nats" else 1.0
-                    own = fitted[metric][0].mean()[None]
-                    keys[-1]["p_draws"] = float(draw_rank_p(sign * own, sign * draws.mean(1)[:, None]))
-    differences, generator = torch.stack(columns, -1), torch.Generator().manual_seed(0)
-    low, high = bootstrap_interval(differences, n_resamples, generator)
-    p = paired_permutation_p(differences, n_resamples, generator)
-    for entry, *numbers in zip(keys, low.tolist(), high.tolist(), p.tolist(), strict=True):
-        entry |= dict(zip(("low", "high", "p"), numbers, strict=True))
-    return results
+    by_answer = {
+        label: {**part, "contrasts": ordered(label)} if "scores" in part else part
+        for label, part in c.by_answer.items()
+    }
+    return replace(c, contrasts=ordered("all"), by_answer=by_answer)

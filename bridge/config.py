@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from bridge import record
-from bridge.controls import CONTROLS
+from bridge.controls import CONTROLS, NEGATIVES
 from bridge.errors import ConfigError
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
+from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
@@ -115,9 +116,8 @@ def typed(config: DictConfig) -> BridgeConfig:
     unknown = sorted(set(result.control.names) - set(CONTROLS))
     if unknown:
         raise ConfigError(f"unknown control {', '.join(unknown)}; the controls are {', '.join(CONTROLS)}")
-    for name, value in (("control.n_draws", result.control.n_draws), ("batch_size", result.batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name}={value} must be at least 1")
+    if result.batch_size < 1:
+        raise ConfigError(f"batch_size={result.batch_size} must be at least 1")
     if getattr(result.dataset, "wordings", None) is Wordings.all and result.dataset.split.by is SplitBy.item:
         raise ConfigError(
             "dataset.wordings=all asks each fact several times, and dataset.split.by=item can put one on both sides; "
@@ -125,16 +125,39 @@ def typed(config: DictConfig) -> BridgeConfig:
         )
     if not 0 < result.dataset.split.eval_fraction < 1:
         raise ConfigError(f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1")
-    return directed(result)
+    return settled(result)
 
 
-def directed(config: BridgeConfig) -> BridgeConfig:
-    """The pair as it is run: ``direction=reverse`` exchanges source and target, which makes another pair."""
+def settled(config: BridgeConfig) -> BridgeConfig:
+    """The config as it is run, with nothing left to choose: the number of draws, and the pair's direction.
+
+    ``direction=reverse`` exchanges source and target, which makes another pair. ``control.n_draws=auto`` is as many
+    draws as p <= 0.05 needs, and one more; a family of cells is tested draw by draw and needs no more than one cell.
+
+    Raises:
+        ConfigError: a number of draws that is none.
+    """
+    n_draws = config.control.n_draws
+    if n_draws == "auto":
+        config.control.n_draws = ENOUGH_DRAWS
+    elif not isinstance(n_draws, int) or isinstance(n_draws, bool) or n_draws < 1:
+        raise ConfigError(f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1")
     if config.direction is Direction.reverse:
         pair = config.pair
         pair.source, pair.target, pair.name = pair.target, pair.source, f"{pair.name}_reverse"
         config.direction = Direction.forward
     return config
+
+
+def too_few_draws(config: BridgeConfig) -> str | None:
+    """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can."""
+    n_draws, drawn = config.control.n_draws, [n for n in config.control.names if n in NEGATIVES and CONTROLS[n].drawn]
+    if not isinstance(n_draws, int) or not drawn or least_p(n_draws) <= ALPHA:
+        return None
+    return (
+        f"control.n_draws={n_draws}: a rank among {n_draws} draws has p of at least {least_p(n_draws):.2f}, so nothing "
+        f"can be found above {', '.join(drawn)}; give control.n_draws={draws_needed(ALPHA)} or more, or auto"
+    )
 
 
 def build(node: Any, **more: Any) -> Any:

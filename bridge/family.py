@@ -1,4 +1,4 @@
-"""The contrasts of many cells as one family: Holm's correction, and best layers corrected for having searched."""
+"""The contrasts of many cells as one family: Holm's correction, ranks over all cells, and best layers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,13 +6,16 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from bridge.comparison import ALPHA, NEGATIVES, Comparison, item_scores
-from bridge.controls import CONTROLS
+from bridge.comparison import Comparison
+from bridge.controls import CONTROLS, NEGATIVES
 from bridge.grids import Grid, layers
-from bridge.statistics import draw_rank_p, exact_sign_flip_p, holm, max_statistic_p
+from bridge.item_scores import item_scores
+from bridge.statistics import ALPHA, LEAST_UNITS, draw_family_p, exact_sign_flip_p, holm, max_statistic_p, n_units
+from bridge.tasks.summary import BINARY, LOWER_IS_BETTER
+from bridge.verdict import ABOVE
 
-# A control's mean over its draws is a multiple of 1 / n_draws in these, so the exact test rounds nothing.
-SHARES = ("top1", "top5", "top10", "agreement")
+# Corrected beside every negative control; a family of their own, as no verdict asks for both.
+BESIDE = ("lookup",)
 N_FLIPS = 9_999
 # So many flips per curve keep the smallest p, times the number of curves, below 0.05.
 FLIPS_PER_CURVE = 50
@@ -27,8 +30,8 @@ class Best:
         cell: the valid cell with the highest fitted top-1.
         searched: the valid cells that it was chosen from.
         n_off: how many cells were left out because a gate failed there.
-        p: negative control -> sign-flip p, corrected for the search over layers.
-        p_draws: drawn control -> rank p of the fitted score among the best layers of every draw.
+        p: negative control -> sign-flip p over units, corrected for the search over layers.
+        p_draws: drawn control -> rank p of the fitted lead among the largest leads of every draw, over all cells.
         same_items: whether all searched layers saw the same weights and items; where not, nothing is tested.
         p_holm: the largest of `p`, corrected for the number of curves; 1 where nothing was tested.
     """
@@ -52,9 +55,9 @@ class Best:
         losers = [
             name
             for name, p in self.p.items()
-            if self.cell.contrasts[name]["top1"]["difference"] <= 0 or max(p, self.p_draws.get(name, 0.0)) >= ALPHA
+            if self.cell.contrasts[name]["top1"]["difference"] <= 0 or max(p, self.p_draws.get(name, 0.0)) > ALPHA
         ]
-        if self.p_holm >= ALPHA and not losers:
+        if self.p_holm > ALPHA and not losers:
             losers = [name for name, p in self.p.items() if p == max(self.p.values())]
         return losers
 
@@ -62,74 +65,87 @@ class Best:
         """What may be concluded, in a few words."""
         if not self.same_items:
             return "open: its layers were computed on different weights or items; run them again"
-        absent = [name for name in NEGATIVES if name not in self.p]
-        if absent:
-            return f"open: no score yet for {', '.join(absent)}"
+        if self.cell.data["n_units"] < LEAST_UNITS:
+            return str(self.cell.finding())
+        missing = [name for name in NEGATIVES if name not in self.p and name not in self.cell.absent]
+        if missing:
+            return f"open: no score yet for {', '.join(missing)}"
         losers = self.not_beaten()
-        return f"not above {', '.join(losers)}" if losers else "above every negative control"
+        return f"not above {', '.join(losers)}" if losers else ABOVE
 
 
 @dataclass(frozen=True)
 class _Contrast:
-    """One fitted score minus one control: differences (m,) item by item, and the control's mean in every draw."""
+    """One fitted score minus one control: differences (m,) item by item, their units (m,), and the control's draws.
+
+    `fitted` and `draws` (n_draws,) are means over items, larger is better.
+    """
 
     cell: str
+    part: str
     control: str
     metric: str
     differences: Tensor
+    units: Tensor
+    fitted: Tensor
     draws: Tensor
+
+    @property
+    def is_drawn(self) -> bool:
+        return CONTROLS[self.control].drawn
 
 
 class Family:
-    """Fitted minus every negative control in every valid cell; one family for each metric.
+    """Fitted minus every negative control in every valid cell; one family for each metric and part of the items.
 
-    Cells whose gates failed are outside, and so are those without a fitted score.
+    The parts are all items and those with new answers. Cells whose gates failed are outside, and so are those without
+    a fitted score, and parts of fewer than 6 units. The contrasts with `lookup` are a family of their own.
 
     Args:
         cells: comparisons, as joined from records.
         metrics: those to correct.
 
     Attributes:
-        cells: the same comparisons in the same order; contrasts of the family hold `p_exact` and `p_holm` as well.
-        n_contrasts: how many contrasts the family of the first metric has.
+        cells: the same comparisons in the same order; contrasts of the family hold `p_exact`, `p_holm` and, of drawn
+            controls, `p_draws_family` as well.
+        n_contrasts: how many contrasts with negative controls the family of the first metric has, on all items.
     """
 
     def __init__(self, cells: Sequence[Comparison], metrics: Sequence[str] = ("top1",)) -> None:
-        p: dict[tuple[str, str, str], dict[str, float]] = {}
-        self._top1: dict[tuple[str, str], _Contrast] = {}
-        self.n_contrasts = 0
+        p: dict[tuple[str, str, str, str], dict[str, float]] = {}
         contrasts = [contrast for c in cells for contrast in _contrasts(c, metrics)]
         for metric in metrics:
-            members = [contrast for contrast in contrasts if contrast.metric == metric]
-            exact = _exact_p(members)
-            for contrast, one, corrected in zip(members, exact.tolist(), holm(exact).tolist(), strict=True):
-                p[contrast.cell, contrast.control, metric] = {"p_exact": one, "p_holm": corrected}
-            if metric == metrics[0]:
-                self.n_contrasts = len(members)
-            if metric == "top1":
-                self._top1 = {(contrast.cell, contrast.control): contrast for contrast in members}
+            for part in ("all", "new"):
+                some = [x for x in contrasts if (x.metric, x.part) == (metric, part)]
+                for members in ([x for x in some if x.control in NEGATIVES], [x for x in some if x.control in BESIDE]):
+                    p |= _corrected(members)
         self.cells = [_with(c, p) for c in cells]
+        self._top1 = {(x.cell, x.control): x for x in contrasts if (x.metric, x.part) == ("top1", "all")}
+        self.n_contrasts = sum(
+            (x.metric, x.part) == (metrics[0], "all") and x.control in NEGATIVES for x in contrasts
+        )
 
-    def best_layers(self, found: Sequence[Grid]) -> list[Best]:
-        """The best layer of every curve in `found` that has a valid cell with a fitted score, in their order.
+    def best_layers(self, curves: Sequence[Grid]) -> list[Best]:
+        """The best layer of every curve that has a valid cell with a fitted score, in their order.
 
         Args:
-            found: grids over `cells`.
+            curves: grids over `cells`.
         """
-        curves = [(grid, curve) for grid in found for curve in grid.curves()]
-        bests = [best for grid, curve in curves if (best := _best(grid, curve)) is not None]
+        bests = [best for grid in curves for curve in grid.curves() if (best := _best(grid, curve)) is not None]
         n_flips = max(N_FLIPS, FLIPS_PER_CURVE * len(bests))
-        tested: dict[tuple[int, int], list[int]] = {}
         for i, best in enumerate(bests):
-            if best.same_items and self._names(best):
-                tested.setdefault((best.cell.data["n_eval"], best.n_layers), []).append(i)
-        for rows in tested.values():
-            searches = torch.cat([self._differences(bests[i]) for i in rows], 2)
-            p = iter(max_statistic_p(searches, n_flips, torch.Generator().manual_seed(0)).unbind(1))
-            for i in rows:
-                at = [_id(c) for c in bests[i].searched].index(_id(bests[i].cell))
-                corrected = {name: float(next(p)[at]) for name in self._names(bests[i])}
-                bests[i] = replace(bests[i], p=corrected, p_draws=self._rank(bests[i]))
+            if not best.same_items or not self._names(best):
+                continue
+            differences, units = self._differences(best)
+            if n_units(units) < LEAST_UNITS:
+                continue
+            generator = torch.Generator().manual_seed(0)
+            p = max_statistic_p(differences, n_flips, generator, units)
+            at = [_id(c) for c in best.searched].index(_id(best.cell))
+            corrected = dict(zip(self._names(best), p[at].tolist(), strict=True))
+            top1 = {name: best.cell.contrasts[name]["top1"] for name in corrected}
+            ranks = {name: x["p_draws_family"] for name, x in top1.items() if "p_draws_family" in x}
+            bests[i] = replace(best, p=corrected, p_draws=ranks)
         adjusted = holm(torch.tensor([max(best.p.values(), default=1.0) for best in bests], dtype=torch.float64))
         return [replace(best, p_holm=p) for best, p in zip(bests, adjusted.tolist(), strict=True)]
 
@@ -137,21 +153,14 @@ class Family:
         """Negative controls that were scored beside the best layer."""
         return [name for name in NEGATIVES if (_id(best.cell), name) in self._top1]
 
-    def _differences(self, best: Best) -> Tensor:
-        """Per-item differences (m, n_layers, n_controls); a layer that lacks a control has none: never best."""
+    def _differences(self, best: Best) -> tuple[Tensor, Tensor]:
+        """Per-item differences (m, n_layers, n_controls) and units (m,); what a layer lacks is never its best."""
         nothing = torch.zeros(best.cell.data["n_eval"], dtype=torch.float64)
         rows = [[self._top1.get((_id(c), name)) for name in self._names(best)] for c in best.searched]
-        return torch.stack([torch.stack([nothing if x is None else x.differences for x in row], -1) for row in rows], 1)
-
-    def _rank(self, best: Best) -> dict[str, float]:
-        """Rank p of the fitted score among the best layer of each draw."""
-        own = torch.tensor([best.cell.mean("fitted")], dtype=torch.float64)
-        ranks = {}
-        for name in self._names(best):
-            draws = [x.draws for c in best.searched if (x := self._top1.get((_id(c), name))) is not None]
-            if CONTROLS[name].drawn:
-                ranks[name] = float(draw_rank_p(own, torch.stack(draws, -1).amax(1, keepdim=True)))
-        return ranks
+        differences = torch.stack(
+            [torch.stack([nothing if x is None else x.differences for x in row], -1) for row in rows], 1
+        )
+        return differences, next(x.units for row in rows for x in row if x is not None)
 
 
 def _best(grid: Grid, curve: Sequence[Comparison]) -> Best | None:
@@ -169,31 +178,67 @@ def _id(c: Comparison) -> str:
 
 
 def _contrasts(c: Comparison, metrics: Sequence[str]) -> Iterator[_Contrast]:
-    """Fitted minus each negative control of one valid cell, from the per-item scores."""
+    """Fitted minus each negative control and lookup of one valid cell, on all items and on new answers."""
     if not c.valid or "fitted" not in c.scores:
         return
-    scores = item_scores(c.records, ["fitted", *NEGATIVES], metrics)
-    for name in NEGATIVES:
-        for metric, draws in scores.get(name, {}).items():
-            yield _Contrast(_id(c), name, metric, scores["fitted"][metric][0] - draws.mean(0), draws.mean(1))
+    items = item_scores(c.records, ["fitted", *NEGATIVES, *BESIDE], metrics)
+    for label in ("all", "new"):
+        part = items.part(label, 1, 0)
+        for name in (*NEGATIVES, *BESIDE):
+            if name not in items.branches:
+                continue
+            for names, mask, resampling in part.split(list(items.branches[name].metrics)):
+                for metric in names if resampling.n_units >= LEAST_UNITS else ():
+                    fitted = items.branches["fitted"].metrics[metric][0, mask]
+                    draws = items.branches[name].metrics[metric][:, mask]
+                    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+                    yield _Contrast(
+                        _id(c), label, name, metric, fitted - draws.mean(0), part.units[mask],
+                        sign * fitted.mean(), sign * draws.mean(1),
+                    )  # fmt: skip
 
 
-def _exact_p(members: Sequence[_Contrast]) -> Tensor:
-    """The exact sign-flip p of each contrast; those with as many items and draws are computed together."""
-    alike: dict[tuple[int, int], list[int]] = {}
-    for i, contrast in enumerate(members):
-        alike.setdefault((len(contrast.differences), len(contrast.draws)), []).append(i)
-    p = torch.ones(len(members), dtype=torch.float64)
-    for (_, n_draws), rows in alike.items():
-        differences = torch.stack([members[i].differences for i in rows], -1)
-        step = 1.0 / n_draws if members[rows[0]].metric in SHARES else None
-        p[torch.tensor(rows)] = exact_sign_flip_p(differences, step)
+def _corrected(members: Sequence[_Contrast]) -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """(cell, part, control, metric) -> the p values that one family gives."""
+    p: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    exact = _exact_p(members)
+    for x, one, corrected in zip(members, exact.tolist(), holm(exact).tolist(), strict=True):
+        p[x.cell, x.part, x.control, x.metric] = {"p_exact": one, "p_holm": corrected}
+    alike: dict[tuple[str, int], list[_Contrast]] = {}
+    for x in members:
+        if x.is_drawn:
+            alike.setdefault((x.control, len(x.draws)), []).append(x)
+    for (control, _), some in alike.items():
+        # Cells with another number of draws cannot be taken draw by draw with these.
+        n_families = sum(name == control for name, _ in alike)
+        ranks = draw_family_p(torch.stack([x.fitted for x in some]), torch.stack([x.draws for x in some], -1))
+        for x, rank in zip(some, ranks.tolist(), strict=True):
+            p[x.cell, x.part, x.control, x.metric]["p_draws_family"] = min(1.0, n_families * rank)
     return p
 
 
-def _with(c: Comparison, p: dict[tuple[str, str, str], dict[str, float]]) -> Comparison:
-    contrasts = {
-        name: {metric: found | p.get((_id(c), name, metric), {}) for metric, found in by_metric.items()}
-        for name, by_metric in c.contrasts.items()
+def _exact_p(members: Sequence[_Contrast]) -> Tensor:
+    """The exact sign-flip p of each contrast; those of the same units and as many draws are computed together."""
+    alike: dict[tuple[bytes, int], list[int]] = {}
+    for i, x in enumerate(members):
+        alike.setdefault((x.units.numpy().tobytes(), len(x.draws)), []).append(i)
+    p = torch.ones(len(members), dtype=torch.float64)
+    for (_, n_draws), rows in alike.items():
+        differences = torch.stack([members[i].differences for i in rows], -1)
+        step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
+        p[torch.tensor(rows)] = exact_sign_flip_p(differences, step, members[rows[0]].units)
+    return p
+
+
+def _with(c: Comparison, p: dict[tuple[str, str, str, str], dict[str, float]]) -> Comparison:
+    def corrected(part: str) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            name: {metric: x | p.get((_id(c), part, name, metric), {}) for metric, x in by_metric.items()}
+            for name, by_metric in c.contrasts_of(part).items()
+        }
+
+    by_answer = {
+        label: {**part, "contrasts": corrected(label)} if "contrasts" in part else part
+        for label, part in c.by_answer.items()
     }
-    return replace(c, contrasts=contrasts)
+    return replace(c, contrasts=corrected("all"), by_answer=by_answer)

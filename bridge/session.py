@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from bridge.activations import Store
+from bridge.activations.checking import Checker
 from bridge.config import build
 from bridge.data import rosetta
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
@@ -44,6 +45,8 @@ class Session:
         self._states: dict[str, dict[int, Tensor]] = {}
         self._identities: dict[str, str] = {}
         self._kept: dict[str, tuple[str, Any]] = {}
+        self._checkers: dict[str, Checker] = {}
+        self._memos: dict[str, Any] = {}
 
     def locate(self, pair: PairConfig) -> None:
         """Train those models of a pair that bridge trains itself, unless they are there."""
@@ -79,12 +82,28 @@ class Session:
         found: T = self._kept[kind][1]
         return found
 
+    def memo(self, key: str, make: Callable[[], T]) -> T:
+        """What was made under `key`, kept as long as the session; for what is small."""
+        if key not in self._memos:
+            self._memos[key] = make()
+        value: T = self._memos[key]
+        return value
+
+    def checker(self, config: ModelConfig) -> Checker:
+        """Compares stored states of a model with what it computes now; kept as long as the model."""
+        loaded, key = self.model(config), self._identity(config)
+        if key not in self._checkers:
+            self._checkers[key] = Checker(loaded)
+        return self._checkers[key]
+
     def model(self, config: ModelConfig) -> LoadedModel:
         """The loaded model; the two used last stay in memory."""
         key = self._identity(config)
         if key not in self._models:
             while len(self._models) >= MODELS_IN_MEMORY:
-                del self._models[next(iter(self._models))]
+                gone = next(iter(self._models))
+                del self._models[gone]
+                self._checkers.pop(gone, None)
             self._models[key] = load(
                 self.path(config),
                 revision=config.revision,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -100,6 +101,15 @@ class Checker:
     def _logits(self, text: Tokens) -> Tensor:
         ids = torch.tensor([text], device=self.lm.device)
         return self.lm.model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu()
+
+
+def content_hash(tensors: Iterable[Tensor]) -> str:
+    """Hex digits that name the values of tensors."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:32]
 
 
 def _relative(states: Tensor, wanted: Tensor) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bridge import record
+from bridge.activations.checking import content_hash
 from bridge.cells.rows import CellRows, cell_rows
 from bridge.config import build, resolve_layer, to_plain
 from bridge.data.rosetta import RosettaSet
@@ -122,7 +123,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         native=native,
         parts=some,
         checks=_checks(config, session, layers, rows),
-        commonest=chance["prior_top1"],
+        commonest=chance["commonest_top1"],
         n_draws=n_draws,
         seed=config.seed,
         trainer=trainer,
@@ -149,7 +150,9 @@ def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str,
     token = parts.known(rosetta.gold_target.tolist())
     whole = parts.known([item.answer.strip() for item in rosetta.items])
     every = torch.ones_like(token)
-    return {"all": Part(units, every, every), "new": Part(units, ~token, ~whole), "known": Part(units, token, whole)}
+    masks = {"all": (every, every), "new": (~token, ~whole), "known": (token, whole)}
+    n_resamples = config.task.n_resamples  # type: ignore[attr-defined]
+    return {name: Part(units, *both, n_resamples, config.seed) for name, both in masks.items()}
 
 
 def _checks(config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows) -> dict[str, dict[str, Any]]:
@@ -160,7 +163,7 @@ def _checks(config: BridgeConfig, session: Session, layers: dict[str, int], rows
         for side, model in (("source", config.pair.source), ("target", config.pair.target))
     ]
     tried = rows.evaluation.X[:, -1], rows.evaluation.Y[:, -1]
-    known = record.content_hash([*rows.pool, *tried])
+    known = content_hash([*rows.pool, *tried])
     pairing = session.memo(
         f"pairing {known} {config.seed} {limits.pairing}",
         lambda: pairing_gate(rows.pool, tried, limits.pairing, config.seed),
@@ -213,14 +216,17 @@ def _trainer(
 
 
 def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float]:
-    """What knowing nothing of an item is worth: all tokens alike, or each as often as it is an answer in the fit."""
+    """What knowing nothing of an item is worth.
+
+    All tokens alike; each as often as it is an answer in the fit; and, for top-1, always the eval items' commonest.
+    """
     fit, gold = rosetta.gold_target[parts.fit], rosetta.gold_target[parts.eval]
     counts = torch.bincount(fit, minlength=n_tokens).double() + 1 / n_tokens
     prior = (counts / counts.sum()).log()
     return {
         "uniform_logprob_nats": -math.log(n_tokens),
         "prior_logprob_nats": float(prior[gold].mean()),
-        "prior_top1": float((gold == counts.argmax()).double().mean()),
+        "commonest_top1": float(torch.bincount(gold).max() / len(gold)),
     }
 
 

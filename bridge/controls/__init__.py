@@ -1,7 +1,7 @@
 """Controls: what a fitted map is held against, and the states that each gives."""
 
 from bridge.controls.carrier import Carrier, Trainer
-from bridge.controls.draws import haar_rotated, haar_rows, permutations, seeded, within
+from bridge.controls.draws import haar_rotated, haar_rows, permutations, within
 from bridge.controls.lookup import Lookup
 from bridge.controls.names import BASELINES, CONTROLS, KINDS, NEGATIVES, REFERENCES, Control
 from bridge.controls.rows import Rows
@@ -20,6 +20,5 @@ __all__ = [
     "haar_rotated",
     "haar_rows",
     "permutations",
-    "seeded",
     "within",
 ]

@@ -7,12 +7,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bridge.controls.draws import haar_rotated, permutations, seeded, within
+from bridge.controls.draws import haar_rotated, permutations, within
 from bridge.controls.lookup import Lookup
 from bridge.controls.rows import Rows
 from bridge.maps.base import Map
 from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
+from bridge.seeds import seeded
 
 # A mark needs no rank, so a few draws are enough; each is a fit of its own.
 N_CLUSTERED = 5

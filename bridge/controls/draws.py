@@ -1,21 +1,7 @@
-"""What random controls are drawn from: rotations and permutations, each control from a generator of its own."""
-
-import hashlib
+"""What random controls are drawn from: rotations and permutations."""
 
 import torch
 from torch import Tensor
-
-
-def seeded(seed: int, purpose: str) -> torch.Generator:
-    """A generator for one purpose: another purpose, or one more of them, changes nothing of its draws.
-
-    Example:
-        >>> a, b = (torch.rand(1, generator=seeded(0, name)).item() for name in ("shuffled", "random"))
-        >>> a == b
-        False
-    """
-    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def haar_rows(basis_rank: int, width: int, generator: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ from bridge.schema.dataset import (
     SplitBy,
     SplitConfig,
     SquadConfig,
+    Unit,
     Wordings,
 )
 from bridge.schema.launcher import (
@@ -214,6 +215,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingLoss",
     "TranslateConfig",
+    "Unit",
     "WandbConfig",
     "Wordings",
     "ZooConfig",

@@ -15,6 +15,15 @@ class SplitBy(Enum):
     relation = "relation"
 
 
+class Unit(Enum):
+    """Which eval items depend on each other: intervals and tests resample these whole."""
+
+    answer = "answer"
+    subject = "subject"
+    fact = "fact"
+    item = "item"
+
+
 class Wordings(Enum):
     """Whether each fact is asked once, in words that the small models were not trained on, or in all its wordings."""
 
@@ -31,7 +40,7 @@ class Answers(Enum):
 
 @dataclass
 class SplitConfig:
-    """What fit and eval never share, and the share of items kept for eval."""
+    """What fit and eval never share, and the share of such groups kept for eval."""
 
     by: SplitBy = SplitBy.item
     eval_fraction: float = 0.4
@@ -48,6 +57,8 @@ class DatasetConfig:
     # any: answers of several tokens too, scored by the target's whole continuation.
     answers: Answers = Answers.one_token
     split: SplitConfig = field(default_factory=SplitConfig)
+    # The default nests wordings and facts, which have one answer.
+    unit: Unit = Unit.answer
 
 
 @dataclass

@@ -66,7 +66,8 @@ class ControlConfig:
     """What is scored, and how many draws a random control has."""
 
     names: list[str] = field(default_factory=lambda: list(CONTROLS))
-    n_draws: int = 20
+    # auto: as many as p <= 0.05 needs in a family of any size.
+    n_draws: int | str = "auto"
 
 
 @dataclass
@@ -84,10 +85,11 @@ class NormalizeConfig:
 class GatesConfig:
     """Thresholds of the validity gates."""
 
-    decode: float = 1e-4
-    same_model: float = 0.8
+    states: float = 1e-4
+    drift: float = 1e-4
+    pairing: float = 0.005
+    alive: float = 0.8
     planted: float = 0.05
-    pairing: float = 0.05
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Intervals and p values for scores of items that come in units: whole units are resampled, never single items."""
 
-from bridge.statistics.draws import ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
+from bridge.statistics.draws import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
 from bridge.statistics.flips import SMALLEST_P, exact_sign_flip_p, max_statistic_p, paired_permutation_p
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import (
@@ -11,13 +11,16 @@ from bridge.statistics.intervals import (
     resampled_means,
     share_interval,
 )
+from bridge.statistics.resampling import Resampling
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
 __all__ = [
+    "ALPHA",
     "ENOUGH_DRAWS",
     "FEW_UNITS",
     "LEAST_UNITS",
     "SMALLEST_P",
+    "Resampling",
     "bootstrap_interval",
     "difference_interval",
     "draw_family_p",

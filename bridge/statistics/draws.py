@@ -7,7 +7,9 @@ from torch import Tensor
 
 from bridge.errors import FitError
 
-# One more than are needed for p <= 0.05.
+# The level of every verdict.
+ALPHA = 0.05
+# One more than are needed for p <= ALPHA.
 ENOUGH_DRAWS = 20
 
 

@@ -50,7 +50,7 @@ def paired_permutation_p(
     # in scores of 0 and 1 ties are common; rounding must not break them
     observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
     hits = torch.zeros_like(observed)
-    for signs in _signs(sums, n_resamples, generator):
+    for signs in flips(len(sums), n_resamples, generator, sums.device):
         hits += ((signs @ sums).abs() >= observed).sum(dim=0)
     return (1.0 + hits) / (1.0 + n_resamples)
 
@@ -154,7 +154,7 @@ def max_statistic_p(
     observed = (sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)).view(shape)
     # A few searches at a time, so that the flipped sums of all of them need not be held together.
     blocks = torch.split(sums.view(len(sums), shape[0], -1), max(1, 64 // shape[0]), dim=2)
-    largest = torch.cat([_largest(signs, blocks) for signs in _signs(sums, n_resamples, generator)]).sort(dim=0).values
+    largest = torch.cat([_largest(signs, blocks) for signs in flips(len(sums), n_resamples, generator, sums.device)]).sort(dim=0).values
     above = (t.movedim(0, -1).contiguous() for t in (largest.view(-1, *shape[1:]), observed))
     n_below = torch.searchsorted(*above).movedim(-1, 0).to(torch.float64)
     return (1.0 + n_resamples - n_below) / (1.0 + n_resamples)
@@ -166,11 +166,13 @@ def _largest(signs: Tensor, blocks: Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.maximum(f.amax(dim=1), -f.amin(dim=1)) for f in flipped], dim=1)
 
 
-def _signs(sums: Tensor, n_resamples: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Random signs (r, g) in `n_resamples` rows altogether, a bounded number of them at a time."""
-    for n_draws in chunks(n_resamples, len(sums)):
-        flips = torch.randint(2, (n_draws, len(sums)), generator=generator, device=generator.device, dtype=torch.int8)
-        yield flips.to(sums.device, torch.float64).mul_(2.0).sub_(1.0)
+def flips(
+    n_units: int, n_resamples: int, generator: torch.Generator, device: torch.device | None = None
+) -> Iterator[Tensor]:
+    """Random signs (r, n_units) in `n_resamples` rows altogether, a bounded number of them at a time."""
+    for n_draws in chunks(n_resamples, n_units):
+        signs = torch.randint(2, (n_draws, n_units), generator=generator, device=generator.device, dtype=torch.int8)
+        yield signs.to(device or generator.device, torch.float64).mul_(2.0).sub_(1.0)
 
 
 def chunks(n_resamples: int, n_groups: int) -> list[int]:

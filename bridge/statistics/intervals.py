@@ -1,6 +1,7 @@
 """Intervals of mean scores: a bootstrap over units, and exact ones where successes or failures are rare."""
 
 import math
+from collections.abc import Iterator
 
 import scipy.stats
 import torch
@@ -39,15 +40,16 @@ def resampled_means(
     """
     check_resamples(n_resamples)
     sums, sizes = unit_sums(values, groups)
-    n = len(sums)
-    means = []
-    for n_draws in chunks(n_resamples, n):
-        drawn = torch.randint(n, (n_draws, n), generator=generator, device=generator.device)
-        counts = torch.zeros(n_draws, n, dtype=torch.float64, device=drawn.device)
-        counts.scatter_add_(1, drawn, torch.ones_like(counts))
-        counts = counts.to(sums.device)
-        means.append((counts @ sums) / (counts @ sizes))
-    return torch.cat(means)
+    every = (counts.to(sums.device) for counts in resamples(len(sums), n_resamples, generator))
+    return torch.cat([(counts @ sums) / (counts @ sizes) for counts in every])
+
+
+def resamples(n_units: int, n_resamples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """How often each unit is drawn (r, n_units), in `n_resamples` rows altogether, a bounded number at a time."""
+    for n_draws in chunks(n_resamples, n_units):
+        drawn = torch.randint(n_units, (n_draws, n_units), generator=generator, device=generator.device)
+        counts = torch.zeros(n_draws, n_units, dtype=torch.float64, device=drawn.device)
+        yield counts.scatter_add_(1, drawn, torch.ones_like(counts))
 
 
 def expanded_interval(resampled: Tensor, n_effective: float, level: float = LEVEL) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from bridge import record
-from bridge.config import directed, from_plain, to_plain, typed
+from bridge.config import from_plain, settled, to_plain, typed
 from bridge.errors import ConfigError
 from bridge.sweep.manifest import Cell, Manifest
 
@@ -124,7 +124,7 @@ def _resolved(leaves: dict[str, Any]) -> dict[str, Any]:
         node[last] = value
     if any(isinstance(value, str) and "${" in value for value in leaves.values()):
         tree = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)  # type: ignore[assignment]
-    return to_plain(directed(from_plain(tree)))
+    return to_plain(settled(from_plain(tree)))
 
 
 def make(

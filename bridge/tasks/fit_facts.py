@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier, Rows, seeded
+from bridge.controls import Carrier, Rows
 from bridge.metrics import share_outside_span, state_scores
+from bridge.seeds import seeded
 
 # Permutations that a cycle is held against; their errors hardly differ.
 N_CYCLES = 2

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from bridge.activations.checking import Checker
-from bridge.controls import Carrier, Rows, permutations, seeded, within
+from bridge.controls import Carrier, Rows, permutations, within
 from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
 from bridge.normalize import Normalize
+from bridge.seeds import seeded
 from bridge.tasks.summary import Branch
 
 # Rows of the fit, and of the evaluation, that are compared with texts read alone, replayed, and padded.

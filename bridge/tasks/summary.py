@@ -1,7 +1,8 @@
 """From per-item scores to means, intervals and paired contrasts over units."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,15 +10,11 @@ from torch import Tensor
 
 from bridge.statistics import (
     LEAST_UNITS,
-    bootstrap_interval,
+    Resampling,
     difference_interval,
     draw_rank_p,
-    effective_units,
-    expanded_interval,
     is_rare,
     n_units,
-    paired_permutation_p,
-    resampled_means,
     share_interval,
 )
 
@@ -28,8 +25,6 @@ BINARY = ("top1", "top5", "top10", "agreement", "exact_match")
 # Scores of whole answers; all others are of the answer's first token.
 WHOLE = ("answer_logprob_nats", "token_f1", "exact_match")
 LOWER_IS_BETTER = ("kl_nats",)
-
-Generators = Callable[[], torch.Generator]
 
 
 @dataclass
@@ -56,11 +51,15 @@ class Part:
         units: (m,) integer unit of every eval item.
         token: (m,) which items count for scores of the answer's first token.
         whole: (m,) which items count for scores of whole answers.
+        n_resamples: resamples and sign flips of the units, which all scores share.
+        seed: of these.
     """
 
     units: Tensor
     token: Tensor
     whole: Tensor
+    n_resamples: int
+    seed: int
 
     def sizes(self) -> dict[str, int]:
         """How many items and units count for scores of the first token."""
@@ -71,17 +70,23 @@ class Part:
         """Whether there are two units at least: of one there is no interval."""
         return all(n_units(self.units[mask]) > 1 for mask in (self.token, self.whole))
 
-    def split(self, metrics: Sequence[str]) -> Iterator[tuple[list[str], Tensor]]:
-        """The metrics, and which items count for them."""
-        for mask, names in (
-            (self.token, [m for m in metrics if m not in WHOLE]),
-            (self.whole, [m for m in metrics if m in WHOLE]),
-        ):
-            if names:
-                yield names, mask
+    def split(self, metrics: Sequence[str]) -> Iterator[tuple[list[str], Tensor, Resampling]]:
+        """The metrics, which items count for them, and the resamples of their units."""
+        if names := [m for m in metrics if m not in WHOLE]:
+            yield names, self.token, self._token_resampling
+        if names := [m for m in metrics if m in WHOLE]:
+            yield names, self.whole, self._whole_resampling
+
+    @cached_property
+    def _token_resampling(self) -> Resampling:
+        return Resampling(self.units[self.token], self.n_resamples, self.seed)
+
+    @cached_property
+    def _whole_resampling(self) -> Resampling:
+        return Resampling(self.units[self.whole], self.n_resamples, self.seed)
 
 
-def summarize(branch: Branch, native: Branch, part: Part, n_resamples: int, seeded: Generators) -> dict[str, Any]:
+def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
     """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
@@ -93,21 +98,19 @@ def summarize(branch: Branch, native: Branch, part: Part, n_resamples: int, seed
         branch: the scores.
         native: the target's own scores.
         part: which items count.
-        n_resamples: bootstrap resamples.
-        seeded: gives a generator; every call the same draws.
 
     Returns:
         metric -> {mean, low, high}; with draws also n_draws, and low and high are the lowest and the highest draw.
     """
     summary: dict[str, Any] = {}
-    for names, mask in part.split(list(branch.metrics)):
+    for names, mask, resampling in part.split(list(branch.metrics)):
         values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
         shares = {share: of for share, of in SHARES.items() if of in names and native.metrics[of][0, mask].sum() > 0}
         own = torch.stack([native.metrics[of][0, mask] for of in shares.values()], -1) if shares else values[0, :, :0]
         if branch.n_draws > 1:
             summary |= _over_draws(values, names, shares, own)
         else:
-            summary |= _over_units(values[0], names, shares, own, part.units[mask], n_resamples, seeded())
+            summary |= _over_units(values[0], names, shares, own, resampling)
     return summary
 
 
@@ -126,22 +129,16 @@ def _over_draws(values: Tensor, names: Sequence[str], shares: dict[str, str], ow
 
 
 def _over_units(
-    values: Tensor,
-    names: Sequence[str],
-    shares: dict[str, str],
-    own: Tensor,
-    units: Tensor,
-    n_resamples: int,
-    generator: torch.Generator,
+    values: Tensor, names: Sequence[str], shares: dict[str, str], own: Tensor, resampling: Resampling
 ) -> dict[str, Any]:
     columns = torch.cat([values, own], 1)
-    resampled, n_effective = resampled_means(columns, n_resamples, generator, units), effective_units(units)
+    resampled = resampling.means(columns)
     parts = [names.index(of) for of in shares.values()]
     means = columns.mean(0)
     ratios = resampled[:, parts] / resampled[:, len(names) :]
     # A resample in which the target itself knew nothing has no share.
     ratios = torch.where(torch.isfinite(ratios), ratios, means[parts] / means[len(names) :])
-    low, high = expanded_interval(torch.cat([resampled[:, : len(names)], ratios], 1), n_effective)
+    low, high = resampling.interval(torch.cat([resampled[:, : len(names)], ratios], 1))
     summary = {
         name: {"mean": float(mean), "low": float(low[i]), "high": float(high[i])}
         for i, (name, mean) in enumerate(
@@ -149,8 +146,8 @@ def _over_units(
         )
     }
     for i, name in enumerate(names):
-        if name in BINARY and is_rare(values[:, i], units):
-            exact = share_interval(float(means[i]), n_effective)
+        if name in BINARY and is_rare(values[:, i], resampling.groups):
+            exact = share_interval(float(means[i]), resampling.n_effective)
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
                 if of == name:
@@ -159,17 +156,13 @@ def _over_units(
     return summary
 
 
-def contrast(
-    fitted: Branch, control: Branch, part: Part, n_resamples: int, seeded: Generators, drawn: bool = False
-) -> dict[str, dict[str, Any]]:
+def contrast(fitted: Branch, control: Branch, part: Part, drawn: bool = False) -> dict[str, dict[str, Any]]:
     """Fitted minus control, paired by item, over the units of `part`.
 
     Args:
         fitted: the fitted map's scores.
         control: a control's scores; its draws are averaged item by item.
         part: which items count.
-        n_resamples: bootstrap resamples and sign flips.
-        seeded: gives a generator; every call the same draws.
         drawn: the control is made of random draws, be it a single one.
 
     Returns:
@@ -179,21 +172,20 @@ def contrast(
         below ``1 / (1 + n_draws)``.
     """
     contrasts: dict[str, dict[str, Any]] = {}
-    for names, mask in part.split([n for n in fitted.metrics if n in control.metrics]):
-        units, generator = part.units[mask], seeded()
+    for names, mask, resampling in part.split([n for n in fitted.metrics if n in control.metrics]):
         ours, theirs = (
             torch.stack([branch.metrics[n][:, mask] for n in names], -1).double() for branch in (fitted, control)
         )
         differences = ours[0] - theirs.mean(0)
-        low, high = bootstrap_interval(differences, n_resamples, generator, groups=units)
-        enough = n_units(units) >= LEAST_UNITS
-        p = paired_permutation_p(differences, n_resamples, generator, units).tolist() if enough else [None] * len(names)
+        low, high = resampling.interval(resampling.means(differences))
+        enough = resampling.n_units >= LEAST_UNITS
+        p = resampling.flip_p(differences).tolist() if enough else [None] * len(names)
         sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]
             bounds = float(low[i]), float(high[i])
-            if name in BINARY and is_rare((column != 0).double(), units):
-                bounds = difference_interval(column, effective_units(units))
+            if name in BINARY and is_rare((column != 0).double(), resampling.groups):
+                bounds = difference_interval(column, resampling.n_effective)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
         if drawn or control.n_draws > 1:
             ranks = draw_rank_p(sign * ours[0].mean(0), sign * theirs.mean(1))

@@ -16,12 +16,10 @@ class Translate:
     """Scores the fitted map beside its controls, the ceilings and both models' own answers.
 
     Args:
-        n_resamples: bootstrap resamples and sign flips.
         gates: thresholds with the attributes alive and planted.
     """
 
-    def __init__(self, n_resamples: int, gates: Any) -> None:
-        self.n_resamples = n_resamples
+    def __init__(self, gates: Any) -> None:
         self.gates = gates
 
     def fit(
@@ -51,9 +49,9 @@ class Translate:
             native: both models' own answers on the eval items.
             parts: "all", "new" and "known" items.
             checks: gates that do not depend on map or injection.
-            commonest: share of eval items whose answer is the commonest of the fit rows.
+            commonest: share of eval items that have the commonest answer.
             n_draws: draws of each random control.
-            seed: seeds the controls and the resampling.
+            seed: seeds the controls.
             trainer: trains the map through the target; None fits it on states alone.
 
         Raises:
@@ -69,7 +67,5 @@ class Translate:
             parts=parts,
             checks=checks,
             commonest=commonest,
-            n_resamples=self.n_resamples,
             gates=self.gates,
-            seed=seed,
         )

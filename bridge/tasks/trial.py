@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import CONTROLS, REFERENCES, Carrier, Rows, seeded
+from bridge.controls import CONTROLS, REFERENCES, Carrier, Rows
 from bridge.injection import Injection, SoftPrefix
 from bridge.tasks.columns import item_columns
 from bridge.tasks.fit_facts import fit_facts, state_summary
@@ -26,7 +26,7 @@ class Trial:
     """Everything that does not depend on which controls are asked for, and the controls asked for so far.
 
     No number depends on what was asked before or together with it: each control has a generator of its own, and
-    all intervals and p values use the same resamples of the units, those of a generator seeded afresh.
+    all intervals and p values use the same resamples of the units.
 
     Args:
         carrier: the fitted map beside its controls.
@@ -35,10 +35,8 @@ class Trial:
         native: both models' own answers on the eval items.
         parts: "all", "new" and "known" items.
         checks: gates that do not depend on map or injection.
-        commonest: share of eval items whose answer is the commonest of the fit rows.
-        n_resamples: bootstrap resamples and sign flips.
+        commonest: share of eval items that have the commonest answer.
         gates: thresholds with the attributes alive and planted.
-        seed: seeds the resampling.
     """
 
     def __init__(
@@ -51,9 +49,7 @@ class Trial:
         parts: Mapping[str, Part],
         checks: Mapping[str, dict[str, Any]],
         commonest: float,
-        n_resamples: int,
         gates: Any,
-        seed: int,
     ) -> None:
         self.carrier = carrier
         self.injection = injection
@@ -62,9 +58,7 @@ class Trial:
         self.parts = parts
         self.checks = checks
         self.commonest = commonest
-        self.n_resamples = n_resamples
         self.thresholds = gates
-        self.seed = seed
         self._branches = {"own_state": self._decoded(evaluation.Y[None], "own_state"), **native.branches}
         self._carried: dict[str, Tensor] = {}
         self._state_scores: dict[str, Any] = {}
@@ -170,7 +164,7 @@ class Trial:
         key = name, label
         if key not in self._scores:
             branch, native, part = self._branches[name], self._branches["native_target"], self.parts[label]
-            self._scores[key] = summarize(branch, native, part, self.n_resamples, self._generator)
+            self._scores[key] = summarize(branch, native, part)
         return self._scores[key]
 
     def _contrast(self, name: str, label: str) -> dict[str, Any]:
@@ -178,8 +172,5 @@ class Trial:
         if key not in self._contrasts:
             fitted, control, part = self._branches["fitted"], self._branches[name], self.parts[label]
             drawn = name in CONTROLS and CONTROLS[name].drawn
-            self._contrasts[key] = contrast(fitted, control, part, self.n_resamples, self._generator, drawn)
+            self._contrasts[key] = contrast(fitted, control, part, drawn)
         return self._contrasts[key]
-
-    def _generator(self) -> torch.Generator:
-        return seeded(self.seed, "resamples")

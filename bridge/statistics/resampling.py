@@ -1,0 +1,62 @@
+"""Resamples and sign flips of the units of some items, drawn once and the same for every score."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bridge.seeds import seeded
+from bridge.statistics.flips import flips
+from bridge.statistics.intervals import LEVEL, expanded_interval, resamples
+from bridge.statistics.units import check_resamples, effective_units, n_units, unit_sums
+
+
+class Resampling:
+    """Intervals and p values of scores of the same items.
+
+    Args:
+        groups: (n,) unit of each item, any labels.
+        n_resamples: resamples, and sign flips.
+        seed: of both.
+
+    Attributes:
+        n_units: how many units there are.
+        n_effective: see `bridge.statistics.effective_units`.
+
+    Example:
+        >>> resampling = Resampling(torch.arange(40) // 2, 999, seed=0)
+        >>> resampling.n_units, resampling.flip_p(torch.ones(40, 1)).item()
+        (20, 0.001)
+    """
+
+    def __init__(self, groups: Tensor, n_resamples: int, seed: int) -> None:
+        check_resamples(n_resamples)
+        self.groups = groups
+        self.n_resamples = n_resamples
+        self.seed = seed
+        self.n_units = n_units(groups)
+        self.n_effective = effective_units(groups)
+
+    @cached_property
+    def _counts(self) -> Tensor:
+        return torch.cat([*resamples(self.n_units, self.n_resamples, seeded(self.seed, "resamples"))])
+
+    @cached_property
+    def _signs(self) -> Tensor:
+        return torch.cat([*flips(self.n_units, self.n_resamples, seeded(self.seed, "flips"))])
+
+    def means(self, values: Tensor) -> Tensor:
+        """Means over items (n_resamples, c) of scores (n, c); see `bridge.statistics.resampled_means`."""
+        sums, sizes = unit_sums(values, self.groups)
+        return (self._counts @ sums) / (self._counts @ sizes)
+
+    def interval(self, means: Tensor, level: float = LEVEL) -> tuple[Tensor, Tensor]:
+        """Low (c,) and high (c,) of resampled means (n_resamples, c); see `bridge.statistics.expanded_interval`."""
+        return expanded_interval(means, self.n_effective, level)
+
+    def flip_p(self, differences: Tensor) -> Tensor:
+        """Two-sided p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
+        sums, _ = unit_sums(differences, self.groups)
+        observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
+        hits = ((self._signs @ sums).abs() >= observed).sum(dim=0)
+        return (1.0 + hits) / (1.0 + self.n_resamples)

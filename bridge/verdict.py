@@ -1,0 +1,132 @@
+"""What may be concluded from contrasts: above the negative controls, above a table of known answers, or neither."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.controls import NEGATIVES
+from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
+
+ABOVE = "above every negative control"
+
+
+def p_of(contrast: Mapping[str, Any]) -> float | None:
+    """The p that a verdict goes by: the larger of the sign-flip p and the rank p, each corrected where it was.
+
+    None where there are too few units for any p.
+    """
+    p = contrast.get("p_holm", contrast["p"])
+    return None if p is None else max(p, contrast.get("p_draws_family", contrast.get("p_draws", 0.0)))
+
+
+def is_beaten(contrast: Mapping[str, Any]) -> bool:
+    """Whether the fitted map is above a control: a positive difference, and p at most 0.05."""
+    p = p_of(contrast)
+    return bool(contrast["difference"] > 0 and p is not None and p <= ALPHA)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What may be concluded about some of the eval items.
+
+    Attributes:
+        n: items.
+        n_units: units.
+        missing: negative controls that were not scored.
+        losers: negative controls that the fitted map is not above.
+        lookup: whether the fitted map is above the table of known answers; None where that was not scored.
+    """
+
+    n: int
+    n_units: int
+    missing: tuple[str, ...] = ()
+    losers: tuple[str, ...] = ()
+    lookup: bool | None = None
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are enough units for any test."""
+        return self.n_units >= LEAST_UNITS
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the fitted map is above every negative control."""
+        return self.is_tested and not self.missing and not self.losers
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "none"
+        if not self.is_tested:
+            return f"no test, only {counted(self.n_units, 'unit')}"
+        if self.missing:
+            return f"open: no score yet for {', '.join(self.missing)}"
+        said = ABOVE if not self.losers else f"not above {', '.join(self.losers)}"
+        if self.lookup is None:
+            return said
+        joint = ", and " if self.lookup == (not self.losers) else ", but " if self.losers or not self.lookup else ", "
+        return f"{said}{joint}{'above' if self.lookup else 'not above'} lookup"
+
+
+def finding(
+    contrasts: Mapping[str, Any], sizes: Mapping[str, int], absent: Mapping[str, str], metric: str = "top1"
+) -> Finding:
+    """What the contrasts of one part of the items say.
+
+    Args:
+        contrasts: control -> metric -> {difference, p, ...}.
+        sizes: n and n_units of the part.
+        absent: controls that cannot mean anything here; they are neither missing nor beaten.
+        metric: which score.
+    """
+    scored = {name: contrasts[name][metric] for name in contrasts if metric in contrasts[name]}
+    return Finding(
+        n=sizes["n"],
+        n_units=sizes["n_units"],
+        missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
+        losers=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n])),
+        lookup=is_beaten(scored["lookup"]) if "lookup" in scored else None,
+    )
+
+
+def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | None) -> str | None:
+    """Why a cell says nothing about its map, or None where every gate passed."""
+    failed = [name for name, gate in gates.items() if not gate["passed"]]
+    if not failed:
+        return None
+    if "known" in failed:
+        if native_top1 == 0:
+            return "dead: the target itself gets none of these items right"
+        gate = gates["known"]
+        return (
+            f"dead: the target itself is right on {gate['value']:.0%} of the items, and the commonest answer on "
+            f"{gate['threshold']:.0%}"
+        )
+    if "alive" in failed:
+        value = gates["alive"]["value"]
+        if value < gates["alive"]["threshold"]:
+            return f"dead: the target's own states, put in without a map, reach only {value:.0%} of its native score"
+        return f"invalid: the target's own states, put in without a map, reach {value:.0%} of its native score"
+    return f"invalid: gate {', '.join(failed)} failed"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "unit"), counted(6, "unit")
+        ('1 unit', '6 units')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def units_note(n_units: int, unit: str) -> str | None:
+    """What a reader must know where units are few; None where they are many."""
+    if n_units >= FEW_UNITS:
+        return None
+    few = f"only {counted(n_units, 'unit')} ({unit}): items of one unit depend on each other, so intervals are wide"
+    return few if n_units >= LEAST_UNITS else f"{few}, and no p is given below {LEAST_UNITS} units"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a verdict in one line."""
+    return "; ".join(part for part in parts if part)
