@@ -2,6 +2,8 @@
 
 from bridge.data.facts import Relation, held_out_template, relations
 from bridge.data.pairing import aligned_positions, last_position, paired_positions
+from bridge.data.questions import question_word
+from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, Split, describe_coverage, fingerprint, rosetta_set, split
 from bridge.data.sources import Facts, HuggingFace, JsonFile, Relations, Source, Squad
 
@@ -22,7 +24,9 @@ __all__ = [
     "held_out_template",
     "last_position",
     "paired_positions",
+    "question_word",
     "relations",
+    "repeated_facts",
     "rosetta_set",
     "split",
 ]
