@@ -121,9 +121,7 @@ class Family:
                     p |= _corrected(members)
         self.cells = [_with(c, p) for c in cells]
         self._top1 = {(x.cell, x.control): x for x in contrasts if (x.metric, x.part) == ("top1", "all")}
-        self.n_contrasts = sum(
-            (x.metric, x.part) == (metrics[0], "all") and x.control in NEGATIVES for x in contrasts
-        )
+        self.n_contrasts = sum((x.metric, x.part) == (metrics[0], "all") and x.control in NEGATIVES for x in contrasts)
 
     def best_layers(self, curves: Sequence[Grid]) -> list[Best]:
         """The best layer of every curve that has a valid cell with a fitted score, in their order.

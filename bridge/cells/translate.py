@@ -155,7 +155,9 @@ def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str,
     return {name: Part(units, *both, n_resamples, config.seed) for name, both in masks.items()}
 
 
-def _checks(config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows) -> dict[str, dict[str, Any]]:
+def _checks(
+    config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows
+) -> dict[str, dict[str, Any]]:
     """The gates that depend on the rows alone."""
     limits = config.task.gates  # type: ignore[attr-defined]
     sides = [
@@ -179,9 +181,7 @@ def _native(
     pair, chosen = config.pair, parts.eval.tolist()
     whole = config.dataset.answers is Answers.any
 
-    def side(
-        config: ModelConfig, contexts: list[tuple[int, ...]], gold: Tensor, answers: list[list[int]]
-    ) -> Side:
+    def side(config: ModelConfig, contexts: list[tuple[int, ...]], gold: Tensor, answers: list[list[int]]) -> Side:
         model = session.model(config)
         states = session.states(config, contexts, model.anatomy.n_blocks)
         wanted = padded([answers[i] for i in chosen]) if whole else None

@@ -51,7 +51,9 @@ CONTROLS: dict[str, Control] = _by_name(
         "that knowing which items share an answer would do: random states, one for each answer, in place of the "
         "source's, fitted alike. It is told the answers, so it is a mark to read a score against, not one to beat",
     ),
-    Control("same_model", "ceiling", False, "that the map is too small: the target's own states, same fit, same way in"),
+    Control(
+        "same_model", "ceiling", False, "that the map is too small: the target's own states, same fit, same way in"
+    ),
     Control(
         "planted",
         "ceiling",

@@ -2,6 +2,8 @@
 
 from bridge.data.facts import Relation, held_out_template, relations
 from bridge.data.pairing import aligned_positions, last_position, paired_positions
+from bridge.data.questions import question_word
+from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
 from bridge.data.sources import Facts, HuggingFace, JsonFile, Relations, Source, Squad
 from bridge.data.splitting import Split, labels, numbered, split
@@ -25,7 +27,9 @@ __all__ = [
     "last_position",
     "numbered",
     "paired_positions",
+    "question_word",
     "relations",
+    "repeated_facts",
     "rosetta_set",
     "split",
 ]

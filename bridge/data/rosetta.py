@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from bridge.data.placing import Placed, placed
 from bridge.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,11 +17,6 @@ if TYPE_CHECKING:
 
 Answers = Literal["one_token", "any"]
 
-# Why an item is dropped: unusable in the source alone, in the target alone, in both.
-_UNUSABLE = {
-    "one_token": ("not_one_token_in_source", "not_one_token_in_target", "one_token_in_neither"),
-    "any": ("no_known_tokens_in_source", "no_known_tokens_in_target", "known_tokens_in_neither"),
-}
 # A longer answer is a sentence, and its continuation no test of what one state carries.
 MOST_ANSWER_TOKENS = 16
 
@@ -36,10 +33,11 @@ class Item:
 
 @dataclass(frozen=True)
 class RosettaSet:
-    """Items, the tokens of each gold answer in either tokenizer, and what fell out.
+    """Items, the tokens of each gold answer in either tokenizer, those read before it, and what fell out.
 
     `gold_source` and `gold_target` (n,) are the first tokens of the answers; with single-token answers that is all
-    there is.
+    there is. The contexts are what a model reads before the answer, special tokens in front included: the tokens of
+    the prompt, but for those that the answer changes.
     """
 
     items: list[Item]
@@ -48,6 +46,8 @@ class RosettaSet:
     coverage: dict[str, int]
     answers_source: list[list[int]]
     answers_target: list[list[int]]
+    contexts_source: list[tuple[int, ...]]
+    contexts_target: list[tuple[int, ...]]
 
 
 def fingerprint(items: Sequence[Item]) -> str:
@@ -76,86 +76,85 @@ def rosetta_set(
 ) -> RosettaSet:
     """Keep the items whose gold answer is exactly one known token in both tokenizers, or some known tokens.
 
-    The test is ``encode(prompt + join + answer) == encode(prompt) + [gold]``, where ``join`` is one space
-    unless the prompt ends or the answer begins with whitespace. An end token that a tokenizer adds is
-    left out on both sides; a gold that is the unknown token counts as not one token. Of items with the
-    same prompt the first usable one stays: two equal rows could stand on both sides of a split.
+    The gold tokens are those that cover the answer's characters in the tokenization of prompt and answer together,
+    and the context is all tokens before them (`bridge.data.placing`). Of items with the same prompt, or with the same
+    context in both tokenizers, the first usable one stays: two equal rows could stand on both sides of a split.
 
     Args:
         items: what a source loaded.
         source_tokenizer: the tokenizer of the source model.
         target_tokenizer: the tokenizer of the target model.
-        answers: "one_token", or "any" for answers of 1 to 16 known tokens that follow the tokens of the prompt.
+        answers: "one_token", or "any" for answers of 1 to 16 known tokens.
 
     Returns:
-        the kept items in their order, with ``coverage``: ``loaded``, ``kept``, and the number dropped as
-        ``empty``, ``not_one_token_in_source``, ``not_one_token_in_target``, ``one_token_in_neither``,
-        ``duplicate_prompt``; with "any" the middle three are ``no_known_tokens_in_source``,
-        ``no_known_tokens_in_target``, ``known_tokens_in_neither``.
+        the kept items in their order, with ``coverage``: ``loaded``, ``kept``, and for each reason that occurred the
+        number of items dropped for it: ``empty``, ``duplicate_prompt``, or one of the following with ``_in_source``,
+        ``_in_target`` or ``_in_both`` at its end (of two that differ the source's):
+
+        - ``prompt_tokens_change``: only of a slow tokenizer, which does not tell the place of a token;
+        - ``not_one_token`` (in both: ``one_token_in_neither``); with "any" ``no_answer_token`` and
+          ``more_than_16_tokens``;
+        - ``unknown_token``: the answer has the unknown token;
+        - ``no_token_before_the_answer``: the first token of the text is the answer's already.
 
     Raises:
         DataError: no item is left, or `answers` is unknown.
     """
-    if answers not in _UNUSABLE:
-        raise DataError(f"Got answers={answers}, wanted one of {', '.join(_UNUSABLE)}.")
-    only_source, only_target, both = _UNUSABLE[answers]
-    counts = ("kept", "empty", only_source, only_target, both, "duplicate_prompt")
-    coverage = {"loaded": len(items)} | dict.fromkeys(counts, 0)
-    most = 1 if answers == "one_token" else MOST_ANSWER_TOKENS
+    if answers not in get_args(Answers):
+        raise DataError(f"Got answers={answers}, wanted one of {', '.join(get_args(Answers))}.")
     full = [item for item in items if item.prompt.strip() and item.answer.strip()]
-    coverage["empty"] = len(items) - len(full)
-    golds = zip(*(_golds(full, tokenizer, most) for tokenizer in (source_tokenizer, target_tokenizer)), strict=True)
-    kept: dict[str, tuple[Item, list[int], list[int]]] = {}
-    for item, (in_source, in_target) in zip(full, golds, strict=True):
-        if in_source is None and in_target is None:
-            coverage[both] += 1
-        elif in_source is None:
-            coverage[only_source] += 1
-        elif in_target is None:
-            coverage[only_target] += 1
-        elif item.prompt in kept:
-            coverage["duplicate_prompt"] += 1
+    questions = [(item.prompt, item.answer) for item in full]
+    sides = [
+        [(side, _fault(side, tokenizer.unk_token_id, answers)) for side in placed(questions, tokenizer)]
+        for tokenizer in (source_tokenizer, target_tokenizer)
+    ]
+    dropped = Counter({"empty": len(items) - len(full)})
+    kept: list[tuple[Item, Placed, Placed]] = []
+    seen: set[str | tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    for item, (source, source_fault), (target, target_fault) in zip(full, *sides, strict=True):
+        contexts = (source.context, target.context)
+        if source_fault or target_fault:
+            dropped[_reason(source_fault, target_fault)] += 1
+        elif item.prompt in seen or contexts in seen:
+            dropped["duplicate_prompt"] += 1
         else:
-            kept[item.prompt] = (item, in_source, in_target)
-    coverage["kept"] = len(kept)
+            seen |= {item.prompt, contexts}
+            kept.append((item, source, target))
+    coverage = {"loaded": len(items), "kept": len(kept)} | {why: n for why, n in dropped.most_common() if n}
     if not kept:
-        wanted = "one token" if answers == "one_token" else f"1 to {MOST_ANSWER_TOKENS} known tokens"
+        wanted = "one known token" if answers == "one_token" else f"1 to {MOST_ANSWER_TOKENS} known tokens"
         raise DataError(
-            f"No usable item: {describe_coverage(coverage)}. "
-            f"Wanted answers that are {wanted} in both tokenizers; use shorter, commoner answers, "
-            "end the prompts without a space, or choose another data set."
+            f"No usable item: {describe_coverage(coverage)}. Wanted answers that are {wanted} in both tokenizers; "
+            "use shorter, commoner answers, or choose another data set."
         )
-    rows = list(kept.values())
     return RosettaSet(
-        items=[item for item, _, _ in rows],
-        gold_source=torch.tensor([gold[0] for _, gold, _ in rows], dtype=torch.long),
-        gold_target=torch.tensor([gold[0] for _, _, gold in rows], dtype=torch.long),
+        items=[item for item, _, _ in kept],
+        gold_source=torch.tensor([source.gold[0] for _, source, _ in kept], dtype=torch.long),
+        gold_target=torch.tensor([target.gold[0] for _, _, target in kept], dtype=torch.long),
         coverage=coverage,
-        answers_source=[gold for _, gold, _ in rows],
-        answers_target=[gold for _, _, gold in rows],
+        answers_source=[source.gold for _, source, _ in kept],
+        answers_target=[target.gold for _, _, target in kept],
+        contexts_source=[source.context for _, source, _ in kept],
+        contexts_target=[target.context for _, _, target in kept],
     )
 
 
-def _golds(items: list[Item], tokenizer: "PreTrainedTokenizerBase", most: int) -> list[list[int] | None]:
-    """The tokens of each answer, or None where they do not follow the prompt's, are too many, or one is unknown."""
-    if not items:
-        return []
-    prompts = _encode([item.prompt for item in items], tokenizer)
-    answered = _encode([_join(item.prompt, item.answer) for item in items], tokenizer)
-    golds: list[list[int] | None] = []
-    for short, long in zip(prompts, answered, strict=True):
-        gold = long[len(short) :]
-        usable = long[: len(short)] == short and 0 < len(gold) <= most and tokenizer.unk_token_id not in gold
-        golds.append(gold if usable else None)
-    return golds
+def _fault(side: Placed, unknown: int | None, answers: str) -> str:
+    """Why an item cannot be used in one of the tokenizers; empty where it can."""
+    n_tokens = len(side.gold)
+    faults = {
+        "prompt_tokens_change": side.prompt_changes,
+        "not_one_token": answers == "one_token" and n_tokens != 1,
+        "no_answer_token": n_tokens == 0,
+        f"more_than_{MOST_ANSWER_TOKENS}_tokens": n_tokens > MOST_ANSWER_TOKENS,
+        "unknown_token": unknown in side.gold,
+        "no_token_before_the_answer": not side.context,
+    }
+    return next((name for name, applies in faults.items() if applies), "")
 
 
-def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
-    end = tokenizer.eos_token_id
-    rows: list[list[int]] = tokenizer(texts, padding=False, truncation=False)["input_ids"]
-    return [row[:-1] if end is not None and row[-1:] == [end] else row for row in rows]
-
-
-def _join(prompt: str, answer: str) -> str:
-    touching = prompt[-1:].isspace() or answer[:1].isspace()
-    return f"{prompt}{answer.rstrip()}" if touching else f"{prompt} {answer.rstrip()}"
+def _reason(in_source: str, in_target: str) -> str:
+    """What an item is dropped for, from what is wrong with it on either side."""
+    if in_source != in_target:
+        return f"{in_source}_in_source" if in_source else f"{in_target}_in_target"
+    return "one_token_in_neither" if in_source == "not_one_token" else f"{in_source}_in_both"

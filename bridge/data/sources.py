@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.data.facts import held_out_template, relations
+from bridge.data.questions import question_word
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
 from bridge.data.rosetta import Answers, Item
 from bridge.errors import DataError
@@ -100,7 +101,7 @@ class Squad(Source):
     """Questions of a SQuAD file, format 1.1 or 2.0, that have a one-word answer, or any answer.
 
     Questions marked impossible are left out. Of several (one-word) answers the most frequent one is taken.
-    The subject of an item is the title of its article.
+    The subject of an item is the title of its article, its relation the question word (`question_word`).
 
     Args:
         path: the file.
@@ -135,7 +136,7 @@ class Squad(Source):
             words = Counter(text for text in answers if self.answers == "any" or len(text.split()) == 1)
             if words and (self.max_context_chars is None or len(context) <= self.max_context_chars):
                 prompt = fill(self.prompt, {"question": question, "context": context})
-                items.append(Item(prompt, words.most_common(1)[0][0], subject=title))
+                items.append(Item(prompt, words.most_common(1)[0][0], question_word(question), title))
         if not items:
             limit = self.max_context_chars
             within = "" if limit is None else f" in a paragraph of at most {limit} characters"

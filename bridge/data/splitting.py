@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item
 from bridge.errors import DataError
 
@@ -70,6 +71,11 @@ def split(
     """
     if not 0.0 < eval_fraction < 1.0:
         raise DataError(f"Got eval_fraction={eval_fraction}, wanted a number between 0 and 1; change it.")
+    if by == "item" and (n_repeated := repeated_facts(items)):
+        raise DataError(
+            f"Got {n_repeated} items that ask a fact that another item asks too, and split by item can put one fact on "
+            "both sides; give dataset.split.by=subject or answer."
+        )
     generator = torch.Generator().manual_seed(seed)
     groups = _groups(items, by)
     order = torch.randperm(len(groups), generator=generator).tolist()

@@ -83,7 +83,7 @@ class JsonConfig(DatasetConfig):
 
 @dataclass
 class SquadConfig(DatasetConfig):
-    """A SQuAD 1.1 or 2.0 file: the questions with a one-word answer."""
+    """A SQuAD 1.1 or 2.0 file: the questions with a one-word answer; the question word is the relation."""
 
     _target_: str = "bridge.data.sources.Squad"
     name: str = "squad"

@@ -154,7 +154,11 @@ def max_statistic_p(
     observed = (sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)).view(shape)
     # A few searches at a time, so that the flipped sums of all of them need not be held together.
     blocks = torch.split(sums.view(len(sums), shape[0], -1), max(1, 64 // shape[0]), dim=2)
-    largest = torch.cat([_largest(signs, blocks) for signs in flips(len(sums), n_resamples, generator, sums.device)]).sort(dim=0).values
+    largest = (
+        torch.cat([_largest(signs, blocks) for signs in flips(len(sums), n_resamples, generator, sums.device)])
+        .sort(dim=0)
+        .values
+    )
     above = (t.movedim(0, -1).contiguous() for t in (largest.view(-1, *shape[1:]), observed))
     n_below = torch.searchsorted(*above).movedim(-1, 0).to(torch.float64)
     return (1.0 + n_resamples - n_below) / (1.0 + n_resamples)

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -6,6 +7,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from bridge.data import Item
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Build = Callable[..., PreTrainedTokenizerFast]
 SPECIAL = ["<unk>", "<s>", "</s>"]

@@ -2,9 +2,11 @@ import re
 
 import pytest
 import torch
+from tokenizers import normalizers
 
 from bridge.data import Facts, Item, describe_coverage, fingerprint, rosetta_set, split
 from bridge.errors import DataError
+from bridge.models import encode
 
 PROMPTS = ["The capital of France is", "The capital of Spain is", "Ask: the capital of Italy?\n"]
 WORDS = "The the capital of France Spain Italy is Ask : ? Paris Madrid Rome"
@@ -19,15 +21,9 @@ def test_gold_is_the_one_token_that_the_answer_adds_in_each_tokenizer(word_level
     assert source.batch_decode(kept.gold_source[:, None]) == ["Paris", "Madrid", "Rome"]
     assert target.batch_decode(kept.gold_target[:, None]) == [" Paris", " Madrid", "Rome"]
     assert kept.gold_source.dtype == kept.gold_target.dtype == torch.long
-    assert kept.coverage == {
-        "loaded": 3,
-        "kept": 3,
-        "empty": 0,
-        "not_one_token_in_source": 0,
-        "not_one_token_in_target": 0,
-        "one_token_in_neither": 0,
-        "duplicate_prompt": 0,
-    }
+    assert kept.coverage == {"loaded": 3, "kept": 3}
+    assert kept.contexts_source == [tuple(ids) for ids in encode(source, PROMPTS)]
+    assert kept.contexts_target == [tuple(ids) for ids in encode(target, PROMPTS)]
 
 
 def test_an_end_token_that_a_tokenizer_adds_does_not_hide_the_answer(word_level) -> None:
@@ -59,35 +55,90 @@ def test_coverage_counts_every_reason_once(word_level) -> None:
         "loaded": 9,
         "kept": 2,
         "empty": 2,
-        "not_one_token_in_source": 1,
-        "not_one_token_in_target": 1,
-        "one_token_in_neither": 2,
         "duplicate_prompt": 1,
+        "unknown_token_in_target": 1,
+        "unknown_token_in_source": 1,
+        "unknown_token_in_both": 1,
+        "one_token_in_neither": 1,
     }
     assert describe_coverage(kept.coverage) == (
-        "2 of 9 items kept; dropped: 2 empty, 1 not one token in source, 1 not one token in target, "
-        "2 one token in neither, 1 duplicate prompt"
+        "2 of 9 items kept; dropped: 2 empty, 1 duplicate prompt, 1 unknown token in target, "
+        "1 unknown token in source, 1 unknown token in both, 1 one token in neither"
     )
 
 
-def test_an_answer_that_swallows_the_end_of_the_prompt_is_dropped(byte_level) -> None:
+ROMES = Item("Ask: the capital of Italy?", "Rome Rome")
+
+
+@pytest.mark.parametrize(
+    ("item", "answers", "reason"),
+    [
+        (Item(PROMPTS[0], "Paris"), "any", None),
+        (ROMES, "any", None),
+        (ROMES, "one_token", "one_token_in_neither"),
+        (Item(PROMPTS[0], "Rom"), "one_token", "not_one_token_in_target"),
+        (Item(PROMPTS[0], "Rom"), "any", None),
+        (Item(PROMPTS[0], "Romulus"), "one_token", "unknown_token_in_source"),
+        (Item(PROMPTS[0], "Romulus, Rom"), "one_token", "one_token_in_neither"),
+        (Item(PROMPTS[0], "Romulus, Rom"), "any", "unknown_token_in_source"),
+        (Item(PROMPTS[0], "Rome " * 16), "any", None),
+        (Item(PROMPTS[0], "Rome " * 17), "any", "more_than_16_tokens_in_both"),
+        (Item(PROMPTS[0], "Rom " * 12), "any", "more_than_16_tokens_in_target"),
+        (Item(PROMPTS[0], "\u200b\u2060"), "one_token", "not_one_token_in_target"),
+    ],
+)
+def test_what_is_dropped_is_counted_under_its_reason(word_level, byte_level, item, answers, reason) -> None:
+    source, target = word_level([f"{WORDS} Rom \u200b\u2060"]), byte_level([f"{WORDS} Rome Rome Rome"] * 5, 500)
+    other = Item(PROMPTS[1], "Rome")
+    kept = rosetta_set([item, other], source, target, answers)
+    assert kept.coverage == {"loaded": 2, "kept": 2} if reason is None else {"loaded": 2, "kept": 1, reason: 1}
+    turned = rosetta_set([item, other], target, source, answers)
+    sides = {"source": "target", "target": "source"}
+    mirrored = reason and re.sub("source$|target$", lambda side: sides[side[0]], reason)
+    assert turned.coverage == {"loaded": 2, "kept": 2} if reason is None else {"loaded": 2, "kept": 1, mirrored: 1}
+
+
+def test_an_answer_that_a_tokenizer_reads_as_nothing_has_no_token(byte_level) -> None:
+    nothing = byte_level([WORDS], 500)
+    nothing.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    items = [Item(PROMPTS[0], "\u200b"), Item(PROMPTS[1], "Rome")]
+    for answers, reason in (("any", "no_answer_token_in_both"), ("one_token", "one_token_in_neither")):
+        assert rosetta_set([*items, Item("a", "a")], nothing, nothing, answers).coverage[reason] == 1
+
+
+def test_an_answer_that_begins_with_the_prompt_has_nothing_before_it(word_level) -> None:
+    plain, merging = word_level([f"{WORDS} Again"]), word_level([f"{WORDS} Again"])
+    merging.add_tokens(["Again Rome", "is Paris"])
+    items = [Item("Again", "Rome"), Item(PROMPTS[0], "Paris")]
+    for pair, where in (((plain, merging), "target"), ((merging, plain), "source"), ((merging, merging), "both")):
+        kept = rosetta_set(items, *pair)
+        assert kept.items == [items[1]]
+        assert kept.coverage == {"loaded": 2, "kept": 1, f"no_token_before_the_answer_in_{where}": 1}
+
+
+def test_items_that_both_models_read_alike_are_duplicates_whatever_their_prompts(word_level, byte_level) -> None:
+    items = [Item("The capital  of France is", "Paris"), Item(PROMPTS[0], "Rome"), Item(PROMPTS[1], "Rome")]
+    source, target = word_level([WORDS]), byte_level([WORDS] * 5, 500)
+    assert rosetta_set(items, source, source).items == [items[0], items[2]]
+    assert rosetta_set(items, source, source).coverage["duplicate_prompt"] == 1
+    assert rosetta_set(items, source, target, "any").items == items
+
+
+def test_a_space_at_the_end_of_a_prompt_that_the_answer_swallows_is_not_read_before_it(byte_level) -> None:
     tokenizer = byte_level(["The capital of France is Paris   "] * 5)
-    usable, one_space, two_spaces = (Item(f"The capital of France is{end}", "Paris") for end in ("", " ", "  "))
-    short, long = tokenizer([two_spaces.prompt, f"{two_spaces.prompt}Paris"])["input_ids"]
-    assert len(long) == len(short) + 1
-    assert long[:-1] != short
-    kept = rosetta_set([one_space, two_spaces, usable], tokenizer, tokenizer)
-    assert kept.items == [usable]
-    assert kept.coverage["one_token_in_neither"] == 2
+    one_space, two_spaces = (Item(f"The capital of France is{end}", "Paris") for end in (" ", "  "))
+    kept = rosetta_set([one_space, two_spaces], tokenizer, tokenizer)
+    assert kept.items == [one_space, two_spaces]
+    assert tokenizer.batch_decode(kept.contexts_source) == ["The capital of France is", one_space.prompt]
+    assert tokenizer.batch_decode(kept.gold_source[:, None]) == [" Paris", " Paris"]
 
 
 def test_no_usable_item_says_what_fell_out_and_what_to_do(word_level) -> None:
     tokenizer = word_level([WORDS])
     items = [Item(PROMPTS[0], "Lutetia"), Item(PROMPTS[1], "")]
     message = (
-        "No usable item: 0 of 2 items kept; dropped: 1 empty, 1 one token in neither. Wanted answers that "
-        "are one token in both tokenizers; use shorter, commoner answers, end the prompts without a space, "
-        "or choose another data set."
+        "No usable item: 0 of 2 items kept; dropped: 1 empty, 1 unknown token in both. Wanted answers that "
+        "are one known token in both tokenizers; use shorter, commoner answers, or choose another data set."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         rosetta_set(items, tokenizer, tokenizer)

@@ -169,10 +169,18 @@ SQUAD = _squad(
 def test_squad_keeps_answerable_questions_with_a_one_word_answer(tmp_path) -> None:
     source = Squad(_write(tmp_path / "dev.json", SQUAD))
     assert source.load() == [
-        Item("Question: Where is Rouen? Answer:", "France", subject="Normandy"),
-        Item("Question: Which town? Answer:", "Rouen", subject="Normandy"),
+        Item("Question: Where is Rouen? Answer:", "France", "where", "Normandy"),
+        Item("Question: Which town? Answer:", "Rouen", "which", "Normandy"),
     ]
     assert source.describe() == "dev.json"
+
+
+def test_the_relation_of_a_squad_item_is_its_question_word_and_never_one_of_the_prompt(tmp_path) -> None:
+    questions = ("Who made it?", "In what year?", "Whose  Town is it, and why?", "Name the town.", "HOW  many?")
+    path = _write(tmp_path / "dev.json", _squad(*(_asked(question, "Rouen") for question in questions)))
+    items = Squad(path, "What is asked: {question}").load()
+    assert [item.relation for item in items] == ["who", "what", "who", "other", "how many"]
+    assert [item.prompt for item in items] == [f"What is asked: {question}" for question in questions]
 
 
 def test_a_squad_context_is_put_in_whole_or_its_question_left_out(tmp_path) -> None:
