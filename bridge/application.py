@@ -123,13 +123,15 @@ class _Application:
         """One table of all cells, where there is more than one."""
         if len(self.records) > 1:
             from bridge.comparison import comparisons
+            from bridge.family import Family
+            from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_table, ladder_table
             from bridge.grids import withhold
             from bridge.ladder import ladders
             from bridge.matrix_tables import matrices_table
-            from bridge.tables import LADDER_NOTE, grid_footer, grid_table, ladder_table
             from bridge.tasks.matrices import is_similarity
 
-            console, found = _console(), comparisons(self.records)
+            # The verdicts of a grid are corrected for its cells.
+            console, found = _console(), Family(comparisons(self.records)).cells
             if steps := ladders([withhold(c) for c in found]):
                 for one in steps[:LADDERS_SHOWN]:
                     console.print(ladder_table(one))
@@ -170,7 +172,7 @@ def _line(found: "Record") -> str:
 
 def _scores(c: "Comparison") -> str:
     """The fitted score with the highest negative control; nothing where they are cells of their own."""
-    from bridge.comparison import NEGATIVES
+    from bridge.controls import NEGATIVES
 
     fitted = c.mean("fitted")
     negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}

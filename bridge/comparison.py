@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls import CONTROLS, KINDS
 from bridge.item_scores import PARTS, item_scores
 from bridge.record import NOT_IN_RUN_ID, Record
 from bridge.tasks.matrices import is_similarity
@@ -140,7 +140,7 @@ def _order(c: Comparison) -> tuple[Any, ...]:
 
 def _join(group: list[Record]) -> Comparison:
     group = sorted(group, key=lambda r: (-len(r.data["scores"]), r.data["run_id"]))
-    order = [*CONTROLS, *REFERENCES]
+    order = list(KINDS)
     scores: dict[str, Any] = {}
     states: dict[str, Any] = {}
     contrasts: dict[str, Any] = {}
@@ -177,9 +177,7 @@ def _contrasted(c: Comparison) -> Comparison:
         part = items.part(label, c.config["task"]["n_resamples"], c.config["seed"])
         if label == "all" or part.is_scored:
             made[label] = {
-                name: contrast(
-                    items.branches["fitted"], items.branches[name], part, name in CONTROLS and CONTROLS[name].drawn
-                )
+                name: contrast(items.branches["fitted"], items.branches[name], part, KINDS[name].ranked)
                 for name in lacking
             }
 

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from bridge import record
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
 from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
@@ -151,7 +151,7 @@ def settled(config: BridgeConfig) -> BridgeConfig:
 
 def too_few_draws(config: BridgeConfig) -> str | None:
     """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can."""
-    n_draws, drawn = config.control.n_draws, [n for n in config.control.names if n in NEGATIVES and CONTROLS[n].drawn]
+    n_draws, drawn = config.control.n_draws, [n for n in config.control.names if CONTROLS[n].ranked]
     if not isinstance(n_draws, int) or not drawn or least_p(n_draws) <= ALPHA:
         return None
     return (

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bridge.comparison import NEGATIVES, Comparison, comparisons
+from bridge.comparison import Comparison, comparisons
+from bridge.controls import KINDS, NEGATIVES
 from bridge.errors import RecordError
 from bridge.family import Family
-from bridge.grids import KINDS, settings, verdict
+from bridge.grids import settings, verdict
 from bridge.record import Record, read_all, runs_folder, writing
 from bridge.sweep import manifest
 from bridge.tasks.matrices import is_similarity
@@ -40,6 +41,7 @@ LEAD = {
     "diff_high": "high",
     "p": "p",
     "p_draws": "p_draws",
+    "p_draws_family": "p_draws_family",
     "p_exact": "p_exact",
     "p_holm": "p_holm",
 }
@@ -50,8 +52,10 @@ def write_export(
 ) -> Path:
     """Write the scores of all records under `outputs`, or of one sweep, as a table.
 
-    A row of task=translate is one metric of one control in one cell, with `difference` = fitted minus that control, as
-    in the report; `p_holm` is corrected for all contrasts of that metric in the table. `n_negatives` counts the
+    A row of task=translate is one metric of one control in one cell, on all items, on those with new answers, or on
+    those with known ones (`answers`), with `difference` = fitted minus that control, as in the report; `p_holm` and
+    `p_draws_family` are corrected for all contrasts of that metric in the table. `n_units` is what intervals and p
+    values rest on. `n_negatives` counts the
     negative controls that were scored beside the row's cell: where it is 0, a fitted score says nothing, and `verdict`
     says so.
     A row of task=similarity is one measure at one pair of layers, with what each null says.
@@ -113,11 +117,17 @@ def _compared(found: Record) -> list[dict[str, Any]]:
 def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
     homes = {control: r.data["run_id"] for r in reversed(c.records) for control in r.data["scores"]}
     said = {"valid": c.valid, "verdict": verdict(c)}
-    for control, scores in c.scores.items():
-        states = {m: c.state_scores[control][m] for m in STATE_METRICS if m in c.state_scores.get(control, {})}
-        for metric, score in {**scores, **states}.items():
-            lead = c.contrasts.get(control, {}).get(metric, {})
+    whole = {"n": c.data["n_eval"], "n_units": c.data["n_units"], "scores": c.scores}
+    parts = [(answers, part) for answers, part in {"all": whole, **c.by_answer}.items() if "scores" in part]
+    for answers, part, control in ((label, one, name) for label, one in parts for name in one["scores"]):
+        states = c.state_scores.get(control, {}) if answers == "all" else {}
+        scores = {**part["scores"][control], **{m: states[m] for m in STATE_METRICS if m in states}}
+        for metric, score in scores.items():
+            lead = c.contrasts_of(answers).get(control, {}).get(metric, {})
             yield {
+                "answers": answers,
+                "n_items": part["n"],
+                "n_units": part["n_units"],
                 "control": control,
                 "kind": KINDS[control].kind,
                 "n_draws": score.get("n_draws", 1),
@@ -155,7 +165,7 @@ def _configs(cells: Sequence[Comparison]) -> list[dict[str, Any]]:
     for row, c in zip(rows, cells, strict=True):
         layers = c.data["layers"]
         row |= {"layer_source": layers["source"], "layer_target": layers["target"]}
-        row |= {"n_fit": c.data["n_fit"], "n_eval": c.data["n_eval"]}
+        row |= {"n_fit": c.data["n_fit"], "unit": c.data["unit"]}
         row |= {"n_negatives": sum(name in c.scores for name in NEGATIVES)}
     return rows
 

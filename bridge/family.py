@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.comparison import Comparison
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import KINDS, NEGATIVES
 from bridge.grids import Grid, layers
 from bridge.item_scores import item_scores
 from bridge.statistics import ALPHA, LEAST_UNITS, draw_family_p, exact_sign_flip_p, holm, max_statistic_p, n_units
@@ -91,8 +91,8 @@ class _Contrast:
     draws: Tensor
 
     @property
-    def is_drawn(self) -> bool:
-        return CONTROLS[self.control].drawn
+    def is_ranked(self) -> bool:
+        return KINDS[self.control].ranked
 
 
 class Family:
@@ -204,7 +204,7 @@ def _corrected(members: Sequence[_Contrast]) -> dict[tuple[str, str, str, str], 
         p[x.cell, x.part, x.control, x.metric] = {"p_exact": one, "p_holm": corrected}
     alike: dict[tuple[str, int], list[_Contrast]] = {}
     for x in members:
-        if x.is_drawn:
+        if x.is_ranked:
             alike.setdefault((x.control, len(x.draws)), []).append(x)
     for (control, _), some in alike.items():
         # Cells with another number of draws cannot be taken draw by draw with these.

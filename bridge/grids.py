@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.comparison import NEGATIVES, Comparison, injection_label
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.comparison import Comparison, injection_label
+from bridge.controls import CONTROLS, KINDS, NEGATIVES
 from bridge.record import NOT_IN_RUN_ID
 
 # Share of the points of the longest curve that a curve needs to be drawn in its place.
 ENOUGH = 0.75
-KINDS = {**CONTROLS, **REFERENCES}
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,10 @@ def failed_gates(c: Comparison) -> list[str]:
 
 
 def state(c: Comparison) -> str:
-    """`valid`, `dead` where the injection carries not even the target's own states, else `invalid`."""
+    """`valid`; `dead` where nothing that is put in could be right, as the verdict says; else `invalid`."""
     if c.valid:
         return "valid"
-    return "dead" if "same_model" in failed_gates(c) else "invalid"
+    return "dead" if c.verdict().startswith("dead") else "invalid"
 
 
 def hardest_negative(c: Comparison, metric: str = "top1") -> str | None:
@@ -120,10 +119,11 @@ def withhold(c: Comparison) -> Comparison:
     def rest(scores: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in scores.items() if name != "fitted"}
 
-    by_answer = {label: {**part, "scores": rest(part["scores"])} for label, part in c.scores_by_answer.items()}
-    return replace(
-        c, scores=rest(c.scores), contrasts={}, state_scores=rest(c.state_scores), scores_by_answer=by_answer
-    )
+    by_answer = {
+        label: {**part, "scores": rest(part["scores"]), "contrasts": {}} if "scores" in part else part
+        for label, part in c.by_answer.items()
+    }
+    return replace(c, scores=rest(c.scores), contrasts={}, state_scores=rest(c.state_scores), by_answer=by_answer)
 
 
 def controls_in(cells: Iterable[Comparison]) -> list[str]:

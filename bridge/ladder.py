@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.comparison import Comparison, injection_label
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls import NEGATIVES
 from bridge.grids import layer_label, layers, pair_label, settings, telling
 
 SHARE = "fraction_of_native"
@@ -119,8 +119,7 @@ def _place(rung: Rung) -> tuple[int, str]:
 
 def hardest(c: Comparison, metric: str = SHARE) -> tuple[str, dict[str, Any]] | None:
     """The negative control with the highest score, with it; None where none was scored."""
-    kinds = {**CONTROLS, **REFERENCES}
-    scored = {n: s[metric] for n, s in c.scores.items() if kinds[n].kind == "negative" and metric in s}
+    scored = {n: s[metric] for n, s in c.scores.items() if n in NEGATIVES and metric in s}
     if not scored:
         return None
     name = max(scored, key=lambda n: float(scored[n]["mean"]))

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bridge.comparison import Comparison, comparisons
+from bridge.controls import KINDS
 from bridge.errors import RecordError
-from bridge.grids import KINDS, controls_in, grids, layer_label, layers, state, withhold
+from bridge.grids import controls_in, grids, layer_label, layers, state, withhold
 from bridge.looks import (
     BAD,
     INK,
@@ -29,6 +30,7 @@ from bridge.looks import (
     standalone,
 )
 from bridge.record import read_all, runs_folder, write_whole
+from bridge.verdict import p_of
 
 METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
 
@@ -155,11 +157,10 @@ def leads(c: Comparison, metric: str = "top1") -> str:
             found = c.contrasts[name][metric]
             ax.plot([found["low"], found["high"]], [i, i], color=LOOKS[name].color, linewidth=2, zorder=2)
             ax.plot([found["difference"]], [i], **_point(name, c.valid))
-            p = max(found.get("p_holm", found["p"]), found.get("p_draws", 0.0))
             ax.text(
                 1.03,
                 i,
-                f"{found['difference']:+.2f}, p {f'{p:.3f}' if p >= 0.001 else '<0.001'}".replace("-", "−"),
+                _lead_text(name, found).replace("-", "−"),
                 va="center",
                 fontsize=8,
                 color=QUIET,
@@ -170,14 +171,22 @@ def leads(c: Comparison, metric: str = "top1") -> str:
         return inline(figure, f"leads {metric} {_identity([c])}", accessible(f"fitted minus control, {metric}"))
 
 
+def _lead_text(name: str, contrast: dict[str, Any]) -> str:
+    """A difference with its p, which a mark to read a score against has not."""
+    p = p_of(contrast)
+    if p is None or (KINDS[name].drawn and not KINDS[name].ranked):
+        return f"{contrast['difference']:+.2f}"
+    return f"{contrast['difference']:+.2f}, p {f'{p:.3f}' if p >= 0.001 else '<0.001'}"
+
+
 def by_answer(c: Comparison, metric: str = "top1") -> str:
-    """Scores on answers seen and not seen in the fit, control by control, as an inline SVG."""
-    names = [n for n in KINDS if any(n in part["scores"] for part in c.scores_by_answer.values())]
+    """Scores on new and on known answers, control by control, as an inline SVG."""
+    names = [n for n in KINDS if any(n in part.get("scores", {}) for part in c.by_answer.values())]
     with mpl.rc_context(SETTINGS):
         figure, ax = _rows(names, right=0.12)
-        for label, offset in (("seen", -0.17), ("unseen", 0.17)):
+        for label, offset in (("known", -0.17), ("new", 0.17)):
             for i, name in enumerate(names):
-                found = c.scores_by_answer.get(label, {"scores": {}})["scores"].get(name, {}).get(metric)
+                found = c.by_answer[label].get("scores", {}).get(name, {}).get(metric)
                 if found is None:
                     continue
                 color = LOOKS[name].color
@@ -186,7 +195,7 @@ def by_answer(c: Comparison, metric: str = "top1") -> str:
                     [i + offset] * 2,
                     color=color,
                     zorder=2,
-                    linewidth=2 if label == "seen" else 1,
+                    linewidth=2 if label == "known" else 1,
                 )
                 ax.plot(
                     [found["mean"]],
@@ -195,7 +204,7 @@ def by_answer(c: Comparison, metric: str = "top1") -> str:
                     color=color,
                     zorder=3,
                     markersize=5.5,
-                    marker="o" if label == "seen" else "|",
+                    marker="o" if label == "known" else "|",
                     markerfacecolor=color if c.valid else "white",
                     markeredgewidth=1.8,
                 )
@@ -203,7 +212,7 @@ def by_answer(c: Comparison, metric: str = "top1") -> str:
             ax.axhline(i - 0.5, color="#e6e9ec", linewidth=0.7, zorder=0)
         ax.set_xlim(-0.03, 1.03)
         ax.set_xlabel(METRIC_LABELS[metric], labelpad=3)
-        label = f"{metric} on answers seen and not seen in the fit"
+        label = f"{metric} on new and on known answers"
         return inline(figure, f"{label} {_identity([c])}", accessible(label))
 
 
@@ -258,7 +267,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
 def _side_by_side(names: Sequence[str], gap: float) -> dict[str, float]:
     """Small shifts along the axis, so that points of lines that lie on top of each other stay tellable."""
     shift: dict[str, float] = {}
-    for kinds, share in ((("negative",), 0.5), (("ceiling", "reference"), 0.25)):
+    for kinds, share in ((("negative", "baseline"), 0.5), (("ceiling", "reference"), 0.25)):
         some = [n for n in names if KINDS[n].kind in kinds]
         shift |= {n: (i - (len(some) - 1) / 2) * gap * share / len(some) for i, n in enumerate(some)}
     return shift

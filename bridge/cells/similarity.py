@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bridge.config import build, resolve_layer
-from bridge.data.rosetta import split
+from bridge.data.splitting import split
 from bridge.errors import ConfigError
 from bridge.schema import BridgeConfig, LayerConfig, ModelConfig
 from bridge.schema.similarity import SimilarityConfig
@@ -50,12 +50,12 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
     names = {name: k for k, name in enumerate(sorted({item.relation for item in rosetta.items}))}
     relations = torch.tensor([names[rosetta.items[i].relation] for i in parts.fit.tolist()])
-    prompts = [item.prompt for item in rosetta.items]
     task.check(len(parts.fit))
 
     def states(model: ModelConfig, side: str) -> dict[int, torch.Tensor]:
         device = session.model(model).device
-        return {n: session.states(model, prompts, n, position)[parts.fit].to(device) for n in layers[side]}
+        texts = rosetta.contexts_source if side == "source" else rosetta.contexts_target
+        return {n: session.states(model, texts, n, position)[parts.fit].to(device) for n in layers[side]}
 
     strict = chosen.layers != "all" or any(x is not None for x in (chosen.source_layers, chosen.target_layers))
     result = task.run(states(pair.source, "source"), states(pair.target, "target"), relations, config.seed, strict)
@@ -67,7 +67,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
         "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
         "layers": {**result.layers, "n_source": n_blocks["source"], "n_target": n_blocks["target"]},
         "n_rows": len(parts.fit),
-        "n_left": parts.pool_size,
+        "n_left": len(parts.pool),
         "n_permutations": chosen.n_permutations,
         "distinct_rows": result.distinct_rows,
         "coverage": rosetta.coverage,

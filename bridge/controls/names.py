@@ -20,6 +20,11 @@ class Control:
     drawn: bool
     rules_out: str
 
+    @property
+    def ranked(self) -> bool:
+        """Whether the fitted map would be one more of its draws, if it carried nothing."""
+        return self.drawn and self.kind == "negative"
+
 
 def _by_name(*controls: Control) -> dict[str, Control]:
     return {c.name: c for c in controls}

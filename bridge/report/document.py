@@ -89,7 +89,7 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
             _section("layers", "Scores over layers", told + _over(shown, "layers"), _LAYERS),
             _section("sizes", "Scores by data set size", told + _over(shown, "sizes"), _SIZES),
             _section("leads", "Fitted minus control", each(found, _leads), _FIXED + " Right of zero the map wins."),
-            _section("answers", "Answers seen and not seen in the fit", told + _answers(shown), _FIXED + _ANSWERS),
+            _section("answers", "New and known answers", told + _answers(shown), _FIXED + _ANSWERS),
             _section("scores", "All scores", _all_scores(found), ""),
         ]
     if matrices:
@@ -105,7 +105,8 @@ _BEST = (
     "never best."
 )
 _LAYERS = (
-    "At the largest data set size that has at least three quarters of the layers. Ribbons are 95 % intervals; "
+    "At the largest data set size that has at least three quarters of the layers. Ribbons are 95 % intervals over "
+    "units, and of controls drawn many times the range of the draws; "
     "ceilings and native references are dashed. Points of controls stand side by side, so that all are seen. The "
     "numbers under a panel are means at its deepest layer."
 )
@@ -121,7 +122,8 @@ _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
     "there, the deepest layer."
 )
-_ANSWERS = " Round marks: answers that occur among the fit rows; upright marks: answers that do not."
+_ANSWERS = " Upright marks: new answers, which no fit row has and no table of known answers could name; round marks: "
+"known ones."
 _GATES = "A cell whose gates fail is invalid, here and in every plot."
 
 
@@ -176,7 +178,7 @@ def _heat(grid: Grid) -> str:
 
 def _leads(grid: Grid) -> str:
     c = grid.fixed
-    where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.data['n_eval']} eval items"
+    where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.sizes}"
     if not c.contrasts:
         return figure(grid.title, "", _notes([c]), where)
     told = f'<p class="note"><b>{escape(verdict(c).capitalize())}.</b></p>' if c.valid else ""
@@ -186,7 +188,7 @@ def _leads(grid: Grid) -> str:
 def _answers(found: Sequence[Grid]) -> str:
     def panel(grid: Grid) -> str:
         c = grid.fixed
-        parts = ", ".join(f"{part['n']} {label}" for label, part in c.scores_by_answer.items())
+        parts = ", ".join(f"{part['n']} {label} ({part['n_units']} units)" for label, part in c.by_answer.items())
         where = f"layer {layer_label(c)}, n={c.data['n_fit']}; eval items: {parts}"
         return figure(grid.title, plots.by_answer(c), _notes([c]), where)
 
@@ -194,10 +196,10 @@ def _answers(found: Sequence[Grid]) -> str:
     names = controls_in(cells)
     rows: list[list[str]] = []
     for grid in found:
-        for label, part in grid.fixed.scores_by_answer.items():
-            numbers = [_interval(part["scores"].get(name, {}).get("top1")) for name in names]
-            rows.append([text(grid.title), text(label), str(part["n"]), *numbers])
-    numbers_table = table(["injection", "answers", "items", *names], rows)
+        for label, part in grid.fixed.by_answer.items():
+            numbers = [_interval(part.get("scores", {}).get(name, {}).get("top1")) for name in names]
+            rows.append([text(grid.title), text(label), str(part["n"]), str(part["n_units"]), *numbers])
+    numbers_table = table(["injection", "answers", "items", "units", *names], rows)
     return each(found, panel) + f"<details><summary>the same as numbers</summary>{numbers_table}</details>"
 
 
@@ -217,13 +219,14 @@ def _all_scores(found: Sequence[Grid]) -> str:
                 text(title, "text tight"),
                 Cell(layer_label(c), "tight"),
                 str(c.data["n_fit"]),
+                f"{c.data['n_eval']} / {c.data['n_units']}",
                 *[_interval(pick(c, name)) for name in names],
                 text(verdict(c), "text long" if c.valid else "text long bad"),
             ]
             for title, c in titled
         ]
 
-    heading = ["pair", "injection", "layer", "n", *names, "verdict"]
+    heading = ["pair", "injection", "layer", "n", "items / units", *names, "verdict"]
     muted = [not c.valid for _, c in titled]
     parts = []
     for metric, label in {

@@ -10,13 +10,19 @@ from bridge.controls import CONTROLS
 from bridge.grids import Grid, is_withheld, layer_label, layers, pair_label, spans
 from bridge.record import Record
 from bridge.report.page import MANY, Cell, table, text
+from bridge.tasks.gates import wanted
 from bridge.tasks.matrices import is_similarity
+from bridge.verdict import units_note
 
 GATES = {
-    "decode": ("≤", "decoding the stored target states gives the model's own logits (largest difference, relative)"),
-    "same_model": ("≥", "the target's own states reach its native top-1 this way (share of native)"),
-    "planted": ("≤", "a known rotation is found again (relative error on the span of the fit rows)"),
-    "pairing": ("≤", "permuting the rows destroys the fit (rank p of the fitted map's state error)"),
+    "states": "stored states, put into the stream of their own texts, give both models' own logits (largest "
+    "difference, relative)",
+    "drift": "texts read alone, and behind padding, have the stored states (largest difference, relative)",
+    "pairing": "permuting rows worsens a probe fitted from source to target, a ridge regression whatever the cell's "
+    "map (rank p; of rows permuted freely and inside their relation the larger)",
+    "known": "the target's own top-1 is above that of always saying the commonest answer",
+    "alive": "the target's own states, put in without a map, reach its native top-1 (share of native)",
+    "planted": "a known rotation is found again (relative error on the span of the fit rows)",
 }
 
 
@@ -25,7 +31,7 @@ def gates(cells: Sequence[Comparison], found: Sequence[Grid]) -> str:
     done = [(c, r) for c in cells for r in c.records]
     names = [n for n in dict.fromkeys([*GATES, *(n for _, r in done for n in r.data["gates"])])
              if any(n in r.data["gates"] for _, r in done)]  # fmt: skip
-    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n][1])}</li>" for n in names if n in GATES)
+    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n])}</li>" for n in names if n in GATES)
     shown = _gates_by_cell(done, names) if len(done) <= MANY else _gates_by_curve(found, names)
     return f"{shown}<ul>{meaning}</ul>"
 
@@ -41,7 +47,7 @@ def _gates_by_cell(done: Sequence[tuple[Comparison, Record]], names: Sequence[st
                 row.append("–")
                 continue
             mark = "" if gate["passed"] else "FAILED "
-            shown = escape(f"{mark}{_against(name, gate)}")
+            shown = escape(f"{mark}{_against(gate)}")
             row.append(Cell(shown, "tight" if gate["passed"] else "tight bad"))
         rows.append([*row, text(found.data["run_id"], "text tight")])
     heading = ["pair", "injection", "layer", "n", "gates", *names, "run id"]
@@ -60,17 +66,16 @@ def _gates_by_curve(found: Sequence[Grid], names: Sequence[str]) -> str:
                 if not failed:
                     row.append(text("passed"))
                     continue
-                least = GATES.get(name, ("≤", ""))[0] == "≥"
-                worst = (min if least else max)((c.gates[name] for c in failed), key=lambda gate: gate["value"])
+                worst = max((c.gates[name] for c in failed), key=lambda gate: abs(gate["value"] - gate["threshold"]))
                 at = spans(layers(c)[0] for c in failed)
-                row.append(Cell(escape(f"FAILED at layer {at}, worst {_against(name, worst)}"), "text bad"))
+                row.append(Cell(escape(f"FAILED at layer {at}, worst {_against(worst)}"), "text bad"))
             rows.append(row)
             muted.append(not valid)
     return table(["pair", "injection", "n", "valid", *names], rows, muted)
 
 
-def _against(name: str, gate: dict[str, Any]) -> str:
-    return f"{gate['value']:.2g} ({GATES.get(name, ('against', ''))[0]} {gate['threshold']:g})"
+def _against(gate: dict[str, Any]) -> str:
+    return f"{gate['value']:.2g} ({wanted(gate).replace('<=', '≤')})"
 
 
 def warnings(cells: Sequence[Comparison]) -> str:
@@ -92,6 +97,10 @@ def warnings(cells: Sequence[Comparison]) -> str:
         if is_withheld(c):
             line = "its fitted score is not shown</b>, because no negative control was scored beside it"
             absent.setdefault(f"{line}; run it with control=all", []).append(c)
+        for name, why in c.absent.items():
+            absent.setdefault(f"no {escape(name)}</b>: {escape(why)}", []).append(c)
+        if note := units_note(c.data["n_units"], c.data["unit"]):
+            absent.setdefault(f"few units</b>: {escape(note)}", []).append(c)
         if c.missing:
             line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"
             absent.setdefault(line, []).append(c)
@@ -135,9 +144,9 @@ def coverage(cells: Sequence[Comparison]) -> str:
         config, counts = c.config, c.data["coverage"]
         row: list[str] = [text(pair_label(config), "text tight"), text(config["dataset"]["name"])]
         row += [str(counts.get(reason, "–")) for reason in reasons]
-        row.append(str(c.data["n_eval"]))
+        row += [str(c.data["n_eval"]), f"{c.data['n_units']} ({escape(c.data['unit'])})"]
         seen["|".join(row)] = row
-    return table(["pair", "data set", *(r.replace("_", " ") for r in reasons), "eval items"], seen.values())
+    return table(["pair", "data set", *(r.replace("_", " ") for r in reasons), "eval items", "units"], seen.values())
 
 
 def failures(records: Sequence[Record]) -> str:

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from bridge.comparison import ALPHA, Comparison, injection_label
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.comparison import Comparison, injection_label
+from bridge.controls import CONTROLS, KINDS
 from bridge.family import Family
 from bridge.grids import Grid, layers, pair_label, spans
 from bridge.looks import swatch
 from bridge.record import Record
 from bridge.report.evidence import controls_label
 from bridge.report.page import MANY, Cell, table, text
+from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS, least_p
 
 
 def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record], found: Sequence[Grid]) -> str:
@@ -79,43 +80,55 @@ def what_controls_rule_out() -> str:
     """Every control with its look, its kind and the sentence that says what it rules out."""
     rows = [
         [Cell(swatch(c.name), "text"), text(c.name, "text tight"), text(c.kind), text(c.rules_out, "text long")]
-        for c in [*CONTROLS.values(), *REFERENCES.values()]
+        for c in KINDS.values()
     ]
     return table(["", "control", "kind", "rules out, or is"], rows)
 
 
 def definitions(records: Sequence[Record], family: Family) -> str:
     """How scores, intervals and p values are defined."""
-    draws = sorted({r.data["config"]["control"]["n_draws"] for r in records})
-    resamples = sorted({r.data["config"]["task"]["n_resamples"] for r in records})
-    least = 1 / (1 + draws[-1])
+    done = [r.data for r in records if r.ok]
+    draws = sorted({data["config"]["control"]["n_draws"] for data in done})
+    resamples = sorted({data["config"]["task"]["n_resamples"] for data in done})
+    units = ", ".join(sorted({data["unit"] for data in done}))
     drawn = ", ".join(c.name for c in CONTROLS.values() if c.drawn)
+    ranked = ", ".join(c.name for c in CONTROLS.values() if c.ranked)
     lines = [
         "<b>top-1</b>: share of eval items whose gold answer is the most probable token. <b>Gold log-probability</b>: "
         "mean natural logarithm of the gold token's probability. No eval item is among the fit rows.",
-        f"<b>Intervals (95 %)</b>: for controls drawn many times ({escape(drawn)}; {_list(draws)} draws) the spread of "
-        "the draws, from 2.5 % to 97.5 %; for everything else a percentile bootstrap over eval items "
-        f"({_list(resamples)} resamples).",
-        "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with a bootstrap "
-        "interval over items.",
-        "<b>p</b>: two-sided sign-flip test on the paired differences, over all flips at once rather than a sample of "
-        f"them, so that it can fall far below 1/(number of flips); corrected by <b>Holm</b> for the "
+        f"<b>Units</b> ({escape(units)}): items of one unit depend on each other, because they share an answer, a "
+        "fact or a wording, so every interval and test resamples units and never single items. Under "
+        f"{FEW_UNITS} units intervals are wide and rough; under {LEAST_UNITS} no p is given.",
+        "<b>New, known</b>: whether no fit row, or some fit row, has the answer of an eval item; for scores of one "
+        "token its first token. Only on new answers can a map show more than a table of known answers would.",
+        f"<b>Intervals (95 %)</b>: a bootstrap over units ({_list(resamples)} resamples), widened for their number as "
+        "Student's t is; where fewer than ten units have a success, or a failure, exact (Clopper and Pearson) on the "
+        f"effective number of units. For controls drawn many times ({escape(drawn)}): the lowest and the highest draw.",
+        "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with an interval "
+        "over units.",
+        "<b>p</b>: two-sided sign-flip test in which the differences of a unit are flipped together, over all flips at "
+        "once rather than a sample of them; corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
-        f"top-1; invalid cells are outside). p of ceilings and references are those of their cell, uncorrected.",
-        f"<b>Rank among draws</b>: for drawn controls a second condition, beside p: the rank of the fitted score among "
-        f"the draws, which {draws[-1]} draws cannot push below {least:.3f}. That floor is why it is not corrected for "
-        "the number of cells: no data could pass it then.",
-        f"<b>Above a control</b>: the difference is positive, the corrected p is below {ALPHA:g}, and so is the rank "
-        "among the draws.",
+        "top-1; invalid cells are outside). New answers are a family of their own, and so is lookup. p of ceilings and "
+        "references are those of their cell, uncorrected.",
+        f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead over "
+        "all cells is taken, and the fitted lead is ranked among these. That corrects it for all cells of the report "
+        f"at once; {_list(draws)} draws cannot push it below {least_p(draws[-1]):.3f}.",
+        f"<b>Above a control</b>: the difference is positive, the corrected p is at most {ALPHA:g}, and so is the "
+        "rank.",
+        "<b>lookup</b>: the nearest fit rows in the source name an answer, and the target's mean state of that "
+        "answer is "
+        "put in. <b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "
+        "It is told the answers, so it is a mark to read a score against and is not tested.",
         "<b>Best layer</b>: the layer with the highest fitted top-1 among the valid ones. Its p is that of the largest "
-        "standardised difference over all layers searched, with the same sign flip of an item in every layer (max "
-        "statistic), then corrected by Holm for the number of curves; its rank compares the fitted score with the best "
-        "layer of each draw.",
-        "<b>Dead</b>: the target's own states, put through the same fit and injection, do not reach its native score, "
-        "so the cell says nothing about the map. <b>Invalid</b>: another gate failed.",
+        "standardised difference over all layers searched, with the same sign flip of a unit in every layer (max "
+        "statistic), then corrected by Holm for the number of curves; its rank is that among the largest leads over "
+        "all cells, which layer is best included.",
+        "<b>Dead</b>: the target's own states, put in without a map, do not reach its native score, or the target does "
+        "not know more than the commonest answer, so the cell says nothing about the map. <b>Invalid</b>: another gate "
+        "failed. <b>same_model</b> is the ceiling of the map itself: the target's own states through the same fit.",
         "<b>n/d</b>: items to fit on per dimension of the source. <b>Outside span</b>: share of the eval states' "
         "variance in directions that no fit row has, where the map is undetermined.",
-        "<b>Seen, unseen</b>: whether the gold answer of an eval item is also the answer of some fit row.",
     ]
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 

@@ -10,6 +10,7 @@ from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_l
 from bridge.looks import swatch
 from bridge.record import Record
 from bridge.report.page import MANY_PANELS, figure, number, p_value
+from bridge.verdict import ABOVE, Finding, counted
 
 QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
@@ -27,7 +28,7 @@ SECTIONS = {
     "layers": "layers",
     "sizes": "sizes",
     "leads": "fitted − control",
-    "answers": "seen / unseen",
+    "answers": "new / known",
     "scores": "all scores",
 }
 
@@ -118,7 +119,7 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     n = len(grid.cells)
     verdicts = Counter(_short(c) if n > FEW else verdict(c) if c.valid or n == 1 else state(c) for c in grid.cells)
     summary = "; ".join(f"{told} in {k} of {n} cells" if n > 1 else told for told, k in verdicts.items())
-    good = set(verdicts) == {"above every negative control"}
+    good = all(c.is_above and c.finding("new").is_above for c in grid.cells)
     conclusion = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
     valid = [c for c in grid.cells if c.valid]
     scored = [c for c in valid or grid.cells if "fitted" in c.scores]
@@ -142,15 +143,27 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
         told += f" The ceiling same_model is at {scores['same_model']}."
     if found is not None:
         told += _searched(found, n_curves)
-    told += _unseen(best, hardest)
+    told += _beside_a_table(best)
+    told = _new(best, hardest) + told
     why = "" if valid or n == 1 else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
     return figure(grid.title, "", conclusion + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
 
 
 def _short(c: Comparison) -> str:
     """The verdict of one of many cells, without the names of controls."""
-    said = verdict(c) if c.valid else state(c)
-    return "not above some negative control" if said.startswith("not above") else said
+    if not c.valid:
+        return state(c)
+    if "fitted" not in c.scores:
+        return verdict(c)
+    parts = {part: c.finding(part) for part in ("new", "all")}
+    return "; ".join(f"{part} answers: {_in_short(found)}" for part, found in parts.items())
+
+
+def _in_short(found: Finding) -> str:
+    said = ABOVE if found.is_above else "not above some negative control" if found.losers else str(found)
+    return (
+        said if found.lookup is None or not found.is_tested else f"{said}, {'' if found.lookup else 'not '}above lookup"
+    )
 
 
 def _searched(best: Best, n_curves: int) -> str:
@@ -163,14 +176,27 @@ def _searched(best: Best, n_curves: int) -> str:
     return f" Corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
 
 
-def _unseen(c: Comparison, hardest: str) -> str:
+def _new(c: Comparison, hardest: str) -> str:
     """The same cell on the answers that no fit row has."""
-    part = c.scores_by_answer.get("unseen")
-    if part is None:
-        return " Every eval answer also occurs among the fit rows."
-    names = [n for n in ("fitted", hardest, "same_model") if n in part["scores"]]
+    part = c.by_answer["new"]
+    if "scores" not in part:
+        few = "Every eval answer also occurs among the fit rows" if part["n"] == 0 else "Only one unit has a new answer"
+        return f"{few}, so nothing is said about new answers. "
+    names = [n for n in ("fitted", hardest, "lookup", "same_model") if n in part["scores"]]
     numbers = ", ".join(f"{n} {_interval_text(part['scores'][n]['top1'])}" for n in names)
-    return f" On the {part['n']} eval items whose answer no fit row has: {numbers}."
+    sizes = f"{counted(part['n'], 'eval item')} ({counted(part['n_units'], 'unit')})"
+    return f"On the {sizes} whose answer no fit row has, top-1: {numbers}. "
+
+
+def _beside_a_table(c: Comparison) -> str:
+    """What a table of known answers is worth, and knowing the answers alone, beside the fitted map."""
+    lookup = c.scores.get("lookup", {}).get("top1")
+    if lookup is None or "lookup" not in c.contrasts:
+        return ""
+    above = "above" if c.finding().lookup else "not above"
+    told = f" It is {above} lookup, a table of known answers, which reaches {_interval_text(lookup)}."
+    mark = c.scores.get("clustered", {}).get("top1")
+    return told if mark is None else f"{told} Knowing only which items share an answer is worth {number(mark['mean'])}."
 
 
 def _interval_text(score: dict[str, float]) -> str:

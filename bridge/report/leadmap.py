@@ -49,7 +49,7 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]]) -> str:
                     va="center",
                     fontsize=8,
                     color=ink,
-                    weight="bold" if c.valid and c.verdict().startswith("above") else "normal",
+                    weight="bold" if c.is_above else "normal",
                 )
         fields(ax, *zip(*filled, strict=True))
         ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))

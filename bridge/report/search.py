@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from bridge.comparison import NEGATIVES, Comparison
+from bridge.comparison import Comparison
+from bridge.controls import NEGATIVES
 from bridge.family import Best
 from bridge.grids import Grid, controls_in, hardest_negative, layer_label
 from bridge.report.headline import by_pair
@@ -17,7 +18,8 @@ LEGEND = (
 
 def best_layers(bests: Sequence[Best]) -> str:
     """One row per curve: its best layer beside every negative control, and what is left after the search."""
-    names = [n for n in controls_in(b.cell for b in bests) if n in NEGATIVES or n == "same_model"]
+    shown = (*NEGATIVES, "lookup", "clustered", "same_model")
+    names = [n for n in controls_in(b.cell for b in bests) if n in shown]
     several = len({best.grid.pair for best in bests}) > 1
     rows, muted = [], []
     for best in bests:

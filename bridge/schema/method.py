@@ -76,7 +76,7 @@ class NormalizeConfig:
 
     _target_: str = "bridge.normalize.Normalize"
     center: bool = True
-    scale: Scale = Scale.none
+    scale: Scale = Scale.frobenius
     # How far the covariance is drawn towards a multiple of the identity, with scale=whiten.
     shrinkage: float = 0.1
 

@@ -23,8 +23,9 @@ def paired_permutation_p(
 ) -> Tensor:
     """Two-sided sign-flip test that paired differences have mean zero.
 
-    Under the null hypothesis the differences of a unit, all together, are as likely as their negatives. p = (1 + hits) / (1 + n_resamples), where a hit is a flipped mean at least as far
-    from zero as the observed one; so p is never 0. All columns share the flips.
+    Under the null hypothesis the differences of a unit, all together, are as likely as their negatives.
+    p = (1 + hits) / (1 + n_resamples), where a hit is a flipped mean at least as far from zero as the observed
+    one; so p is never 0. All columns share the flips.
 
     Source: Phipson and Smyth (2010), "Permutation p-values should never be zero", doi:10.2202/1544-6115.1585.
 
@@ -119,10 +120,10 @@ def max_statistic_p(
 ) -> Tensor:
     """Sign-flip p of each candidate, corrected for having searched all candidates for the best one.
 
-    Each candidate's sum is divided by the root sum of squares of its unit sums, which no flip changes; p = (1 + hits) / (1 +
-    n_resamples), where a hit is a flip whose largest statistic *over all candidates* is at least as far from zero
-    as this candidate's observed one. A unit has the same sign everywhere, so candidates that go together cost
-    little. A candidate without any difference is never the best.
+    Each candidate's sum is divided by the root sum of squares of its unit sums, which no flip changes; p =
+    (1 + hits) / (1 + n_resamples), where a hit is a flip whose largest statistic *over all candidates* is at least as
+    far from zero as this candidate's observed one. A unit has the same sign everywhere, so candidates that go
+    together cost little. A candidate without any difference is never the best.
 
     Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
 

@@ -136,8 +136,8 @@ def wanted(gate: dict[str, Any]) -> str:
     """What a gate wants of its value, in signs.
 
     Example:
-        >>> wanted({"threshold": 0.05}), wanted({"threshold": 0.8, "most": 1.25}), wanted({"threshold": 0, "above": True})
-        ('<= 0.05', '0.8 to 1.25', '> 0')
+        >>> wanted({"threshold": 0.05}), wanted({"threshold": 0.8, "most": 1.25})
+        ('<= 0.05', '0.8 to 1.25')
     """
     if "most" in gate:
         return f"{gate['threshold']:.3g} to {gate['most']:.3g}"

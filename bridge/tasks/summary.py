@@ -156,19 +156,19 @@ def _over_units(
     return summary
 
 
-def contrast(fitted: Branch, control: Branch, part: Part, drawn: bool = False) -> dict[str, dict[str, Any]]:
+def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) -> dict[str, dict[str, Any]]:
     """Fitted minus control, paired by item, over the units of `part`.
 
     Args:
         fitted: the fitted map's scores.
         control: a control's scores; its draws are averaged item by item.
         part: which items count.
-        drawn: the control is made of random draws, be it a single one.
+        ranked: the control's draws are ones that the fitted map could be another of, so it is ranked among them.
 
     Returns:
         metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
-        which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. With
-        draws also p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
+        which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
+        ranked also p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
         below ``1 / (1 + n_draws)``.
     """
     contrasts: dict[str, dict[str, Any]] = {}
@@ -187,7 +187,7 @@ def contrast(fitted: Branch, control: Branch, part: Part, drawn: bool = False) -
             if name in BINARY and is_rare((column != 0).double(), resampling.groups):
                 bounds = difference_interval(column, resampling.n_effective)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
-        if drawn or control.n_draws > 1:
+        if ranked:
             ranks = draw_rank_p(sign * ours[0].mean(0), sign * theirs.mean(1))
             for name, rank in zip(names, ranks.tolist(), strict=True):
                 contrasts[name]["p_draws"] = rank

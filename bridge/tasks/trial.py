@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import CONTROLS, REFERENCES, Carrier, Rows
+from bridge.controls import KINDS, REFERENCES, Carrier, Rows
 from bridge.injection import Injection, SoftPrefix
 from bridge.tasks.columns import item_columns
 from bridge.tasks.fit_facts import fit_facts, state_summary
@@ -171,6 +171,5 @@ class Trial:
         key = name, label
         if key not in self._contrasts:
             fitted, control, part = self._branches["fitted"], self._branches[name], self.parts[label]
-            drawn = name in CONTROLS and CONTROLS[name].drawn
-            self._contrasts[key] = contrast(fitted, control, part, drawn)
+            self._contrasts[key] = contrast(fitted, control, part, KINDS[name].ranked)
         return self._contrasts[key]

@@ -109,8 +109,11 @@ def flat_scores(data: dict[str, Any]) -> dict[str, float]:
     """
     if matrices.is_similarity(data):
         return matrices.flat_scores(data)
+    parts = {"": data.get("scores", {})}
+    parts |= {f"_{label}": part["scores"] for label, part in data.get("by_answer", {}).items() if "scores" in part}
     return {
-        f"{metric}/{control}": values["mean"]
-        for control, metrics in data.get("scores", {}).items()
+        f"{metric}{suffix}/{control}": values["mean"]
+        for suffix, scores in parts.items()
+        for control, metrics in scores.items()
         for metric, values in metrics.items()
     } | {"valid": float(data["valid"])}

@@ -1,0 +1,180 @@
+"""Tables of many cells for a terminal: a fitted score never stands without its controls."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from bridge.comparison import Comparison, injection_label
+from bridge.controls import CONTROLS, NEGATIVES
+from bridge.family import Family
+from bridge.grids import Grid, grids, is_withheld, layer_label, state, withhold
+from bridge.ladder import SHARE, Ladder, hardest
+from bridge.tables import FULL_WIDTH
+from bridge.verdict import ABOVE, units_note
+
+HEADINGS = {
+    "shuffled_within": "shuf.\nwithin",
+    "shuffled": "shuf-\nfled",
+    "clustered": "clus-\ntered",
+    "lookup": "look-\nup",
+    "identity": "iden-\ntity",
+    "same_model": "same\nmodel",
+    "native_target": "target\nnative",
+    "random": "ran-\ndom",
+    "planted": "plan-\nted",
+}
+# More cells than this are shown by the best layer of each curve, and more curves than this are left to the report.
+MOST_ROWS = 60
+
+
+def grid_table(cells: Sequence[Comparison], width: int = FULL_WIDTH) -> Table:
+    """Many cells, the fitted score beside every control: one row each, or for a large grid one row per curve.
+
+    The row of a curve is its best layer by top-1, with the verdict corrected for having searched (`bridge.family`).
+
+    Args:
+        cells: the cells of a family, whose verdicts are corrected for all of them.
+        width: columns of the screen.
+    """
+    if len(cells) > MOST_ROWS:
+        return _curves_table(cells, width)
+    table, names = _empty_table(cells, "top-1", width, "layer")
+    for c in cells:
+        place = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
+        table.add_row(*place, *_scores(c, names), *_above(c), style="" if c.valid else "dim")
+    return table
+
+
+def _curves_table(cells: Sequence[Comparison], width: int) -> Table:
+    family = Family(cells)
+    settings = grids([withhold(c) for c in family.cells])
+    best = {_place(b.grid, b.cell): b for b in family.best_layers(settings)}
+    several = len({grid.pair for grid in settings}) > 1
+    table, names = _empty_table(cells, "top-1 at the best layer of each curve", width, "best\nlayer")
+    curves = [(grid, curve) for grid in settings for curve in grid.curves()]
+    for grid, curve in curves[:MOST_ROWS]:
+        label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
+        n = str(curve[0].data["n_fit"])
+        chosen = best.get(_place(grid, curve[0]))
+        if chosen is None:
+            why = "no fitted" if any(c.valid for c in curve) else "none valid"
+            table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, "", "", style="dim")
+            continue
+        new, _, lookup = _above(chosen.cell)
+        every = _yes(chosen.verdict() == ABOVE) if chosen.p else "-"
+        table.add_row(label, layer_label(chosen.cell), n, *_scores(chosen.cell, names), new, every, lookup)
+    return table
+
+
+def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
+    return grid.pair, grid.title, c.data["n_fit"]
+
+
+def _empty_table(cells: Sequence[Comparison], what: str, width: int, layer: str) -> tuple[Table, list[str]]:
+    """The columns of a grid, and the controls that have one."""
+    full = width >= FULL_WIDTH
+    left_out = () if full else ("planted", "identity", "random")
+    names = [n for n in [*CONTROLS, "native_target"] if n not in left_out and any(n in c.scores for c in cells)]
+    pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in cells))
+    table = Table(
+        title=f"{pairs}: {what}",
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        box=None,
+        padding=(0, 1 if full else 0, 0, 1),
+        collapse_padding=True,
+    )
+    table.add_column("injection", no_wrap=full and layer == "layer")
+    table.add_column(layer, justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("new\nfitted", justify="right", no_wrap=True)
+    table.add_column("new\nhardest", justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
+    for heading in ("above\nnew", "above\nall", "above\nlookup"):
+        table.add_column(heading, no_wrap=True)
+    return table, names
+
+
+def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
+    """Fitted and hardest negative control on new answers, then every control on all."""
+    c = withhold(c)
+    new = {name: score["top1"]["mean"] for name, score in c.by_answer["new"].get("scores", {}).items()}
+    hardest_new = max((new[n] for n in NEGATIVES if n in new), default=None)
+    return [_short(new.get("fitted")), _short(hardest_new), *(_short(c.mean(name)) for name in names)]
+
+
+def _above(c: Comparison) -> list[str]:
+    """Whether the fitted map is above every negative control, on new answers and on all, and above lookup on all."""
+    if not c.valid:
+        return [state(c), "", ""]
+    if is_withheld(c) or "fitted" not in c.scores:
+        return ["-", "-", "-"]
+    parts = [c.finding(part) for part in ("new", "all")]
+    said = ["open" if f.missing and f.is_tested else _yes(f.is_above) if f.is_tested else "-" for f in parts]
+    lookup = parts[1].lookup
+    return [*said, "-" if lookup is None else _yes(lookup)]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def grid_footer(cells: Sequence[Comparison]) -> str:
+    """How many of the cells passed every gate, what may be concluded, what the columns mean, and where the rest is."""
+    valid = [c for c in cells if c.valid and "fitted" in c.scores]
+    lines = [f"all gates passed in {sum(c.valid for c in cells)} of {len(cells)} cells; n: items to fit on"]
+    if valid:
+        above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
+        lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
+        lines.append(
+            f"fitted above every negative control on new answers in {above['new']} of {len(valid)} valid cells, on all "
+            f"answers in {above['all']}; above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}"
+        )
+    units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})
+    few = [note for n, unit in units if (note := units_note(n, unit))]
+    said = f"top-1 over {' or '.join(str(n) for n, _ in units)} units ({units[0][1]})"
+    n_curves = sum(len(grid.curves()) for grid in grids(cells))
+    if len(cells) <= MOST_ROWS:
+        lines.append(
+            f"{said}; p of all cells together (Holm), and among the largest leads of every draw over all cells"
+        )
+    else:
+        more = f"; the first {MOST_ROWS} curves are shown" if n_curves > MOST_ROWS else ""
+        lines.append(f"{said}; p corrected for the search over layers and {n_curves} curves{more}")
+        lines.append("every cell: bridge report (a page), bridge export (a table)")
+    return "\n".join(lines + few)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def ladder_table(one: Ladder) -> Table:
+    """Maps by number of fit rows: the share of native with its interval, and the hardest negative control's share."""
+    title = f"{one.pair}, {one.title}: % of the target's own top-1"
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.add_column("map", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for n in one.sizes:
+        table.add_column(f"n={n}", justify="right", no_wrap=True)
+    for rung in one.rungs:
+        cells = [rung.at(n) for n in one.sizes]
+        counts = dict.fromkeys(f"{c.data['fit']['n_parameters']:,}" for c in rung.cells)
+        table.add_row(rung.name, next(iter(counts)), *(_share(c) for c in cells))
+    return table
+
+
+LADDER_NOTE = "each: map [95 %] | the hardest negative control beside it; ~ not above every control, x dead or invalid"
+
+
+def _share(c: Comparison | None) -> str:
+    found = None if c is None else c.scores.get("fitted", {}).get(SHARE)
+    if c is None or found is None:
+        return "-"
+    against = hardest(c)
+    mark = "x" if not c.valid else " " if c.is_above else "~"
+    share, low, high = (round(100 * float(found[k])) for k in ("mean", "low", "high"))
+    control = "-" if against is None else f"{round(100 * float(against[1]['mean'])):2d}"
+    return f"{share:2d} [{low:2d}, {high:2d}] | {control}{mark}"
