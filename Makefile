@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 BRIDGE := $(PY) -m bridge
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help run report test test-quick test-slurm chaos lint bench clean
+.PHONY: help run report test test-quick test-slurm chaos mutants lint bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-slurm: $(VENV)/.installed-dev  ## the tests on a real SLURM, started on thi
 
 chaos: $(VENV)/.installed-dev  ## kill a random worker every few seconds until a sweep of 200 cells is done
 	@$(PY) -m pytest -n 0 -s -m slow tests/test_chaos.py
+
+mutants: $(VENV)/.installed-dev  ## break the code on purpose, one fault at a time, and see that the tests notice
+	@$(PY) tests/mutants/run_mutants.py
 
 lint: $(VENV)/.installed-dev  ## put style right where that can be done by machine
 	@$(PY) -m ruff check --fix .

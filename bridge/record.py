@@ -27,6 +27,8 @@ NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "repor
 HEAD = ("run_id", "record_version", "status", "inputs", "error")
 HEAD_BYTES = 4096
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "hydra-core", "omegaconf")
+# Ends the name of an older record that is being replaced.
+REPLACED = ".replaced"
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +66,25 @@ def run_id(config: dict[str, Any]) -> str:
 def runs_folder(outputs: str | Path) -> Path:
     """Where the records of `outputs` lie."""
     return Path(outputs) / "runs"
+
+
+def _folders(outputs: str | Path, run_id: str) -> tuple[Path, Path]:
+    """Where a record lies, and where the older one lies while it is replaced."""
+    runs = runs_folder(outputs)
+    return runs / run_id, runs / f".{run_id}{REPLACED}"
+
+
+def _text(outputs: str | Path, run_id: str, n_chars: int = -1) -> tuple[Path, str] | None:
+    """The folder of a record and the beginning of its record.json, or None where there is none."""
+    final, replaced = _folders(outputs, run_id)
+    # At any moment one of the two is there; a newer one may come in between.
+    for folder in (final, replaced, final):
+        try:
+            with (folder / "record.json").open() as file:
+                return folder, file.read(n_chars)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None
 
 
 @contextmanager
@@ -112,7 +133,8 @@ def writing(outputs: str | Path) -> Iterator[None]:
 def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, columns: Any, log: str) -> Record:
     """Write one record whole or not at all; an older one under the same run id is replaced.
 
-    Whoever writes holds the run id (see `claimed`).
+    Whoever writes holds the run id (see `claimed`). A writer that is killed leaves the older record or the newer one
+    to whoever reads: the older is moved aside, where `read` looks too, until the newer has its name.
 
     Args:
         outputs: the outputs folder.
@@ -125,12 +147,12 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
     Raises:
         RecordError: the disk is full or not writable.
     """
-    runs = runs_folder(outputs)
-    final, unfinished = runs / run_id, runs / f".{run_id}.{os.getpid()}.unfinished"
+    final, replaced = _folders(outputs, run_id)
+    unfinished = final.with_name(f".{run_id}.{os.getpid()}.unfinished")
     data = {"run_id": run_id, "record_version": RECORD_VERSION, **data}
     try:
         with writing(outputs):
-            for left_by_the_killed in runs.glob(f".{run_id}.*"):
+            for left_by_the_killed in final.parent.glob(f".{run_id}.*.unfinished"):
                 shutil.rmtree(left_by_the_killed)
             unfinished.mkdir(parents=True, exist_ok=True)
             (unfinished / "record.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
@@ -139,12 +161,12 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
             if columns is not None:
                 pq.write_table(_table(columns), unfinished / "items.parquet", compression="zstd")
             if final.exists():
-                replaced = runs / f".{run_id}.{os.getpid()}.replaced"
+                if replaced.exists():
+                    shutil.rmtree(replaced)
                 final.rename(replaced)
-                unfinished.rename(final)
+            unfinished.rename(final)
+            if replaced.exists():
                 shutil.rmtree(replaced)
-            else:
-                unfinished.rename(final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Record(final, data)
@@ -182,12 +204,13 @@ def read(outputs: str | Path, run_id: str) -> Record | None:
     Raises:
         RecordError: record.json is damaged or of another version.
     """
-    folder = runs_folder(outputs) / run_id
-    path = folder / "record.json"
-    if not path.exists():
+    found = _text(outputs, run_id)
+    if found is None:
         return None
+    folder, text = found
+    path = folder / "record.json"
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(text)
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}); delete its folder and run the cell again") from error
     if data.get("record_version") != RECORD_VERSION:
@@ -209,12 +232,10 @@ def head(outputs: str | Path, run_id: str) -> dict[str, Any] | None:
     Raises:
         RecordError: record.json is damaged.
     """
-    path = runs_folder(outputs) / run_id / "record.json"
-    try:
-        with path.open() as file:
-            text = file.read(HEAD_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
+    there = _text(outputs, run_id, HEAD_BYTES)
+    if there is None:
         return None
+    folder, text = there
     found: dict[str, Any] = {}
     decode, at = json.JSONDecoder().raw_decode, 1
     try:
@@ -227,7 +248,7 @@ def head(outputs: str | Path, run_id: str) -> dict[str, Any] | None:
         # Cut off at HEAD_BYTES in the middle of a value, or damaged: what came before tells.
         pass
     if "status" not in found:
-        raise RecordError(f"{path} is damaged; delete its folder and run the cell again")
+        raise RecordError(f"{folder / 'record.json'} is damaged; delete its folder and run the cell again")
     return found
 
 
@@ -251,7 +272,8 @@ def read_all(outputs: str | Path, run_ids: Iterable[str] | None = None) -> list[
     """Every record under `outputs`, or those of `run_ids` that are there, sorted by run id."""
     runs = runs_folder(outputs)
     if run_ids is None:
-        run_ids = (p.name for p in runs.iterdir() if p.is_dir() and p.name[0] != ".") if runs.is_dir() else ()
+        names = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+        run_ids = [n.removeprefix(".").removesuffix(REPLACED) for n in names if n[0] != "." or n.endswith(REPLACED)]
     found = [read(outputs, run_id) for run_id in sorted(set(run_ids))]
     return [record for record in found if record is not None]
 

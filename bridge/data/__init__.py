@@ -1,7 +1,7 @@
 """Items with one gold answer each: where they come from, which can be used, and how they are split."""
 
 from bridge.data.facts import Relation, held_out_template, relations
-from bridge.data.pairing import aligned_positions, last_position, paired_positions
+from bridge.data.pairing import aligned_contexts, aligned_positions, last_position, paired_positions
 from bridge.data.questions import question_word
 from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "Split",
     "Squad",
+    "aligned_contexts",
     "aligned_positions",
     "describe_coverage",
     "fingerprint",

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bridge.data.placing import joined
+from bridge.data.rosetta import RosettaSet
 from bridge.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,6 +58,29 @@ def paired_positions(
     """
     pairs = [aligned_positions(text, source_tokenizer, target_tokenizer) for text in texts]
     return [[i for i, _ in rows] for rows in pairs], [[j for _, j in rows] for rows in pairs]
+
+
+def aligned_contexts(
+    rosetta: RosettaSet, source_tokenizer: "PreTrainedTokenizerBase", target_tokenizer: "PreTrainedTokenizerBase"
+) -> list[list[tuple[int, int]]]:
+    """The aligned positions of every item, in the tokens that are read before its answer.
+
+    Both last positions are a pair, as they are in `aligned_positions` of a prompt, even where the answer has taken
+    more of the prompt's end in one of the tokenizers: both stand just before the answer's first token.
+
+    Returns:
+        for each item the (source position, target position) pairs, both rising, in ``contexts_source`` and
+        ``contexts_target``.
+
+    Raises:
+        DataError: a tokenizer is slow.
+    """
+    pairs = []
+    for item, of_source, of_target in zip(rosetta.items, rosetta.contexts_source, rosetta.contexts_target, strict=True):
+        last = (len(of_source) - 1, len(of_target) - 1)
+        whole = aligned_positions(joined(item.prompt, item.answer), source_tokenizer, target_tokenizer)
+        pairs.append([*((i, j) for i, j in whole if i < last[0] and j < last[1]), last])
+    return pairs
 
 
 def _ends(text: str, tokenizer: "PreTrainedTokenizerBase") -> dict[int, int]:

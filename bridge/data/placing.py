@@ -42,7 +42,7 @@ def placed(questions: Sequence[tuple[str, str]], tokenizer: "PreTrainedTokenizer
     if not questions:
         return []
     answers = [answer.strip() for _, answer in questions]
-    texts = [_joined(prompt, answer) for prompt, answer in questions]
+    texts = [joined(prompt, answer) for prompt, answer in questions]
     if not tokenizer.is_fast:
         prompts = encode(tokenizer, [prompt for prompt, _ in questions])
         return [_following(short, long) for short, long in zip(prompts, encode(tokenizer, texts), strict=True)]
@@ -52,7 +52,12 @@ def placed(questions: Sequence[tuple[str, str]], tokenizer: "PreTrainedTokenizer
     return [_covering(start, *row) for start, *row in zip(starts, *columns, strict=True)]
 
 
-def _joined(prompt: str, answer: str) -> str:
+def joined(prompt: str, answer: str) -> str:
+    """Prompt and answer as one text, which ends with the answer.
+
+    >>> joined("The capital of France is", "Paris "), joined("Capital of France?\\n", "Paris")
+    ('The capital of France is Paris', 'Capital of France?\\nParis')
+    """
     touching = prompt[-1:].isspace() or answer[:1].isspace()
     return f"{prompt}{answer.rstrip()}" if touching else f"{prompt} {answer.rstrip()}"
 

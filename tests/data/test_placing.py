@@ -1,10 +1,12 @@
 """The tokens of answers against two other ways to find them: the tokens that follow the prompt's, and decoding."""
 
+import itertools
+
 import pytest
 from tokenizer_kinds import ITEMS, KINDS, ODD, WORD_BY_WORD, tokenizer_of
 from transformers import PreTrainedTokenizer
 
-from bridge.data import Item, rosetta_set
+from bridge.data import Item, aligned_contexts, aligned_positions, rosetta_set
 from bridge.data.placing import Placed, placed
 from bridge.models import encode
 
@@ -87,6 +89,30 @@ def test_tokens_around_a_text_are_never_gold_and_those_in_front_are_read(around)
     front = encode(tokenizer_of("byte_fallback", around.split("$A")[0] + "$A"), [""])[0]
     for one, other in zip(plain, places(ITEMS[:50], tokenizer_of("byte_fallback", around)), strict=True):
         assert other == Placed((*front, *one.context), one.gold)
+
+
+@pytest.mark.parametrize("kind", ["zoo_bpe", "byte_fallback", "byte_level_trimmed"])
+def test_where_nothing_merges_aligned_contexts_are_the_aligned_positions_of_the_prompts(kind):
+    source, target = tokenizer_of("zoo_word"), tokenizer_of(kind)
+    kept = rosetta_set(ITEMS[::5], source, target)
+    assert aligned_contexts(kept, source, target) == [aligned_positions(i.prompt, source, target) for i in kept.items]
+
+
+@pytest.mark.parametrize("kind", ["ends_in_space", "across_words"])
+def test_aligned_contexts_have_read_the_same_text_and_end_just_before_the_answer(kind):
+    source, target = tokenizer_of("zoo_bpe"), tokenizer_of(kind)
+    kept = rosetta_set(ITEMS[::5], source, target)
+    assert len(kept.items) > 150
+    for k, pairs in enumerate(aligned_contexts(kept, source, target)):
+        of_source, of_target = kept.contexts_source[k], kept.contexts_target[k]
+        assert pairs[-1] == (len(of_source) - 1, len(of_target) - 1)
+        assert all(a < b and c < d for (a, c), (b, d) in itertools.pairwise(pairs))
+        for i, j in pairs if kind == "ends_in_space" else pairs[:-1]:
+            read = [
+                tokenizer.decode(ids[: at + 1], skip_special_tokens=True)
+                for tokenizer, ids, at in ((source, of_source, i), (target, of_target, j))
+            ]
+            assert read[0].rstrip() == read[1].rstrip()
 
 
 def test_nothing_asked_is_nothing_placed():

@@ -71,31 +71,30 @@ ROMES = Item("Ask: the capital of Italy?", "Rome Rome")
 
 
 @pytest.mark.parametrize(
-    ("item", "answers", "reason"),
+    ("item", "answers", "reason", "turned_reason"),
     [
-        (Item(PROMPTS[0], "Paris"), "any", None),
-        (ROMES, "any", None),
-        (ROMES, "one_token", "one_token_in_neither"),
-        (Item(PROMPTS[0], "Rom"), "one_token", "not_one_token_in_target"),
-        (Item(PROMPTS[0], "Rom"), "any", None),
-        (Item(PROMPTS[0], "Romulus"), "one_token", "unknown_token_in_source"),
-        (Item(PROMPTS[0], "Romulus, Rom"), "one_token", "one_token_in_neither"),
-        (Item(PROMPTS[0], "Romulus, Rom"), "any", "unknown_token_in_source"),
-        (Item(PROMPTS[0], "Rome " * 16), "any", None),
-        (Item(PROMPTS[0], "Rome " * 17), "any", "more_than_16_tokens_in_both"),
-        (Item(PROMPTS[0], "Rom " * 12), "any", "more_than_16_tokens_in_target"),
-        (Item(PROMPTS[0], "\u200b\u2060"), "one_token", "not_one_token_in_target"),
+        (Item(PROMPTS[0], "Paris"), "any", None, None),
+        (ROMES, "any", None, None),
+        (ROMES, "one_token", "one_token_in_neither", "one_token_in_neither"),
+        (Item(PROMPTS[0], "Rom"), "one_token", "not_one_token_in_target", "not_one_token_in_source"),
+        (Item(PROMPTS[0], "Rom"), "any", None, None),
+        (Item(PROMPTS[0], "Lutetia"), "one_token", "unknown_token_in_source", "not_one_token_in_source"),
+        (Item(PROMPTS[0], "Lutetia"), "any", "unknown_token_in_source", "unknown_token_in_target"),
+        (Item(PROMPTS[0], "Lutetia, Rom"), "one_token", "one_token_in_neither", "one_token_in_neither"),
+        (Item(PROMPTS[0], "Rome " * 16), "any", None, None),
+        (Item(PROMPTS[0], "Rome " * 17), "any", "more_than_16_tokens_in_both", "more_than_16_tokens_in_both"),
+        (Item(PROMPTS[0], "Rom " * 12), "any", "more_than_16_tokens_in_target", "more_than_16_tokens_in_source"),
     ],
 )
-def test_what_is_dropped_is_counted_under_its_reason(word_level, byte_level, item, answers, reason) -> None:
-    source, target = word_level([f"{WORDS} Rom \u200b\u2060"]), byte_level([f"{WORDS} Rome Rome Rome"] * 5, 500)
+def test_what_is_dropped_is_counted_under_its_reason(
+    word_level, byte_level, item, answers, reason, turned_reason
+) -> None:
+    source, target = word_level([f"{WORDS} Rom"]), byte_level([f"{WORDS} Rome Rome Rome"] * 5, 500)
     other = Item(PROMPTS[1], "Rome")
     kept = rosetta_set([item, other], source, target, answers)
-    assert kept.coverage == {"loaded": 2, "kept": 2} if reason is None else {"loaded": 2, "kept": 1, reason: 1}
     turned = rosetta_set([item, other], target, source, answers)
-    sides = {"source": "target", "target": "source"}
-    mirrored = reason and re.sub("source$|target$", lambda side: sides[side[0]], reason)
-    assert turned.coverage == {"loaded": 2, "kept": 2} if reason is None else {"loaded": 2, "kept": 1, mirrored: 1}
+    for coverage, why in ((kept.coverage, reason), (turned.coverage, turned_reason)):
+        assert coverage == ({"loaded": 2, "kept": 1, why: 1} if why else {"loaded": 2, "kept": 2})
 
 
 def test_an_answer_that_a_tokenizer_reads_as_nothing_has_no_token(byte_level) -> None:
@@ -122,6 +121,9 @@ def test_items_that_both_models_read_alike_are_duplicates_whatever_their_prompts
     assert rosetta_set(items, source, source).items == [items[0], items[2]]
     assert rosetta_set(items, source, source).coverage["duplicate_prompt"] == 1
     assert rosetta_set(items, source, target, "any").items == items
+    source.add_tokens(["is Paris"])
+    twice = [Item(PROMPTS[0], "Paris"), Item(PROMPTS[0], "Rome"), items[2]]
+    assert rosetta_set(twice, source, source).items == [twice[0], twice[2]]
 
 
 def test_a_space_at_the_end_of_a_prompt_that_the_answer_swallows_is_not_read_before_it(byte_level) -> None:

@@ -49,3 +49,24 @@ def test_a_damaged_or_missing_part_is_refused_in_one_line(tmp_path):
         Adapter.load(tmp_path)
     with pytest.raises(FitError, match="no map in"):
         Adapter.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("scale", ["none", "l2", "frobenius", "whiten"])
+def test_an_adapter_gives_every_row_its_own_size_back(tmp_path, scale):
+    """Between a space and itself nothing is left to fit, so that states come back as they are."""
+    source, target = Normalize(scale=scale).fit(X), Normalize(scale=scale).fit(X)
+    made = Adapter(source, Orthogonal().fit(source.transform(X), target.transform(X)), target)
+    rows = torch.randn(10, 6, generator=torch.Generator().manual_seed(1)) * torch.logspace(-1, 1, 10).unsqueeze(1)
+    made.save(tmp_path, ABOUT)
+    for one in (made, Adapter.load(tmp_path, ABOUT)):
+        torch.testing.assert_close(one.transform(rows), rows.double(), rtol=0.0, atol=1e-9)
+
+
+def test_source_and_target_are_not_exchanged_when_stored(tmp_path):
+    made = adapter(Orthogonal(), "l2")
+    made.save(tmp_path, ABOUT)
+    again = Adapter.load(tmp_path, ABOUT)
+    assert torch.equal(again.source.mean_, made.source.mean_)
+    assert torch.equal(again.target.mean_, made.target.mean_)
+    assert again.target.scale_ == made.target.scale_ != made.source.scale_
+    assert (again.source.scale, again.target.scale) == ("l2", "l2")

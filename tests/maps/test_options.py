@@ -205,3 +205,16 @@ def test_an_anchor_without_a_direction_is_refused():
     Y[2] = 0.0
     with pytest.raises(FitError, match="1 of 5 anchors are zero in Y; wanted rows with a direction"):
         Relative(5).fit(X, Y)
+
+
+@pytest.mark.parametrize("n", [60, 4])
+def test_semi_orthogonal_is_never_farther_than_the_start_however_few_steps_it_takes(n):
+    worse = 0
+    for seed in range(20):
+        # rows that are white make Orthogonal the optimum, and a step from beside it is not
+        X = torch.linalg.qr(gaussian(max(n, 12), 12, seed=seed)).Q[:n]
+        Y = X @ torch.linalg.qr(gaussian(12, 7, seed=100 + seed)).Q + 0.01 * gaussian(n, 7, seed=200 + seed)
+        start = float((Orthogonal().fit(X, Y).transform(X) - Y).norm())
+        end = float((SemiOrthogonal(n_steps=1).fit(X, Y).transform(X) - Y).norm())
+        worse += end > start * (1 + 1e-12)
+    assert worse == 0

@@ -213,3 +213,28 @@ def test_rows_without_anything_in_common_are_refused():
 def test_an_unknown_completion_is_refused():
     with pytest.raises(FitError, match="completion is 'haar'; wanted one of nearest, none"):
         Orthogonal("haar").fit(gaussian(4, 3), gaussian(4, 3))
+
+
+@pytest.mark.parametrize(
+    "options", [{"scale": True}, {"completion": "none", "scale": True}, {"special": True}], ids=str
+)
+@pytest.mark.parametrize(("n", "d_source", "d_target"), [(30, 9, 9), (30, 9, 7), (30, 7, 9), (5, 9, 9)])
+def test_permuted_fits_with_an_option_equal_the_loop_over_fresh_maps(options, n, d_source, d_target):
+    if options.get("special") and (d_source != d_target or n < d_source):
+        pytest.skip("no determinant")
+    X, Y, X_new = gaussian(n, d_source), 5.0 * gaussian(n, d_target, seed=1), gaussian(4, d_source, seed=2)
+    orders = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i)) for i in range(6)])
+    draws = Orthogonal(**options).transform_permuted(X, Y, orders, X_new)
+    loop = torch.stack([Orthogonal(**options).fit(X, Y[order]).transform(X_new) for order in orders])
+    torch.testing.assert_close(draws, loop, rtol=0.0, atol=1e-9)
+
+
+def test_special_turns_the_direction_that_costs_least():
+    for seed in range(20):
+        X = gaussian(40, 6, seed=seed) * torch.logspace(0, -1, 6, dtype=torch.float64)
+        Y = X @ torch.linalg.qr(gaussian(6, 6, seed=100 + seed)).Q + 0.1 * gaussian(40, 6, seed=200 + seed)
+        U, s, Vh = torch.linalg.svd(X.T @ Y)
+        reflected = float(torch.linalg.det(U @ Vh)) < 0
+        R = Orthogonal(special=True).fit(X, Y).matrix()
+        assert float((R * (X.T @ Y)).sum()) == pytest.approx(float(s.sum() - 2 * s[-1] * reflected))
+        assert float(torch.linalg.det(R)) == pytest.approx(1.0)

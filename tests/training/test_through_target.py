@@ -100,6 +100,23 @@ def test_the_rows_held_back_are_neither_fitted_nor_trained_on(map: Map, groups: 
     assert float(weight.abs().max()) < 1e-9
 
 
+def test_a_map_that_holds_rows_back_itself_is_given_the_groups_of_the_rows_it_is_fitted_on() -> None:
+    class Watched(Linear):
+        seen: list[list[int]] = []  # noqa: RUF012
+
+        def _fit(self, X: torch.Tensor, Y: torch.Tensor) -> None:
+            self.seen.append([] if self._groups is None else self._groups.tolist())
+            super()._fit(X, Y)
+
+    groups = torch.arange(N) // 4
+    injection = LmHead()
+    X, Y, gold = problem(injection, 4)
+    trainer = ThroughTarget(n_steps=1).prepare(injection, gold, VOCABULARY, 0, groups)
+    trainer.fit(Watched(), Normalize().fit(X), Normalize().fit(Y), X, Y, torch.arange(N)[None])
+    train, _ = trainer.schedule.inner_split(N, 0, groups)
+    assert Watched.seen == [groups[train].tolist()]
+
+
 def test_labels_must_be_those_of_the_fit_rows() -> None:
     with pytest.raises(FitError, match=r"groups has shape \(9,\); wanted \(80,\): one label a row"):
         ThroughTarget().prepare(LmHead(), torch.zeros(N), VOCABULARY, 0, torch.arange(9))
