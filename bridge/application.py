@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bridge.config import build, conf_dir, quote_layer, typed
+from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, interrupted
 from bridge.schema import BridgeConfig, register
 
@@ -44,6 +44,8 @@ class _Application:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             settings = typed(config)
+            if not multirun:
+                warn_of_draws([to_plain(settings)])
             self.report_on = settings.paths.outputs if settings.report else None
             self._prepare(settings)
             found = run(settings, self.session)

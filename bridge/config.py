@@ -5,7 +5,9 @@ Below this module code sees dataclasses, never a DictConfig.
 
 import importlib
 import inspect
+import logging
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -21,6 +23,7 @@ from bridge.errors import ConfigError
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
 from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 
+log = logging.getLogger("bridge")
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
 
@@ -149,15 +152,32 @@ def settled(config: BridgeConfig) -> BridgeConfig:
     return config
 
 
-def too_few_draws(config: BridgeConfig) -> str | None:
-    """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can."""
-    n_draws, drawn = config.control.n_draws, [n for n in config.control.names if CONTROLS[n].ranked]
-    if not isinstance(n_draws, int) or not drawn or least_p(n_draws) <= ALPHA:
+def too_few_draws(n_draws: int, names: Sequence[str]) -> str | None:
+    """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can.
+
+    Example:
+        >>> too_few_draws(5, ["fitted", "random"])
+        'control.n_draws=5: a rank among 5 draws has p of at least 0.17, so nothing can be found above random; \
+give control.n_draws=19 or more, or auto'
+    """
+    ranked = [name for name in names if CONTROLS[name].ranked]
+    if not ranked or least_p(n_draws) <= ALPHA:
         return None
     return (
         f"control.n_draws={n_draws}: a rank among {n_draws} draws has p of at least {least_p(n_draws):.2f}, so nothing "
-        f"can be found above {', '.join(drawn)}; give control.n_draws={draws_needed(ALPHA)} or more, or auto"
+        f"can be found above {', '.join(ranked)}; give control.n_draws={draws_needed(ALPHA)} or more, or auto"
     )
+
+
+def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
+    """Say, before plain configs are run, where a control has too few draws for any verdict; once for each number."""
+    names: dict[int, dict[str, None]] = {}
+    for config in configs:
+        if config["task"]["name"] == "translate":
+            names.setdefault(config["control"]["n_draws"], {}).update(dict.fromkeys(config["control"]["names"]))
+    for n_draws, some in names.items():
+        if told := too_few_draws(n_draws, list(some)):
+            log.warning(told)
 
 
 def build(node: Any, **more: Any) -> Any:

@@ -9,6 +9,7 @@ from bridge.controls import CONTROLS, NEGATIVES
 from bridge.family import Family
 from bridge.grids import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.ladder import SHARE, Ladder, hardest
+from bridge.statistics import least_p
 from bridge.tables import FULL_WIDTH
 from bridge.verdict import ABOVE, units_note
 
@@ -134,6 +135,11 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
         )
     units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})
     few = [note for n, unit in units if (note := units_note(n, unit))]
+    draws = sorted({c.config["control"]["n_draws"] for c in cells})
+    lines.append(
+        f"{' or '.join(map(str, draws))} draws of each random control, ranked over all cells at once: "
+        f"p of a rank is at least {least_p(draws[0]):.3f} for one cell and for many"
+    )
     said = f"top-1 over {' or '.join(str(n) for n, _ in units)} units ({units[0][1]})"
     n_curves = sum(len(grid.curves()) for grid in grids(cells))
     if len(cells) <= MOST_ROWS:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from bridge import record
-from bridge.config import to_plain, typed
+from bridge.config import to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, ConfigError
 from bridge.sweep import inputs, stream
 from bridge.sweep.grid import adhoc_name, expand, make
@@ -90,6 +90,7 @@ def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) ->
         combinations += overrides
         configs += composed
         axes |= {key: _united(axes.get(key, []), inner[key]) for key in inner if key not in outer}
+    warn_of_draws(configs)
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)

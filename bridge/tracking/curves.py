@@ -108,6 +108,9 @@ class Plan:
             values = {"valid": float(data["valid"])}
             for metric, score in _metrics(scores, data["state_scores"].get(control, {})):
                 values |= {metric: score["mean"], f"{metric}_low": score["low"], f"{metric}_high": score["high"]}
+            new = data["by_answer"]["new"].get("scores", {}).get(control, {}).get("top1")
+            if new is not None:
+                values |= {"new/top1": new["mean"], "new/top1_low": new["low"], "new/top1_high": new["high"]}
             for metric, lead in data["contrasts"].get(control, {}).items():
                 if metric in METRICS:
                     values |= {
