@@ -1,7 +1,7 @@
 """The rows of a cell: states of both models at its layers, with the text and the labels of every row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -85,7 +85,9 @@ def cell_rows(
     ]
     at_rows = kept.nonzero().flatten().tolist()
     fit = about.rows(X[kept], Y[kept], item[kept], [[texts[i] for i in at_rows] for texts in read])
-    return CellRows(fit, evaluation, pool)
+    # Both last positions of an item are its last pair.
+    ends = torch.cat([item[1:] != item[:-1], torch.ones(1, dtype=torch.bool)])
+    return CellRows(replace(fit, ends=ends[kept]), evaluation, pool)
 
 
 @dataclass(frozen=True)
