@@ -90,3 +90,10 @@ def test_the_model_gives_the_same_logits_after_its_parts_were_found():
     before = model(ids).logits
     anatomy(model)
     assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize(("padding", "filler"), [(0, 1), (None, 0), (5, 0)])
+def test_the_filler_token_is_no_padding(padding, filler):
+    model = build("llama")
+    model.config.pad_token_id = padding
+    assert anatomy(model).filler_token == filler

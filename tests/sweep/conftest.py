@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -6,6 +7,9 @@ import pytest
 from untrained import SMALL
 
 from bridge.cli import main
+from bridge.config import compose_config, to_plain
+from bridge.sweep.grid import make
+from bridge.sweep.manifest import Manifest
 
 
 class Said(NamedTuple):
@@ -53,3 +57,16 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
         return path
 
     return write
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """A sweep of four cells that differ in their seed."""
+    plain = to_plain(compose_config("device=cpu"))
+    configs = [json.loads(json.dumps(plain)) | {"seed": seed} for seed in range(4)]
+    for config in configs:
+        config["paths"]["outputs"] = str(tmp_path)
+    seeds = [str(seed) for seed in range(4)]
+    made = make("s", tmp_path, [(f"seed={seed}",) for seed in seeds], configs, {"seed": seeds})
+    made.write()
+    return made

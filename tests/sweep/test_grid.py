@@ -103,3 +103,22 @@ def test_a_grid_without_a_name_has_that_of_its_cells(composer: Composer) -> None
     names = [name(seeds) for seeds in itertools.permutations((1, 2))]
     assert names[0] == names[1] != name([1])
     assert names[0].startswith("multirun_")
+
+
+def test_a_layer_that_is_written_otherwise_is_another_cell(tmp_path: Path) -> None:
+    configs = [to_plain(compose_config()) for _ in range(2)]
+    configs[0]["layer"]["source"], configs[1]["layer"]["source"] = 1, 1.0
+    made = make("x", tmp_path, [("layer=1",), ("layer=1.0",)], configs, {"layer": ["1", "1.0"]})
+    assert [type(made.config(cell)["layer"]["source"]) for cell in made.cells] == [int, float]
+
+
+def test_cells_that_come_out_otherwise_than_hydra_composes_them_are_composed_whole(composer: Composer) -> None:
+    def only_together(overrides: Sequence[str]) -> DictConfig:
+        config = composer(overrides)
+        config.batch_size = 7 if overrides[0] != "layer='1'" and overrides[1] != "dataset.size=10" else 8
+        return config
+
+    axes = {"layer": ["'1'", "'2'", "'3'", "'4'"], "dataset.size": ["10", "20", "30", "40"]}
+    combinations, configs = expand(axes, only_together)
+    wanted = [8 if "layer='1'" in o or "dataset.size=10" in o else 7 for o in combinations]
+    assert [c["batch_size"] for c in configs] == wanted
