@@ -238,7 +238,8 @@ def test_a_network_that_dies_under_open_runs_costs_a_capped_wait_and_no_row(
         started = time.monotonic()
         sender.push(is_last=True)
         sender.ledger.save()
-    assert time.monotonic() - started < 45
+    # Without the cap it would be a minute for every eight runs.
+    assert time.monotonic() - started < 90
     assert sender.client.mode == "offline"
     assert by_curve(sender.ledger, curves(manifest.folder)) == expected(manifest)
     server.refusing = False
