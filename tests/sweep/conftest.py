@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from commands import SWEEP_FILE
 from untrained import SMALL
 
 from bridge.cli import main
@@ -21,11 +22,6 @@ class Said(NamedTuple):
 
 
 Bridge = Callable[..., Said]
-SWEEP = """\
-defaults: [config, override hydra/launcher: {launcher}, _self_]
-sweep: {{name: {name}}}
-hydra: {{mode: MULTIRUN, sweeper: {{params: {{{params}}}}}}}
-"""
 
 
 @pytest.fixture
@@ -53,7 +49,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
 
     def write(name: str, params: str, launcher: str = "local", more: str = "") -> Path:
         path = tmp_path / "sweeps" / f"{name}.yaml"
-        path.write_text(SWEEP.format(name=name, params=params, launcher=launcher) + more)
+        path.write_text(SWEEP_FILE.format(name=name, params=params, launcher=launcher) + more)
         return path
 
     return write
