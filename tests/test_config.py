@@ -135,8 +135,9 @@ def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
         compose_config("control.names=[fitted,rotated]")
     with pytest.raises(ConfigError, match=r"control\.n_draws=0 must be at least 1"):
         compose_config("control.n_draws=0")
-    with pytest.raises(ConfigError, match=r"dataset\.split\.eval_fraction=1\.5 must lie between 0 and 1"):
-        compose_config("dataset.split.eval_fraction=1.5")
+    for fraction in (0.0, 1.0, 1.5):
+        with pytest.raises(ConfigError, match=rf"dataset\.split\.eval_fraction={fraction} must lie between 0 and 1"):
+            compose_config(f"dataset.split.eval_fraction={fraction}")
 
 
 @pytest.mark.parametrize(("layer", "number"), [(0, 0), (4, 4), (-1, 4), (0.5, 2), ("0.25", 1), ("3", 3), ("final", 4)])
