@@ -6,29 +6,35 @@ from rich.table import Table
 
 from bridge.comparison import Comparison, injection_label
 from bridge.controls import CONTROLS, NEGATIVES
-from bridge.family import Family
+from bridge.family import Best, Family
+from bridge.fitting import fitting
 from bridge.grids import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.ladder import SHARE, Ladder, hardest
 from bridge.statistics import least_p
-from bridge.tables import FULL_WIDTH
 from bridge.verdict import ABOVE, units_note
 
 HEADINGS = {
-    "shuffled_within": "shuf.\nwithin",
-    "shuffled": "shuf-\nfled",
-    "clustered": "clus-\ntered",
-    "lookup": "look-\nup",
-    "identity": "iden-\ntity",
-    "same_model": "same\nmodel",
-    "native_target": "target\nnative",
+    "fitted": "fit-\nted",
     "random": "ran-\ndom",
+    "shuffled": "shuf-\nfled",
+    "shuffled_within": "shuf.\nwith-\nin",
+    "identity": "iden-\ntity",
+    "mean": "mean",
+    "lookup": "look-\nup",
+    "clustered": "clus-\ntered",
+    "same_model": "same\nmodel",
     "planted": "plan-\nted",
+    "native_target": "tar-\nget\nnat.",
+    "hardest": "hard-\nest",
 }
+# What a narrower screen leaves out, step by step; every record has it. In the last step the hardest negative control
+# stands for them all.
+LEFT_OUT = ((), ("planted", "identity", "random"), (*NEGATIVES, "planted"), (*NEGATIVES, "planted", "same_model"))
 # More cells than this are shown by the best layer of each curve, and more curves than this are left to the report.
 MOST_ROWS = 60
 
 
-def grid_table(cells: Sequence[Comparison], width: int = FULL_WIDTH) -> Table:
+def grid_table(cells: Sequence[Comparison], width: int) -> Table:
     """Many cells, the fitted score beside every control: one row each, or for a large grid one row per curve.
 
     The row of a curve is its best layer by top-1, with the verdict corrected for having searched (`bridge.family`).
@@ -37,28 +43,35 @@ def grid_table(cells: Sequence[Comparison], width: int = FULL_WIDTH) -> Table:
         cells: the cells of a family, whose verdicts are corrected for all of them.
         width: columns of the screen.
     """
-    if len(cells) > MOST_ROWS:
-        return _curves_table(cells, width)
-    table, names = _empty_table(cells, "top-1", width, "layer")
+    if len(cells) <= MOST_ROWS:
+        return fitting(lambda form: _cells_table(cells, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+    family = Family(cells)
+    settings = grids([withhold(c) for c in family.cells])
+    bests = family.best_layers(settings)
+    return fitting(lambda form: _curves_table(cells, settings, bests, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+
+
+def _cells_table(cells: Sequence[Comparison], left_out: Sequence[str]) -> Table:
+    table, names = _empty_table(cells, "top-1", left_out, "layer")
     for c in cells:
         place = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
         table.add_row(*place, *_scores(c, names), *_above(c), style="" if c.valid else "dim")
     return table
 
 
-def _curves_table(cells: Sequence[Comparison], width: int) -> Table:
-    family = Family(cells)
-    settings = grids([withhold(c) for c in family.cells])
-    best = {_place(b.grid, b.cell): b for b in family.best_layers(settings)}
+def _curves_table(
+    cells: Sequence[Comparison], settings: Sequence[Grid], bests: Sequence[Best], left_out: Sequence[str]
+) -> Table:
+    best = {_place(b.grid, b.cell): b for b in bests}
     several = len({grid.pair for grid in settings}) > 1
-    table, names = _empty_table(cells, "top-1 at the best layer of each curve", width, "best\nlayer")
+    table, names = _empty_table(cells, "top-1 at the best layer of each curve", left_out, "best\nlayer")
     curves = [(grid, curve) for grid in settings for curve in grid.curves()]
     for grid, curve in curves[:MOST_ROWS]:
         label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
         n = str(curve[0].data["n_fit"])
         chosen = best.get(_place(grid, curve[0]))
         if chosen is None:
-            why = "no fitted" if any(c.valid for c in curve) else "none valid"
+            why = "no\nfitted" if any(c.valid for c in curve) else "none\nvalid"
             table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, "", "", style="dim")
             continue
         new, _, lookup = _above(chosen.cell)
@@ -71,39 +84,32 @@ def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
     return grid.pair, grid.title, c.data["n_fit"]
 
 
-def _empty_table(cells: Sequence[Comparison], what: str, width: int, layer: str) -> tuple[Table, list[str]]:
-    """The columns of a grid, and the controls that have one."""
-    full = width >= FULL_WIDTH
-    left_out = () if full else ("planted", "identity", "random")
+def _empty_table(
+    cells: Sequence[Comparison], what: str, left_out: Sequence[str], layer: str
+) -> tuple[Table, list[str]]:
+    """The columns of a grid, and what stands in them on all answers."""
     names = [n for n in [*CONTROLS, "native_target"] if n not in left_out and any(n in c.scores for c in cells)]
+    if set(NEGATIVES) <= set(left_out):
+        names.insert(names.index("fitted") + 1 if "fitted" in names else 0, "hardest")
     pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in cells))
-    table = Table(
-        title=f"{pairs}: {what}",
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        box=None,
-        padding=(0, 1 if full else 0, 0, 1),
-        collapse_padding=True,
-    )
-    table.add_column("injection", no_wrap=full and layer == "layer")
-    table.add_column(layer, justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("new\nfitted", justify="right", no_wrap=True)
-    table.add_column("new\nhardest", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
-    for heading in ("above\nnew", "above\nall", "above\nlookup"):
+    table = Table(title=f"{pairs}: {what}", title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.padding, table.collapse_padding = (0, 0, 0, 1), True
+    table.add_column("injection")
+    for heading in (layer, "n", "new\nfit-\nted", "new\nhard-\nest", *(HEADINGS[name] for name in names)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("above\nnew", "above\nall", "above\nlook-\nup"):
         table.add_column(heading, no_wrap=True)
     return table, names
 
 
 def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
-    """Fitted and hardest negative control on new answers, then every control on all."""
+    """Fitted and hardest negative control on new answers, then what `names` are on all."""
     c = withhold(c)
     new = {name: score["top1"]["mean"] for name, score in c.by_answer["new"].get("scores", {}).items()}
-    hardest_new = max((new[n] for n in NEGATIVES if n in new), default=None)
-    return [_short(new.get("fitted")), _short(hardest_new), *(_short(c.mean(name)) for name in names)]
+    every = {name: c.mean(name) for name in c.scores}
+    for scores in (new, every):
+        scores["hardest"] = max((scores[n] for n in NEGATIVES if n in scores), default=None)
+    return [_short(new.get("fitted")), _short(new["hardest"]), *(_short(every.get(name)) for name in names)]
 
 
 def _above(c: Comparison) -> list[str]:
