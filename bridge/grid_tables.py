@@ -1,5 +1,6 @@
 """Tables of many cells for a terminal: a fitted score never stands without its controls."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -135,10 +136,13 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
     if valid:
         above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
         lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
+        beside = f"above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}" if lookups else ""
         lines.append(
             f"fitted above every negative control on new answers in {above['new']} of {len(valid)} valid cells, on all "
-            f"answers in {above['all']}; above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}"
+            f"answers in {above['all']}; {beside or 'lookup was not scored'}"
         )
+    absent = Counter(f"no {name}: {why}" for c in cells for name, why in c.absent.items())
+    lines += [f"{why} ({k} of {len(cells)} cells)" for why, k in absent.items()]
     units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})
     few = [note for n, unit in units if (note := units_note(n, unit))]
     draws = sorted({c.config["control"]["n_draws"] for c in cells})
@@ -163,30 +167,41 @@ def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ladder_table(one: Ladder) -> Table:
-    """Maps by number of fit rows: the share of native with its interval, and the hardest negative control's share."""
+def ladder_table(one: Ladder, width: int) -> Table:
+    """Maps by number of fit rows: the share of native, the hardest negative control's share, and that of lookup."""
+    return fitting(lambda form: _ladder_table(one, form), 4, width)
+
+
+def _ladder_table(one: Ladder, form: int) -> Table:
+    """In turn without intervals, without numbers of parameters, and with the fewest and the most fit rows alone."""
     title = f"{one.pair}, {one.title}: % of the target's own top-1"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
     table.add_column("map", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    for n in one.sizes:
+    if form < 2:
+        table.add_column("parameters", justify="right", no_wrap=True)
+    sizes = one.sizes if form < 3 else list(dict.fromkeys((one.sizes[0], one.sizes[-1])))
+    for n in sizes:
         table.add_column(f"n={n}", justify="right", no_wrap=True)
     for rung in one.rungs:
-        cells = [rung.at(n) for n in one.sizes]
-        counts = dict.fromkeys(f"{c.data['fit']['n_parameters']:,}" for c in rung.cells)
-        table.add_row(rung.name, next(iter(counts)), *(_share(c) for c in cells))
+        counts = [f"{rung.cells[0].data['fit']['n_parameters']:,}"] if form < 2 else []
+        table.add_row(rung.name, *counts, *(_share(rung.at(n), with_interval=form < 1) for n in sizes))
     return table
 
 
-LADDER_NOTE = "each: map [95 %] | the hardest negative control beside it; ~ not above every control, x dead or invalid"
+LADDER_NOTE = (
+    "each: map [95 %] | the hardest negative control beside it, and lookup, a table of known answers; ~ not above every "
+    "negative control, x dead or invalid"
+)
 
 
-def _share(c: Comparison | None) -> str:
+def _share(c: Comparison | None, with_interval: bool) -> str:
     found = None if c is None else c.scores.get("fitted", {}).get(SHARE)
     if c is None or found is None:
         return "-"
     against = hardest(c)
     mark = "x" if not c.valid else " " if c.is_above else "~"
+    beside = [None if against is None else against[1], c.scores.get("lookup", {}).get(SHARE)]
+    numbers = ["-" if score is None else str(round(100 * float(score["mean"]))) for score in beside]
     share, low, high = (round(100 * float(found[k])) for k in ("mean", "low", "high"))
-    control = "-" if against is None else f"{round(100 * float(against[1]['mean'])):2d}"
-    return f"{share:2d} [{low:2d}, {high:2d}] | {control}{mark}"
+    interval = f" [{low:2d}, {high:2d}]" if with_interval else ""
+    return f"{share:2d}{interval} | {numbers[0]:>2s} {numbers[1]:>2s}{mark}"

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
 INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
 SETTINGS: Any = {
     "svg.fonttype": "none",

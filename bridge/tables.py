@@ -14,7 +14,7 @@ from bridge.grids import verdict, withhold
 from bridge.tasks.gates import wanted
 from bridge.verdict import counted, p_of, units_note
 
-# What a table has on a screen that is wide enough; a narrower one leaves it out from the first on, as the record has it.
+# Left out one by one, from the first on, where the screen is narrow; the record has it all.
 OPTIONAL = ("log-prob", "of native", "draws", "lead")
 KIND_STYLE = {"estimate": "bold", "negative": "", "baseline": "magenta", "ceiling": "cyan", "reference": "dim"}
 
@@ -74,9 +74,11 @@ def print_comparison(c: Comparison, console: Console) -> None:
         f"{label} {counted(part['n'], 'item')} of {counted(part['n_units'], 'unit')}"
         for label, part in c.by_answer.items()
     )
-    lines = [
-        f"[95 %]: over units ({c.data['unit']}), resampled whole; of a control drawn many times (x) its lowest and "
-        "highest draw. p: flips of units, and the rank among draws",
+    draws = ", ".join(f"{n} x{s['top1']['n_draws']}" for n, s in c.scores.items() if "n_draws" in s["top1"])
+    lines: list[str | None] = [
+        f"[95 %]: over units ({c.data['unit']}), resampled whole"
+        + (f"; of {draws} the lowest and the highest draw" if draws else "")
+        + ". p: flips of units, and the rank among draws",
         f"answers: {parts}; no fit row has a new answer",
         units_note(c.data["n_units"], c.data["unit"]),
         _states_line(c),

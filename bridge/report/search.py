@@ -1,6 +1,7 @@
 """Best layers with the correction for having searched, and the lead of every cell."""
 
 from collections.abc import Sequence
+from html import escape
 
 from bridge.comparison import Comparison
 from bridge.controls import NEGATIVES
@@ -27,20 +28,23 @@ def best_layers(bests: Sequence[Best]) -> str:
         lead = c.contrasts[hardest]["top1"] if hardest is not None and hardest in c.contrasts else None
         fitted, said = c.scores["fitted"]["top1"], best.verdict()
         pair = f"{c.config['pair']['name']}, " if several else ""
+        is_above = said.startswith("above")
+        verdict = "above all" if is_above else escape(said)
+        rank = f"<br><span class=quiet>{p_value(max(best.p_draws.values()))}</span>" if best.p_draws else ""
         searched = f"{best.n_layers}" + (f", {best.n_off} not valid" if best.n_off else "")
         rows.append([
             text(f"{pair}{best.grid.title}"), str(c.data["n_fit"]),
             Cell(f"{layer_label(c)}<br><span class=quiet>of {searched}</span>", "tight"),
+            *_new(c),
             _interval(fitted["mean"], fitted["low"], fitted["high"]),
             *[_mean(c, name) for name in names],
             "–" if lead is None else _interval(lead["difference"], lead["low"], lead["high"], "+"),
-            p_value(best.p_holm) if best.p else "–",
-            p_value(max(best.p_draws.values())) if best.p_draws else "–",
-            text("above all", "text tight") if said.startswith("above") else text(said, "text bad"),
+            Cell(escape(p_value(best.p_holm)) + rank) if best.p else "–",
+            Cell(f"{verdict}<br>{_beside_lookup(c)}", "text" if is_above else "text bad"),
         ])  # fmt: skip
-        muted.append(not said.startswith("above"))
-    heading = ["injection", "n", "best layer", "fitted", *(n.replace("_", " ") for n in names),
-               "fitted − hardest", "p", "rank among draws", "verdict"]  # fmt: skip
+        muted.append(not is_above)
+    heading = ["injection", "n", "best layer", "fitted, new", "hardest, new", "fitted, all",
+               *(n.replace("_", " ") for n in names), "fitted − hardest", "p, rank", "verdict, all answers"]  # fmt: skip
     first = table(heading, rows[:MANY], muted[:MANY])
     if len(rows) <= MANY:
         return first
@@ -61,6 +65,19 @@ def leads(found: Sequence[Grid]) -> str:
         return f'<div class="panels">{figure(title, lead_map(rows[:MANY]), told, full=True)}</div><p></p>'
 
     return by_pair(found, draw)
+
+
+def _new(c: Comparison) -> list[str]:
+    """The fitted map and the hardest negative control on new answers."""
+    scores = {name: score["top1"] for name, score in c.by_answer["new"].get("scores", {}).items()}
+    hardest = max((n for n in NEGATIVES if n in scores), key=lambda n: float(scores[n]["mean"]), default=None)
+    shown = [scores.get("fitted"), None if hardest is None else scores[hardest]]
+    return ["–" if s is None else _interval(s["mean"], s["low"], s["high"]) for s in shown]
+
+
+def _beside_lookup(c: Comparison) -> str:
+    lookup = c.finding().lookup
+    return "" if lookup is None else f"{'' if lookup else 'not '}above lookup"
 
 
 def _mean(c: Comparison, name: str) -> str:
