@@ -106,11 +106,11 @@ def _empty_table(
 def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
     """Fitted and hardest negative control on new answers, then what `names` are on all."""
     c = withhold(c)
-    new = {name: score["top1"]["mean"] for name, score in c.by_answer["new"].get("scores", {}).items()}
-    every = {name: c.mean(name) for name in c.scores}
+    new, every = ({n: float(s["top1"]["mean"]) for n, s in scores.items()} for scores in
+                  (c.by_answer["new"].get("scores", {}), c.scores))  # fmt: skip
     for scores in (new, every):
-        scores["hardest"] = max((scores[n] for n in NEGATIVES if n in scores), default=None)
-    return [_short(new.get("fitted")), _short(new["hardest"]), *(_short(every.get(name)) for name in names)]
+        scores |= {"hardest": max(scores[n] for n in NEGATIVES if n in scores)} if set(NEGATIVES) & set(scores) else {}
+    return [_short(new.get("fitted")), _short(new.get("hardest")), *(_short(every.get(name)) for name in names)]
 
 
 def _above(c: Comparison) -> list[str]:
@@ -189,8 +189,8 @@ def _ladder_table(one: Ladder, form: int) -> Table:
 
 
 LADDER_NOTE = (
-    "each: map [95 %] | the hardest negative control beside it, and lookup, a table of known answers; ~ not above every "
-    "negative control, x dead or invalid"
+    "each: map [95 %] | the hardest negative control beside it, and lookup, a table of known answers; ~ not above "
+    "every negative control, x dead or invalid"
 )
 
 

@@ -118,8 +118,7 @@ def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
 def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
     conclusion = "".join(
-        f'<p class="note"><b class="{"good" if good else "bad"}">{escape(told)}.</b></p>'
-        for told, good in _conclusions(grid.cells)
+        f'<p class="note"><b class="{css}">{escape(told)}.</b></p>' for told, css in _conclusions(grid.cells)
     )
     valid = [c for c in grid.cells if c.valid]
     scored = [c for c in valid or grid.cells if "fitted" in c.scores]
@@ -143,23 +142,23 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     return figure(grid.title, "", conclusion + why + told + chips(best, "top1"))
 
 
-def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, bool]]:
-    """What may be concluded about the cells of one grid, line by line, and whether the map is above its controls."""
+def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """What may be concluded about the cells of one grid, line by line, with its CSS class."""
     n = len(cells)
     if n == 1:
         (c,) = cells
-        return [(sentence(verdict(c)), c.is_above and c.finding("new").is_above)]
+        return [(sentence(verdict(c)), "good" if c.is_above and c.finding("new").is_above else "bad")]
     lines = []
     off = Counter(state(c) if n > FEW else verdict(c) for c in cells if not c.valid)
-    lines += [(sentence(f"{told} in {k} of {n} cells"), False) for told, k in off.items()]
+    lines += [(sentence(f"{told} in {k} of {n} cells"), "bad") for told, k in off.items()]
     valid = [c for c in cells if c.valid]
     scored = [c for c in valid if "fitted" in c.scores]
-    lines += [(sentence(verdict(c)), False) for c in valid[:1] if not scored]
+    lines += [(sentence(verdict(c)), "bad") for c in valid[:1] if not scored]
     for part in ("new", "all") if scored else ():
         found = [c.finding(part) for c in scored]
         tested = [f for f in found if f.is_tested]
         if not tested:
-            lines.append((f"{part.capitalize()} answers: {found[0]}", False))
+            lines.append((f"{part.capitalize()} answers: {found[0]}", "bad"))
             continue
         above = sum(f.is_above for f in tested)
         told = f"{part.capitalize()} answers: {ABOVE} in {above} of {len(tested)} valid cells"
@@ -167,9 +166,9 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, bool]]:
             told += f" (open: no score yet for {', '.join(waiting)})"
         if lookups := [f.lookup for f in tested if f.lookup is not None]:
             told += f", above lookup in {sum(lookups)}" + (f" of {len(lookups)}" if len(lookups) < len(tested) else "")
-        lines.append((told, above == len(scored)))
+        lines.append((told, "bad" if above < len(scored) else "good" if all(lookups) else ""))
     absent = Counter(f"no {name}: {why}" for c in scored for name, why in c.absent.items())
-    return lines + [(sentence(told), False) for told in absent]
+    return lines + [(sentence(told), "bad") for told in absent]
 
 
 def _all(c: Comparison) -> str:

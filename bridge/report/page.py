@@ -33,8 +33,8 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
 .chips li.fitted .name, .chips li.fitted .number { color: var(--ink); font-weight: 700; }
 .number, td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
-table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; width: 100%; }
-th, td { padding: 4px 8px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
+table { border-collapse: collapse; font-size: .82rem; line-height: 1.35; width: 100%; }
+th, td { padding: 4px 5px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
   border-bottom: 1px solid #eceff2; }
 thead th { min-width: 5ch; background: #f4f6f8; vertical-align: bottom; white-space: normal; }
 .text { text-align: left; } td.text { white-space: normal; } td.long { min-width: 60ch; }

@@ -30,21 +30,22 @@ def best_layers(bests: Sequence[Best]) -> str:
         pair = f"{c.config['pair']['name']}, " if several else ""
         is_above = said.startswith("above")
         verdict = "above all" if is_above else escape(said)
-        rank = f"<br><span class=quiet>{p_value(max(best.p_draws.values()))}</span>" if best.p_draws else ""
+        p = f"p {p_value(best.p_holm)}" if best.p else ""
+        p += f", rank {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
         searched = f"{best.n_layers}" + (f", {best.n_off} not valid" if best.n_off else "")
         rows.append([
             text(f"{pair}{best.grid.title}"), str(c.data["n_fit"]),
             Cell(f"{layer_label(c)}<br><span class=quiet>of {searched}</span>", "tight"),
+            Cell(f"{verdict}<br>{_beside_lookup(c)}", "text tight" if is_above else "text bad"),
             *_new(c),
             _interval(fitted["mean"], fitted["low"], fitted["high"]),
             *[_mean(c, name) for name in names],
-            "–" if lead is None else _interval(lead["difference"], lead["low"], lead["high"], "+"),
-            Cell(escape(p_value(best.p_holm)) + rank) if best.p else "–",
-            Cell(f"{verdict}<br>{_beside_lookup(c)}", "text" if is_above else "text bad"),
+            "–" if lead is None else _lead(lead, p),
         ])  # fmt: skip
         muted.append(not is_above)
-    heading = ["injection", "n", "best layer", "fitted, new", "hardest, new", "fitted, all",
-               *(n.replace("_", " ") for n in names), "fitted − hardest", "p, rank", "verdict, all answers"]  # fmt: skip
+    names = [n.replace("_", " ") for n in names]
+    heading = ["injection", "n", "best layer", "verdict, all answers", "fitted, new", "hardest, new", "fitted, all"]
+    heading += [*names, "fitted − hardest, all"]
     first = table(heading, rows[:MANY], muted[:MANY])
     if len(rows) <= MANY:
         return first
@@ -71,8 +72,11 @@ def _new(c: Comparison) -> list[str]:
     """The fitted map and the hardest negative control on new answers."""
     scores = {name: score["top1"] for name, score in c.by_answer["new"].get("scores", {}).items()}
     hardest = max((n for n in NEGATIVES if n in scores), key=lambda n: float(scores[n]["mean"]), default=None)
-    shown = [scores.get("fitted"), None if hardest is None else scores[hardest]]
-    return ["–" if s is None else _interval(s["mean"], s["low"], s["high"]) for s in shown]
+    fitted = scores.get("fitted")
+    return [
+        "–" if fitted is None else _interval(fitted["mean"], fitted["low"], fitted["high"]),
+        "–" if hardest is None else number(scores[hardest]["mean"]),
+    ]
 
 
 def _beside_lookup(c: Comparison) -> str:
@@ -85,6 +89,10 @@ def _mean(c: Comparison, name: str) -> str:
     return "–" if found is None else number(found)
 
 
-def _interval(mean: float, low: float, high: float, sign: str = "") -> Cell:
-    shown = [f"{v:{sign}.{k}f}".replace("-", "−") for v, k in ((mean, 2 if sign else 3), (low, 2), (high, 2))]
-    return Cell(f"{shown[0]}<br><span class=quiet>[{shown[1]}, {shown[2]}]</span>", "tight")
+def _interval(mean: float, low: float, high: float) -> Cell:
+    return Cell(f"{number(mean, 3)}<br><span class=quiet>[{number(low)}, {number(high)}]</span>", "tight")
+
+
+def _lead(lead: dict[str, float], p: str) -> Cell:
+    told = f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]".replace("-", "−")
+    return Cell(f"{told}<br><span class=quiet>{escape(p)}</span>", "tight")
