@@ -12,7 +12,7 @@ TIERS = (
     ("data", "models", "activations"),
     ("controls", "injection", "training"),
     ("tasks",),
-    ("schema", "config", "record", "tracking", "session", "cells", "run", "comparison"),
+    ("schema", "config", "provenance", "record", "tracking", "session", "cells", "run", "comparison"),
     (
         "sweep",
         "tables",
@@ -22,6 +22,8 @@ TIERS = (
         "ladder",
         "family",
         "plots",
+        "row_plots",
+        "fitting",
         "report",
         "export",
         "dashboard",
