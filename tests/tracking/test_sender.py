@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import wait_for
 from wandb_files import curves, expected, sent, sweep, wandb_files
 from wandb_server import Server
 
@@ -160,9 +161,7 @@ def test_online_rows_arrive_once_though_the_sender_forgot_what_it_had_sent(outpu
 def test_online_rows_are_sent_while_the_sweep_runs(outputs: Path, server: Server) -> None:
     manifest = sweep(outputs)
     sender = send(manifest, "online", n=1, is_last=False)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not all(run.history for run in server.runs.values()):
-        time.sleep(0.2)
+    wait_for(lambda: all(run.history for run in server.runs.values()), "a row of every run has arrived")
     assert {tuple(run.steps) for run in server.runs.values()} == {(0,)}
     sender.ledger = ledger_of(manifest)
     sender.push(is_last=True)
