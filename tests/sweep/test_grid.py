@@ -122,3 +122,10 @@ def test_cells_that_come_out_otherwise_than_hydra_composes_them_are_composed_who
     combinations, configs = expand(axes, only_together)
     wanted = [8 if "layer='1'" in o or "dataset.size=10" in o else 7 for o in combinations]
     assert [c["batch_size"] for c in configs] == wanted
+
+
+def test_options_with_fewer_keys_than_the_first_are_put_together_too(composer: Composer) -> None:
+    axes = {"injection": ["soft_prefix", "lm_head", "late_layer"], "seed": ["0", "1", "2", "3", "4"]}
+    combinations, configs = expand(axes, composer)
+    assert composer.n == 1 + 2 + 4 + 3 < len(combinations)
+    assert configs[-1] == to_plain(compose_config("injection=late_layer", "seed=4"))
