@@ -73,7 +73,8 @@ def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) 
             ax.vlines(at, low, high, color=style["color"], linewidth=style["linewidth"], alpha=0.6, zorder=2)
         if len(xs) > 12:
             style["markersize"] *= 0.6
-        ax.plot(at, mean, **style | {"marker": ""})
+        # Dashes fill each other's pauses only where the lines begin at the same place; the markers stand apart.
+        ax.plot([x - shift.get(name, 0.0) for x in at] if faint else at, mean, **style | {"marker": ""})
         for is_valid, face in ((True, style["color"]), (False, "white")):
             some = [i for i, (_, c, _) in enumerate(points) if c.valid == is_valid]
             ax.plot(
