@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-import scipy.stats
+import scipy.special
 import torch
 from torch import Tensor
 
@@ -76,8 +76,10 @@ def expanded_interval(resampled: Tensor, n_effective: float, level: float = LEVE
         raise FitError(f"level of the interval is {level}; wanted a number between 0 and 1, such as 0.95")
     tail = 0.0
     if n_effective > 1.0:
-        reach = scipy.stats.t.ppf((1.0 - level) / 2.0, n_effective - 1.0) * math.sqrt(n_effective / (n_effective - 1.0))
-        tail = float(scipy.stats.norm.cdf(reach))
+        reach = scipy.special.stdtrit(n_effective - 1.0, (1.0 - level) / 2.0) * math.sqrt(
+            n_effective / (n_effective - 1.0)
+        )
+        tail = float(scipy.special.ndtr(reach))
     ordered = resampled.sort(dim=0).values
     return _quantile(ordered, tail), _quantile(ordered, 1.0 - tail)
 
@@ -131,8 +133,8 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
         [0.0, 0.062]
     """
     tail, successes, failures = (1.0 - level) / 2.0, share * n_effective, (1.0 - share) * n_effective
-    low = 0.0 if share <= 0.0 else float(scipy.stats.beta.ppf(tail, successes, failures + 1.0))
-    high = 1.0 if share >= 1.0 else float(scipy.stats.beta.ppf(1.0 - tail, successes + 1.0, failures))
+    low = 0.0 if share <= 0.0 else float(scipy.special.betaincinv(successes, failures + 1.0, tail))
+    high = 1.0 if share >= 1.0 else float(scipy.special.betaincinv(successes + 1.0, failures, 1.0 - tail))
     return low, high
 
 

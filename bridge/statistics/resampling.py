@@ -59,4 +59,4 @@ class Resampling:
         sums, _ = unit_sums(differences, self.groups)
         observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
         hits = ((self._signs @ sums).abs() >= observed).sum(dim=0)
-        return (1.0 + hits) / (1.0 + self.n_resamples)
+        return (1.0 + hits.double()) / (1.0 + self.n_resamples)
