@@ -14,36 +14,40 @@ from bridge.verdict import finding
 
 
 def ranks(rates: Rates, cells: Sequence[Scores], control: str, n: int) -> None:
-    """The rank among draws in one cell, in ten, and at the best layer, on `n` choices of 21 draws and of the units.
+    """The rank among draws in one cell, in all of them, and at the best layers, for 21 chosen draws and other units.
 
     Args:
         rates: counted into.
-        cells: ten cells on the same items, three curves of three layers first.
+        cells: on the same items; curves of three layers first.
         control: whose draws.
         n: simulations.
     """
-    tables = {m: torch.stack([c.branches[control].metrics[m].double() for c in cells], 1) for m in ("top1", "logprob_nats")}
     generator = torch.Generator().manual_seed(0)
+    tables = {
+        name: torch.stack([c.branches[control].metrics[metric].double() for c in cells], 1)
+        for metric, name in (("top1", "top-1"), ("logprob_nats", "nats"))
+    }
     for _ in range(n):
         chosen = torch.randperm(N_DRAWS, generator=generator)[: ENOUGH_DRAWS + 1]
         rows, _units = cells[0].resampled(cells[0].n_units, generator)
-        for metric, name in (("top1", "top-1"), ("logprob_nats", "nats")):
-            means = tables[metric][chosen][:, :, rows].mean(2)
+        for name, table in tables.items():
+            means = table[chosen][:, :, rows].mean(2)
             alone, joint = draw_rank_p(means[0], means[1:]), draw_family_p(means[0], means[1:])
             label = f"{name}, {control}"
-            rates.count("type1", f"rank among draws, {label}", bool(alone[5] <= ALPHA))
-            rates.count("family", f"joint rank over ten cells, {label}", bool(joint.min() <= ALPHA))
-            rates.count("family", f"ranks of ten cells not corrected, {label}", bool(alone.min() <= ALPHA), False)
-            at = [3 * curve + int(means[0, 3 * curve : 3 * curve + 3].argmax()) for curve in range(3)]
+            at = [first + int(means[0, first : first + 3].argmax()) for first in range(0, len(cells) - 2, 3)]
+            rates.count("type1", f"rank among draws, {label}", bool(alone[2] <= ALPHA))
+            rates.count("family", f"joint rank over {len(cells)} cells, {label}", bool(joint.min() <= ALPHA))
             rates.count("family", f"joint rank at the best layers, {label}", bool(joint[at].min() <= ALPHA))
+            name = f"ranks of {len(cells)} cells, none corrected, {label}"
+            rates.count("family", name, bool(alone.min() <= ALPHA), is_gated=False)
 
 
 def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
-    """The whole verdict "above every negative control" of any of ten cells, where a draw of one plays the fitted map.
+    """The whole verdict "above every negative control", of any cell and of the best layers, for a draw as the fitted map.
 
     Args:
         rates: counted into.
-        cells: ten cells on the same items.
+        cells: on the same items; curves of three layers first.
         n: simulations.
     """
     generator = torch.Generator().manual_seed(0)
@@ -61,7 +65,10 @@ def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
                 for x in members if x.cell == str(i)
             }  # fmt: skip
             above.append(finding(contrasts, sizes, {}).is_above)
-        rates.count("family", "verdict of any of ten cells", any(above))
+        rates.count("family", f"verdict of any of {len(cells)} cells", any(above))
+        tops = [float(x.fitted) for x in members if x.control == NEGATIVES[0]]
+        at = [max(range(first, first + 3), key=tops.__getitem__) for first in range(0, len(cells) - 2, 3)]
+        rates.count("family", "verdict at the best layers", any(above[i] for i in at))
 
 
 def _member(cell: str, scores: Scores, control: str, chosen: Tensor, rows: Tensor, units: Tensor) -> _Contrast:

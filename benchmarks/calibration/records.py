@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bridge.cells.rows import CellRows, cell_rows
+from bridge.cells.rows import cell_rows
 from bridge.config import compose_config
-from bridge.controls import NEGATIVES
+from bridge.controls import NEGATIVES, Rows
 from bridge.data.splitting import split
 from bridge.item_scores import item_scores
 from bridge.run import run
@@ -24,7 +24,11 @@ GRID = (
     *((f"layer={layer}", "injection=lm_head", f"dataset.size={n}") for n in SIZES for layer in LAYERS),
     ("layer=2", "injection=late_layer", "dataset.size=560"),
 )
-WORDINGS = ("dataset=facts_all", "dataset.size=1000", "layer=2", "injection=late_layer")
+# Every wording of a tenth of the facts.
+WORDINGS = (
+    *("dataset=facts_all", "dataset.size=1000", "layer=2", "injection=late_layer"),
+    *("dataset.split.by=subject", "dataset.split.eval_size=null", "dataset.split.eval_fraction=0.1"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,10 @@ def scores(session: Session, *overrides: str) -> Scores:
     return Scores(items.branches, items.units)
 
 
-def states(session: Session, layer: int, size: int) -> CellRows:
-    """Fit and eval rows of one cell of the grid."""
+def states(session: Session, layer: int, size: int) -> tuple[Rows, Tensor, Tensor]:
+    """Rows to fit on, and eval states of source and target, of one cell of the grid."""
     config = compose_config(f"layer={layer}", f"dataset.size={size}", f"paths.outputs={session.outputs}")
     rosetta, by = session.rosetta(config), config.dataset.split
     parts = split(rosetta.items, by.by.value, size, by.eval_fraction, by.eval_size, config.seed)
-    return cell_rows(config, session, rosetta, parts, {"source": layer, "target": layer}, 1)
+    rows = cell_rows(config, session, rosetta, parts, {"source": layer, "target": layer}, 1)
+    return rows.fit, rows.evaluation.X[:, -1], rows.evaluation.Y[:, -1]

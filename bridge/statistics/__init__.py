@@ -4,8 +4,10 @@ from bridge.statistics.draws import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_ran
 from bridge.statistics.flips import SMALLEST_P, exact_sign_flip_p, max_statistic_p, paired_permutation_p
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import (
+    acceleration,
     bootstrap_interval,
     difference_interval,
+    effective_number,
     expanded_interval,
     is_rare,
     resampled_means,
@@ -21,11 +23,13 @@ __all__ = [
     "LEAST_UNITS",
     "SMALLEST_P",
     "Resampling",
+    "acceleration",
     "bootstrap_interval",
     "difference_interval",
     "draw_family_p",
     "draw_rank_p",
     "draws_needed",
+    "effective_number",
     "effective_units",
     "exact_sign_flip_p",
     "expanded_interval",
