@@ -43,7 +43,7 @@ def ranks(rates: Rates, cells: Sequence[Scores], control: str, n: int) -> None:
 
 
 def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
-    """The whole verdict "above every negative control", of any cell and of the best layers, for a draw as the fitted map.
+    """The whole verdict "above every negative control" of any cell and of the best layers, for a draw as fitted map.
 
     Args:
         rates: counted into.
