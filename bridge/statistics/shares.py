@@ -37,7 +37,8 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
 def effective_number(values: Tensor, groups: Tensor) -> float:
     """How many independent items a share is worth: its variance were items independent, over that between units.
 
-    Where nothing varies there is no variance to go by, and the items of a unit count as all alike. Units of single items give n.
+    Where nothing varies there is no variance to go by, and the items of a unit count as all alike. Units of single
+    items give n.
 
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
     counts estimated from survey data", Survey Methodology 24.
