@@ -153,9 +153,9 @@ def test_two_processes_that_want_the_same_cell_compute_it_once(bare_outputs: Pat
     processes = [context.Process(target=_both, args=(str(bare_outputs), barrier, answers)) for _ in range(2)]
     for process in processes:
         process.start()
-    reused = sorted(answers.get(timeout=60) for _ in processes)
+    reused = sorted(answers.get(timeout=480) for _ in processes)
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=240)
     assert reused == [False, True]
     assert len(record.read_all(bare_outputs)) == 1
 

@@ -19,7 +19,7 @@ WANDB = {
     "entity": None,
     "group": None,
     "mode": "offline",
-    "init_timeout_s": 8.0,
+    "init_timeout_s": 60.0,
     "x": "layer",
     "run_per": "curve",
 }

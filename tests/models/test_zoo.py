@@ -100,7 +100,7 @@ def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None
     words = [sys.executable, "-c", code, str(tmp_path / "models" / "one"), str(tmp_path / "log")]
     both = [subprocess.Popen(words, stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
-        process.communicate(timeout=60)
+        process.communicate(timeout=480)
     assert [process.returncode for process in both] == [0, 0]
     assert (tmp_path / "log").read_text() == "trained\n"
     assert {p.name for p in (tmp_path / "models").iterdir()} == {".locks", "one"}

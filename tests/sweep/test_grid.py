@@ -34,9 +34,9 @@ def composer() -> Composer:
 
 AXES = {
     "injection": ["lm_head", "late_layer", "soft_prefix", "late_layer_same_prompt"],
-    "layer": ["'0'", "'2'", "final", "'0.5'"],
-    "control": ["fitted", "random", "all"],
-    "dataset.size": ["10", "20", "null"],
+    "layer": ["'0'", "final", "'0.5'"],
+    "control": ["fitted", "all"],
+    "dataset.size": ["10", "null"],
     "pair": ["tiny", "tiny_same"],
     "direction": ["forward", "reverse"],
     "map": ["ridge"],
@@ -45,10 +45,10 @@ AXES = {
 
 def test_every_combination_is_what_hydra_composes_for_it(composer: Composer) -> None:
     combinations, configs = expand(AXES, composer)
-    assert len(combinations) == len(configs) == 4 * 4 * 3 * 3 * 2 * 2
+    assert len(combinations) == len(configs) == 4 * 3 * 2 * 2 * 2 * 2
     assert combinations[1][-2] == "direction=reverse"
-    assert composer.n == 1 + 3 + 3 + 2 + 2 + 1 + 1 + 3
-    for i in range(0, len(combinations), 37):
+    assert composer.n == 1 + 3 + 2 + 1 + 1 + 1 + 1 + 3
+    for i in range(0, len(combinations), 17):
         whole = compose_config(*combinations[i])
         assert configs[i] == to_plain(whole)
         assert run_id(from_plain(configs[i])) == run_id(whole)
@@ -68,7 +68,7 @@ def test_axes_that_meet_in_one_part_of_the_config_are_composed_cell_by_cell(comp
         config.seed = sum("2" in o for o in overrides)
         return config
 
-    axes = {"layer": ["'1'", "'2'", "'3'"], "dataset.size": ["10", "20", "30"], "batch_size": ["8", "9"]}
+    axes = {"layer": ["'1'", "'2'"], "dataset.size": ["10", "20"], "batch_size": ["8", "9"]}
     combinations, configs = expand(axes, both_set_the_seed)
     assert [c["seed"] for c in configs] == [("layer='2'" in o) + ("dataset.size=20" in o) for o in combinations]
     assert composer.n > len(combinations)

@@ -34,8 +34,11 @@ def ledger_of(manifest: Manifest, n: int | None = None) -> Ledger:
     return ledger
 
 
-def send(manifest: Manifest, mode: str, n: int | None = None, is_last: bool = True) -> Sender:
-    sender = Sender(ledger_of(manifest, n), Client("bridge", None, mode, 8.0, "later"), manifest.folder)
+def send(
+    manifest: Manifest, mode: str, n: int | None = None, is_last: bool = True, init_timeout_s: float = 60.0
+) -> Sender:
+    client = Client("bridge", None, mode, init_timeout_s, "later")
+    sender = Sender(ledger_of(manifest, n), client, manifest.folder)
     sender.push(is_last)
     sender.ledger.save()
     return sender
@@ -177,8 +180,8 @@ def test_a_dead_network_or_a_wrong_key_is_offline_within_the_cap_and_loses_nothi
     manifest = sweep(outputs)
     started = time.monotonic()
     with caplog.at_level(logging.WARNING, "bridge"):
-        sender = send(manifest, "online")
-    assert time.monotonic() - started < 45
+        sender = send(manifest, "online", init_timeout_s=3.0)
+    assert time.monotonic() - started < 60
     (line,) = [r.message for r in caplog.records if r.name == "bridge"]
     assert line.startswith("W&B did not take the run (")
     assert line.endswith("): going on offline; send the runs later with later")
