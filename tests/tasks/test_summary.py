@@ -70,6 +70,14 @@ def test_none_of_58_is_not_shown_as_certain() -> None:
     assert all_of_them == pytest.approx({"mean": 1.0, "low": 1.0 - 0.0616, "high": 1.0}, abs=1e-4)
 
 
+def test_what_is_resampled_is_the_mean_over_items() -> None:
+    units = torch.arange(40).repeat_interleave(torch.tensor([1, 9]).repeat(20))
+    scores = (units % 2 == 0).double()[None]
+    score = summarize(branch(scores), branch(torch.ones(1, 200)), part(units))["top1"]
+    assert score["mean"] == 0.1
+    assert 0.0 < score["low"] < 0.1 < score["high"] < 0.25
+
+
 def test_rare_successes_get_the_exact_interval_of_the_effective_number_of_units_and_so_does_their_share() -> None:
     units = torch.arange(30).repeat_interleave(torch.tensor([1, 2, 3]).repeat(10))
     scores, native = torch.zeros(1, 60), coins(0.8, 1, 60, 3)
