@@ -107,7 +107,7 @@ _BEST = (
 _LAYERS = (
     "At the largest data set size that has at least three quarters of the layers. Ribbons are 95 % intervals over "
     "units, and of controls drawn many times the range of the draws; "
-    "ceilings and native references are dashed. Points of controls stand side by side, so that all are seen. The "
+    "ceilings, references and clustered are dashed. Points of controls stand side by side, so that all are seen. The "
     "numbers under a panel are means at its deepest layer."
 )
 _SIZES = (
@@ -267,7 +267,7 @@ def _checks(
 
 
 def _run(records: Sequence[Record], raw: Sequence[Comparison], found: Sequence[Grid], family: Family) -> str:
-    scored = [r for r in records if not is_similarity(r.data)]
+    scored = [r for r in records if r.ok and not is_similarity(r.data)]
     return (
         facts.what_was_run(raw, [r for r in records if not r.ok and not is_similarity(r.data)], found)
         + "<h3>Versions</h3>" + facts.versions(records)

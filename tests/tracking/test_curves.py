@@ -6,6 +6,7 @@ import pytest
 from synthetic_records import write_cell
 from wandb_files import WANDB
 
+from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
 from bridge.tracking import ledger as ledger_module
 from bridge.tracking.curves import Curve, Plan, Row, axis_name, lead_row
@@ -30,7 +31,11 @@ def test_a_record_is_one_row_for_each_of_its_controls_and_references(outputs: Pa
         assert (row.x, row.kind, curve.x) == (2.0, "scores", "layer")
         assert row.values["logprob_nats"] == score["mean"]
         assert (row.values["logprob_nats_low"], row.values["logprob_nats_high"]) == (score["low"], score["high"])
-        assert ("explained_variance" in row.values) == (not control.startswith("native"))
+        assert ("explained_variance" in row.values) == (control in CONTROLS)
+        new = made.data["by_answer"]["new"]["scores"][control]["top1"]
+        assert [row.values[f"new/top1{end}"] for end in ("", "_low", "_high")] == [
+            new[k] for k in ("mean", "low", "high")
+        ]
         assert ("lead/top1" in row.values) == (control != "fitted")
     lead = made.data["contrasts"]["mean"]["mrr"]
     assert found["mean"][1].values["lead/mrr"] == lead["difference"]
