@@ -177,7 +177,8 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
         hardest = max(new[name]["top1"]["mean"] for name in NEGATIVES)
         assert line[3:6] == [f"{v:.2f}" for v in (new["fitted"]["top1"]["mean"], hardest, c.mean("fitted"))]
         beside = [f"{c.mean(name):.2f}" for name in ("lookup", "clustered")]
-        assert beside[0] in line[6:] and beside[1] in line[6:]
+        assert beside[0] in line[6:]
+        assert beside[1] in line[6:]
         if width >= 120:
             assert line[5:15] == [f"{c.mean(name):.2f}" for name in list(CONTROLS)]
     assert rows["2→4"][-3:] == ["no", "yes", "yes"]

@@ -37,8 +37,8 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
 def effective_number(values: Tensor, groups: Tensor) -> float:
     """How many independent items a share is worth: its variance were items independent, over that between units.
 
-    Where nothing varies there is no variance to go by, and the items of a unit count as all alike. Units of single
-    items give n.
+    Where nothing varies there is no variance to go by, and the items of a unit count as all alike. Where
+    each item is a unit, it is n.
 
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
     counts estimated from survey data", Survey Methodology 24.
@@ -48,6 +48,7 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
         groups: (n,) unit of each item.
 
     Example:
+        >>> import torch
         >>> effective_number(torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 1, 1]))
         2.0
     """
@@ -86,6 +87,7 @@ def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) ->
         level: nominal share of true differences inside, in (0, 1).
 
     Example:
+        >>> import torch
         >>> [round(bound, 3) for bound in difference_interval(torch.zeros(58), torch.arange(58))]
         [-0.062, 0.062]
     """

@@ -131,6 +131,15 @@ def test_skewed_units_move_both_ends_of_an_interval_to_their_side_and_mend_its_c
     assert covered["moved"] > covered["plain"] + 8
 
 
+def test_an_interval_of_skewed_scores_is_moved_by_their_units():
+    values, groups = clustered(25, 3, 1, seed=0)
+    values = values.exp()
+    interval = torch.cat(bootstrap_interval(values, 400, seeded(), groups=groups))
+    means = resampled_means(values, 400, seeded(), groups)
+    assert torch.equal(interval, torch.cat(expanded_interval(means, 25.0, skew=acceleration(values, groups))))
+    assert not torch.equal(interval, torch.cat(expanded_interval(means, 25.0)))
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
