@@ -76,10 +76,8 @@ def expanded_interval(resampled: Tensor, n_effective: float, level: float = LEVE
         raise FitError(f"level of the interval is {level}; wanted a number between 0 and 1, such as 0.95")
     tail = 0.0
     if n_effective > 1.0:
-        reach = scipy.special.stdtrit(n_effective - 1.0, (1.0 - level) / 2.0) * math.sqrt(
-            n_effective / (n_effective - 1.0)
-        )
-        tail = float(scipy.special.ndtr(reach))
+        student = scipy.special.stdtrit(n_effective - 1.0, (1.0 - level) / 2.0)
+        tail = float(scipy.special.ndtr(student * math.sqrt(n_effective / (n_effective - 1.0))))
     ordered = resampled.sort(dim=0).values
     return _quantile(ordered, tail), _quantile(ordered, 1.0 - tail)
 
