@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import undisturbed
 from commands import Said, Shell, held, leftovers, scores
 from filelock import FileLock
 from untrained import SMALL
@@ -79,6 +78,9 @@ class Disturbed:
 
 def _undisturbed(bridge: Shell, folder: Path) -> dict[str, Any]:
     """The scores of the grid when nothing happens to it; computed once for all test processes."""
+    # Loads torch, which those who only ask whether there is a SLURM can do without.
+    import undisturbed
+
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "whole").exists():
             folder.mkdir(exist_ok=True)
