@@ -97,7 +97,7 @@ def pairing_gate(
         orders = torch.cat([torch.arange(len(Z))[None], moved])
         probed = Ridge(PROBE_PENALTY).transform_permuted(Z, wanted @ leading, orders, source.transform(X_tried))
         errors = (probed - target.transform(Y_tried) @ leading).square().sum((1, 2))
-        p[null] = float((1 + (errors[1:] <= errors[0]).sum()) / len(errors))
+        p[null] = (1 + int((errors[1:] <= errors[0]).sum())) / len(errors)
     return _most(max(p.values()), threshold) | {"p": p}
 
 
