@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, interrupted
+from bridge.record import refuse_older
 from bridge.schema import BridgeConfig, register
 
 ERRORS_SHOWN = 10
@@ -47,6 +48,9 @@ class _Application:
             if not multirun:
                 warn_of_draws([to_plain(settings)])
             self.report_on = settings.paths.outputs if settings.report else None
+            if self.report_on is not None and not self.records:
+                # The report at the end would be refused.
+                refuse_older(self.report_on)
             self._prepare(settings)
             found = run(settings, self.session)
             if self.tracker is not None:
@@ -136,7 +140,7 @@ class _Application:
             console, found = _console(), Family(comparisons(self.records)).cells
             if steps := ladders([withhold(c) for c in found]):
                 for one in steps[:LADDERS_SHOWN]:
-                    console.print(ladder_table(one))
+                    console.print(ladder_table(one, console.width))
                 more = len(steps) - LADDERS_SHOWN
                 console.print(LADDER_NOTE + (f"; {more} more ladders are in the report" if more > 0 else ""))
                 console.print(grid_footer(found), highlight=False)

@@ -21,6 +21,7 @@ from bridge.tracking.client import error_line, wandb_module
 from bridge.tracking.curves import METRICS, axis_name, tag
 
 TITLES = {
+    "new/top1": "top-1 on new answers (share of items)",
     "top1": "top-1 (share of items)",
     "top10": "top-10 (share of items)",
     "mrr": "mean reciprocal rank",

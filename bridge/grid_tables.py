@@ -1,34 +1,47 @@
 """Tables of many cells for a terminal: a fitted score never stands without its controls."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from bridge.comparison import Comparison, injection_label
 from bridge.controls import CONTROLS, NEGATIVES
-from bridge.family import Family
+from bridge.family import Best, Family
+from bridge.fitting import fitting
 from bridge.grids import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.ladder import SHARE, Ladder, hardest
 from bridge.statistics import least_p
-from bridge.tables import FULL_WIDTH
 from bridge.verdict import ABOVE, units_note
 
 HEADINGS = {
-    "shuffled_within": "shuf.\nwithin",
-    "shuffled": "shuf-\nfled",
-    "clustered": "clus-\ntered",
-    "lookup": "look-\nup",
-    "identity": "iden-\ntity",
-    "same_model": "same\nmodel",
-    "native_target": "target\nnative",
+    "fitted": "fit-\nted",
     "random": "ran-\ndom",
+    "shuffled": "shuf-\nfled",
+    "shuffled_within": "shuf.\nwith-\nin",
+    "identity": "iden-\ntity",
+    "mean": "mean",
+    "lookup": "look-\nup",
+    "clustered": "clus-\ntered",
+    "same_model": "same\nmodel",
     "planted": "plan-\nted",
+    "native_target": "tar-\nget\nnat.",
+    "hardest": "hard-\nest",
 }
+# What a narrower screen leaves out, step by step; every record has it. From the third step on the hardest negative
+# control stands for them all.
+LEFT_OUT = (
+    (),
+    ("planted", "identity", "random"),
+    (*NEGATIVES, "planted"),
+    (*NEGATIVES, "planted", "same_model"),
+    (*NEGATIVES, "planted", "same_model", "native_target"),
+)
 # More cells than this are shown by the best layer of each curve, and more curves than this are left to the report.
 MOST_ROWS = 60
 
 
-def grid_table(cells: Sequence[Comparison], width: int = FULL_WIDTH) -> Table:
+def grid_table(cells: Sequence[Comparison], width: int) -> Table:
     """Many cells, the fitted score beside every control: one row each, or for a large grid one row per curve.
 
     The row of a curve is its best layer by top-1, with the verdict corrected for having searched (`bridge.family`).
@@ -37,32 +50,40 @@ def grid_table(cells: Sequence[Comparison], width: int = FULL_WIDTH) -> Table:
         cells: the cells of a family, whose verdicts are corrected for all of them.
         width: columns of the screen.
     """
-    if len(cells) > MOST_ROWS:
-        return _curves_table(cells, width)
-    table, names = _empty_table(cells, "top-1", width, "layer")
+    if len(cells) <= MOST_ROWS:
+        return fitting(lambda form: _cells_table(cells, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+    family = Family(cells)
+    settings = grids([withhold(c) for c in family.cells])
+    bests = family.best_layers(settings)
+    return fitting(lambda form: _curves_table(cells, settings, bests, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+
+
+def _cells_table(cells: Sequence[Comparison], left_out: Sequence[str]) -> Table:
+    table, names = _empty_table(cells, "top-1", left_out, "layer")
     for c in cells:
         place = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
         table.add_row(*place, *_scores(c, names), *_above(c), style="" if c.valid else "dim")
     return table
 
 
-def _curves_table(cells: Sequence[Comparison], width: int) -> Table:
-    family = Family(cells)
-    settings = grids([withhold(c) for c in family.cells])
-    best = {_place(b.grid, b.cell): b for b in family.best_layers(settings)}
+def _curves_table(
+    cells: Sequence[Comparison], settings: Sequence[Grid], bests: Sequence[Best], left_out: Sequence[str]
+) -> Table:
+    best = {_place(b.grid, b.cell): b for b in bests}
     several = len({grid.pair for grid in settings}) > 1
-    table, names = _empty_table(cells, "top-1 at the best layer of each curve", width, "best\nlayer")
+    table, names = _empty_table(cells, "top-1 at the best layer of each curve", left_out, "best\nlayer")
     curves = [(grid, curve) for grid in settings for curve in grid.curves()]
     for grid, curve in curves[:MOST_ROWS]:
         label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
         n = str(curve[0].data["n_fit"])
         chosen = best.get(_place(grid, curve[0]))
         if chosen is None:
-            why = "no fitted" if any(c.valid for c in curve) else "none valid"
+            why = "no\nfitted" if any(c.valid for c in curve) else "none\nvalid"
             table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, "", "", style="dim")
             continue
         new, _, lookup = _above(chosen.cell)
-        every = _yes(chosen.verdict() == ABOVE) if chosen.p else "-"
+        said = chosen.verdict()
+        every = "open" if said.startswith("open") else _yes(said == ABOVE) if chosen.p else "-"
         table.add_row(label, layer_label(chosen.cell), n, *_scores(chosen.cell, names), new, every, lookup)
     return table
 
@@ -71,39 +92,32 @@ def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
     return grid.pair, grid.title, c.data["n_fit"]
 
 
-def _empty_table(cells: Sequence[Comparison], what: str, width: int, layer: str) -> tuple[Table, list[str]]:
-    """The columns of a grid, and the controls that have one."""
-    full = width >= FULL_WIDTH
-    left_out = () if full else ("planted", "identity", "random")
+def _empty_table(
+    cells: Sequence[Comparison], what: str, left_out: Sequence[str], layer: str
+) -> tuple[Table, list[str]]:
+    """The columns of a grid, and what stands in them on all answers."""
     names = [n for n in [*CONTROLS, "native_target"] if n not in left_out and any(n in c.scores for c in cells)]
+    if set(NEGATIVES) <= set(left_out):
+        names.insert(names.index("fitted") + 1 if "fitted" in names else 0, "hardest")
     pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in cells))
-    table = Table(
-        title=f"{pairs}: {what}",
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        box=None,
-        padding=(0, 1 if full else 0, 0, 1),
-        collapse_padding=True,
-    )
-    table.add_column("injection", no_wrap=full and layer == "layer")
-    table.add_column(layer, justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("new\nfitted", justify="right", no_wrap=True)
-    table.add_column("new\nhardest", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(HEADINGS.get(name, name), justify="right", no_wrap=True)
-    for heading in ("above\nnew", "above\nall", "above\nlookup"):
+    table = Table(title=f"{pairs}: {what}", title_justify="left", title_style="bold", pad_edge=False, box=None)
+    table.padding, table.collapse_padding = (0, 0, 0, 1), True
+    table.add_column("injection")
+    for heading in (layer, "n", "new\nfit-\nted", "new\nhard-\nest", *(HEADINGS[name] for name in names)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("above\nnew", "above\nall", "above\nlook-\nup"):
         table.add_column(heading, no_wrap=True)
     return table, names
 
 
 def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
-    """Fitted and hardest negative control on new answers, then every control on all."""
+    """Fitted and hardest negative control on new answers, then what `names` are on all."""
     c = withhold(c)
-    new = {name: score["top1"]["mean"] for name, score in c.by_answer["new"].get("scores", {}).items()}
-    hardest_new = max((new[n] for n in NEGATIVES if n in new), default=None)
-    return [_short(new.get("fitted")), _short(hardest_new), *(_short(c.mean(name)) for name in names)]
+    new, every = ({n: float(s["top1"]["mean"]) for n, s in scores.items()} for scores in
+                  (c.by_answer["new"].get("scores", {}), c.scores))  # fmt: skip
+    for scores in (new, every):
+        scores |= {"hardest": max(scores[n] for n in NEGATIVES if n in scores)} if set(NEGATIVES) & set(scores) else {}
+    return [_short(new.get("fitted")), _short(new.get("hardest")), *(_short(every.get(name)) for name in names)]
 
 
 def _above(c: Comparison) -> list[str]:
@@ -129,10 +143,13 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
     if valid:
         above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
         lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
+        beside = f"above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}" if lookups else ""
         lines.append(
             f"fitted above every negative control on new answers in {above['new']} of {len(valid)} valid cells, on all "
-            f"answers in {above['all']}; above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}"
+            f"answers in {above['all']}; {beside or 'lookup was not scored'}"
         )
+    absent = Counter(f"no {name}: {why}" for c in cells for name, why in c.absent.items())
+    lines += [f"{why} ({k} of {len(cells)} cells)" for why, k in absent.items()]
     units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})
     few = [note for n, unit in units if (note := units_note(n, unit))]
     draws = sorted({c.config["control"]["n_draws"] for c in cells})
@@ -157,30 +174,41 @@ def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ladder_table(one: Ladder) -> Table:
-    """Maps by number of fit rows: the share of native with its interval, and the hardest negative control's share."""
+def ladder_table(one: Ladder, width: int) -> Table:
+    """Maps by number of fit rows: the share of native, the hardest negative control's share, and that of lookup."""
+    return fitting(lambda form: _ladder_table(one, form), 4, width)
+
+
+def _ladder_table(one: Ladder, form: int) -> Table:
+    """In turn without intervals, without numbers of parameters, and with the fewest and the most fit rows alone."""
     title = f"{one.pair}, {one.title}: % of the target's own top-1"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
     table.add_column("map", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    for n in one.sizes:
+    if form < 2:
+        table.add_column("parameters", justify="right", no_wrap=True)
+    sizes = one.sizes if form < 3 else list(dict.fromkeys((one.sizes[0], one.sizes[-1])))
+    for n in sizes:
         table.add_column(f"n={n}", justify="right", no_wrap=True)
     for rung in one.rungs:
-        cells = [rung.at(n) for n in one.sizes]
-        counts = dict.fromkeys(f"{c.data['fit']['n_parameters']:,}" for c in rung.cells)
-        table.add_row(rung.name, next(iter(counts)), *(_share(c) for c in cells))
+        counts = [f"{rung.cells[0].data['fit']['n_parameters']:,}"] if form < 2 else []
+        table.add_row(rung.name, *counts, *(_share(rung.at(n), with_interval=form < 1) for n in sizes))
     return table
 
 
-LADDER_NOTE = "each: map [95 %] | the hardest negative control beside it; ~ not above every control, x dead or invalid"
+LADDER_NOTE = (
+    "each: map [95 %] | the hardest negative control beside it, and lookup, a table of known answers; ~ not above "
+    "every negative control, x dead or invalid"
+)
 
 
-def _share(c: Comparison | None) -> str:
+def _share(c: Comparison | None, with_interval: bool) -> str:
     found = None if c is None else c.scores.get("fitted", {}).get(SHARE)
     if c is None or found is None:
         return "-"
     against = hardest(c)
     mark = "x" if not c.valid else " " if c.is_above else "~"
+    beside = [None if against is None else against[1], c.scores.get("lookup", {}).get(SHARE)]
+    numbers = ["-" if score is None else str(round(100 * float(score["mean"]))) for score in beside]
     share, low, high = (round(100 * float(found[k])) for k in ("mean", "low", "high"))
-    control = "-" if against is None else f"{round(100 * float(against[1]['mean'])):2d}"
-    return f"{share:2d} [{low:2d}, {high:2d}] | {control}{mark}"
+    interval = f" [{low:2d}, {high:2d}]" if with_interval else ""
+    return f"{share:2d}{interval} | {numbers[0]:>2s} {numbers[1]:>2s}{mark}"

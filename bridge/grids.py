@@ -132,6 +132,11 @@ def controls_in(cells: Iterable[Comparison]) -> list[str]:
     return [name for name in KINDS if name in found]
 
 
+def identity(cells: Iterable[Comparison]) -> str:
+    """What tells a plot of `cells` from every other."""
+    return " ".join(r.data["run_id"] for c in cells for r in c.records)
+
+
 def missing_in(cells: Iterable[Comparison]) -> list[str]:
     """Controls that at least one of `cells` lacks."""
     found = {name for c in cells for name in c.missing}

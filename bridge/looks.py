@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
 INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
 SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -56,13 +57,13 @@ LOOKS: dict[str, Look] = {
     "shuffled_within": Look("#0072b2", "D"),
     "identity": Look("#cc79a7", "P"),
     "mean": Look("#009e73", "X"),
-    "lookup": Look("#b3161b", "h", width=2.0),
-    "clustered": Look("#e08214", "d", (6, 2, 1, 2)),
-    "own_state": Look("#5f6b76", "3", (2, 3)),
-    "same_model": Look("#000000", "^", (4, 8)),
-    "planted": Look("#a6761d", "<", (4, 8), 4),
+    "lookup": Look("#7f1d4e", "h", width=2.0),
+    "clustered": Look("#6a9a12", "d", (6, 2, 1, 2)),
+    "same_model": Look("#000000", "^", (3, 9)),
+    "planted": Look("#a6761d", "<", (3, 9), 3),
+    "own_state": Look("#3f7d8c", "3", (3, 9), 6),
     "native_source": Look("#aa4499", "1", (1, 1.6)),
-    "native_target": Look("#4b3fb5", "2", (4, 8), 8),
+    "native_target": Look("#4b3fb5", "2", (3, 9), 9),
     "gold_embedding": Look("#b8a000", "*", (5, 1.5, 1, 1.5)),
 }
 
@@ -105,7 +106,7 @@ def line(control: str) -> dict[str, Any]:
 
 def legend_line(control: str) -> dict[str, Any]:
     """The same for a legend, where pauses are as short as the line."""
-    pauses = {"linestyle": (0, (3, 2))} if LOOKS[control].dash[1:] == (8,) else {}
+    pauses = {"linestyle": (0, (3, 2))} if LOOKS[control].dash[1:] == (9,) else {}
     return line(control) | {"markersize": 5} | pauses
 
 

@@ -14,11 +14,12 @@ from matplotlib.lines import Line2D
 from bridge.comparison import Comparison, comparisons
 from bridge.controls import KINDS
 from bridge.errors import RecordError
-from bridge.grids import controls_in, grids, layer_label, layers, state, withhold
+from bridge.grids import controls_in, grids, identity, layer_label, layers, state, withhold
 from bridge.looks import (
     BAD,
     INK,
     LOOKS,
+    METRIC_LABELS,
     QUIET,
     SETTINGS,
     accessible,
@@ -30,9 +31,6 @@ from bridge.looks import (
     standalone,
 )
 from bridge.record import read_all, runs_folder, write_whole
-from bridge.verdict import p_of
-
-METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
 
 
 def curves(cells: Sequence[Comparison], metric: str, along: str) -> str:
@@ -48,7 +46,7 @@ def curves(cells: Sequence[Comparison], metric: str, along: str) -> str:
         ax = figure.add_axes((0.115, 0.16, 0.865, 0.735))
         draw_curves(ax, cells, metric, along)
         label = f"{METRIC_LABELS[metric]} along {along}"
-        return inline(figure, f"{label} {_identity(cells)}", accessible(label))
+        return inline(figure, f"{label} {identity(cells)}", accessible(label))
 
 
 def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) -> None:
@@ -75,7 +73,8 @@ def draw_curves(ax: Axes, cells: Sequence[Comparison], metric: str, along: str) 
             ax.vlines(at, low, high, color=style["color"], linewidth=style["linewidth"], alpha=0.6, zorder=2)
         if len(xs) > 12:
             style["markersize"] *= 0.6
-        ax.plot(at, mean, **style | {"marker": ""})
+        # Dashes fill each other's pauses only where the lines begin at the same place; the markers stand apart.
+        ax.plot([x - shift.get(name, 0.0) for x in at] if faint else at, mean, **style | {"marker": ""})
         for is_valid, face in ((True, style["color"]), (False, "white")):
             some = [i for i, (_, c, _) in enumerate(points) if c.valid == is_valid]
             ax.plot(
@@ -142,78 +141,9 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
         ax.text(0.0, 1.02, METRIC_LABELS[metric], transform=ax.transAxes, ha="left", va="bottom", color=QUIET)
         return inline(
             figure,
-            f"heat map {metric} {_identity(cells)}",
+            f"heat map {metric} {identity(cells)}",
             accessible(f"{metric} by control and layer", width if width > 4.2 else None),
         )
-
-
-def leads(c: Comparison, metric: str = "top1") -> str:
-    """Fitted minus every control with its 95 % interval as an inline SVG."""
-    names = [n for n in KINDS if metric in c.contrasts.get(n, {})]
-    with mpl.rc_context(SETTINGS):
-        figure, ax = _rows(names, right=1.06)
-        ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
-        for i, name in enumerate(names):
-            found = c.contrasts[name][metric]
-            ax.plot([found["low"], found["high"]], [i, i], color=LOOKS[name].color, linewidth=2, zorder=2)
-            ax.plot([found["difference"]], [i], **_point(name, c.valid))
-            ax.text(
-                1.03,
-                i,
-                _lead_text(name, found).replace("-", "−"),
-                va="center",
-                fontsize=8,
-                color=QUIET,
-                transform=ax.get_yaxis_transform(),
-            )
-        ax.set_xlim(-1.05, 1.05)
-        ax.set_xlabel("fitted − control, top-1, paired by item", labelpad=3)
-        return inline(figure, f"leads {metric} {_identity([c])}", accessible(f"fitted minus control, {metric}"))
-
-
-def _lead_text(name: str, contrast: dict[str, Any]) -> str:
-    """A difference with its p, which a mark to read a score against has not."""
-    p = p_of(contrast)
-    if p is None or (KINDS[name].drawn and not KINDS[name].ranked):
-        return f"{contrast['difference']:+.2f}"
-    return f"{contrast['difference']:+.2f}, p {f'{p:.3f}' if p >= 0.001 else '<0.001'}"
-
-
-def by_answer(c: Comparison, metric: str = "top1") -> str:
-    """Scores on new and on known answers, control by control, as an inline SVG."""
-    names = [n for n in KINDS if any(n in part.get("scores", {}) for part in c.by_answer.values())]
-    with mpl.rc_context(SETTINGS):
-        figure, ax = _rows(names, right=0.12)
-        for label, offset in (("known", -0.17), ("new", 0.17)):
-            for i, name in enumerate(names):
-                found = c.by_answer[label].get("scores", {}).get(name, {}).get(metric)
-                if found is None:
-                    continue
-                color = LOOKS[name].color
-                ax.plot(
-                    [found["low"], found["high"]],
-                    [i + offset] * 2,
-                    color=color,
-                    zorder=2,
-                    linewidth=2 if label == "known" else 1,
-                )
-                ax.plot(
-                    [found["mean"]],
-                    [i + offset],
-                    linestyle="",
-                    color=color,
-                    zorder=3,
-                    markersize=5.5,
-                    marker="o" if label == "known" else "|",
-                    markerfacecolor=color if c.valid else "white",
-                    markeredgewidth=1.8,
-                )
-        for i in range(1, len(names)):
-            ax.axhline(i - 0.5, color="#e6e9ec", linewidth=0.7, zorder=0)
-        ax.set_xlim(-0.03, 1.03)
-        ax.set_xlabel(METRIC_LABELS[metric], labelpad=3)
-        label = f"{metric} on new and on known answers"
-        return inline(figure, f"{label} {_identity([c])}", accessible(label))
 
 
 def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> Path:
@@ -273,25 +203,6 @@ def _side_by_side(names: Sequence[str], gap: float) -> dict[str, float]:
     return shift
 
 
-def _point(control: str, is_valid: bool) -> dict[str, Any]:
-    face = LOOKS[control].color if is_valid else "white"
-    return line(control) | {"linestyle": "", "markersize": 6, "markerfacecolor": face, "zorder": 3}
-
-
-def _rows(names: Sequence[str], right: float) -> tuple[Figure, Axes]:
-    """A figure with one row per control, named on the left."""
-    height = 0.62 + 0.25 * max(len(names), 1)
-    figure = Figure(figsize=(4.2, height))
-    ax = figure.add_axes((1.24 / 4.2, 0.47 / height, (4.2 - 1.24 - right - 0.05) / 4.2, (height - 0.55) / height))
-    ax.set(ylim=(len(names) - 0.5, -0.5))
-    ax.set_yticks(range(len(names)), names)
-    for tick, name in zip(ax.get_yticklabels(), names, strict=True):
-        tick.set(color=LOOKS[name].color, weight="bold" if name == "fitted" else "normal")
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    return figure, ax
-
-
 def _score_axis(ax: Axes, metric: str) -> None:
     if metric == "top1":
         ax.set_ylim(-0.025, 1.025)
@@ -327,7 +238,3 @@ def _thinned(xs: Sequence[float], apart: float) -> list[int]:
         if xs[kept[-1]] - xs[i] >= least:
             kept.append(i)
     return kept[::-1]
-
-
-def _identity(cells: Sequence[Comparison]) -> str:
-    return " ".join(r.data["run_id"] for c in cells for r in c.records)

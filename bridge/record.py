@@ -4,14 +4,10 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,6 @@ RECORD_VERSION = 3
 NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
 HEAD = ("run_id", "record_version", "status", "inputs", "error")
 HEAD_BYTES = 4096
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "hydra-core", "omegaconf")
 # Ends the name of an older record that is being replaced.
 REPLACED = ".replaced"
 log = logging.getLogger(__name__)
@@ -214,10 +209,7 @@ def read(outputs: str | Path, run_id: str) -> Record | None:
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}); delete its folder and run the cell again") from error
     if data.get("record_version") != RECORD_VERSION:
-        raise RecordError(
-            f"{path} is of record version {data.get('record_version')}, this bridge reads {RECORD_VERSION}; "
-            "move the folder away and run the cell again"
-        )
+        raise RecordError(_refusal(outputs, data.get("record_version")))
     return Record(folder, data, reused=True)
 
 
@@ -270,31 +262,39 @@ def is_done(outputs: str | Path, run_id: str) -> bool:
 
 def read_all(outputs: str | Path, run_ids: Iterable[str] | None = None) -> list[Record]:
     """Every record under `outputs`, or those of `run_ids` that are there, sorted by run id."""
-    runs = runs_folder(outputs)
-    if run_ids is None:
-        names = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
-        run_ids = [n.removeprefix(".").removesuffix(REPLACED) for n in names if n[0] != "." or n.endswith(REPLACED)]
-    found = [read(outputs, run_id) for run_id in sorted(set(run_ids))]
+    found = [read(outputs, run_id) for run_id in sorted(_run_ids(outputs) if run_ids is None else set(run_ids))]
     return [record for record in found if record is not None]
 
 
-@cache
-def provenance() -> dict[str, Any]:
-    """Package versions, and the commit of the checkout that bridge runs from (null outside one)."""
-    here = Path(__file__).resolve().parent
+def _run_ids(outputs: str | Path) -> set[str]:
+    runs = runs_folder(outputs)
+    names = [p.name for p in runs.iterdir() if p.is_dir()] if runs.is_dir() else []
+    return {n.removeprefix(".").removesuffix(REPLACED) for n in names if n[0] != "." or n.endswith(REPLACED)}
 
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    inside = git("ls-files", "--error-unmatch", "record.py") is not None
-    status = git("status", "--porcelain", "--", str(here)) if inside else None
-    return {
-        "versions": {"bridge": version("bridge-llm"), "python": platform.python_version()}
-        | {p: version(p) for p in PACKAGES},
-        "commit": git("rev-parse", "HEAD") if inside else None,
-        "dirty": bool(status) if status is not None else None,
-    }
+def refuse_older(outputs: str | Path, run_ids: Iterable[str] | None = None) -> None:
+    """See that every record under `outputs`, or of `run_ids`, is of this version, from the heads of the records.
+
+    Raises:
+        RecordError: one is of another version, or damaged.
+    """
+    for run_id in sorted(_run_ids(outputs) if run_ids is None else set(run_ids)):
+        told = head(outputs, run_id)
+        if told is not None and told.get("record_version") != RECORD_VERSION:
+            raise RecordError(_refusal(outputs, told.get("record_version")))
+
+
+def _refusal(outputs: str | Path, version: Any) -> str:
+    """How many records are of another version, and how to move them away."""
+    runs = runs_folder(outputs)
+    heads = [head(outputs, run_id) for run_id in _run_ids(outputs)]
+    versions = [told.get("record_version") for told in heads if told is not None]
+    n, away = versions.count(version), f"{runs}-version-{version}"
+    move = f"mv {runs} {away}"
+    if n < len(versions):
+        like = f"'\"record_version\": {version},'"
+        move = f"mkdir {away} && grep -l {like} {runs}/*/record.json | xargs dirname | xargs -I{{}} mv {{}} {away}"
+    return (
+        f"{n} of {len(versions)} records in {runs} are of record version {version}, this bridge reads "
+        f"{RECORD_VERSION}; move them away ({move}) and run their cells again"
+    )

@@ -12,6 +12,7 @@ from bridge import record
 from bridge.cells import compute
 from bridge.config import run_id, to_plain
 from bridge.errors import BridgeError, interrupted
+from bridge.provenance import provenance
 from bridge.record import Record
 from bridge.schema import BridgeConfig
 from bridge.session import Session
@@ -86,7 +87,7 @@ def _write(
         "inputs": inputs,
         **data,
         "config": to_plain(config),
-        **record.provenance(),
+        **provenance(),
         "wall_s": time.perf_counter() - started,
     }
     return record.write(config.paths.outputs, identity, whole, _to_yaml(whole["config"]), columns, text.getvalue())

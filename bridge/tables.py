@@ -1,6 +1,7 @@
 """Tables for a terminal: a fitted score never stands without its controls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -8,54 +9,61 @@ from rich.text import Text
 
 from bridge.comparison import Comparison
 from bridge.controls import KINDS
+from bridge.fitting import fitting
 from bridge.grids import verdict, withhold
 from bridge.tasks.gates import wanted
 from bridge.verdict import counted, p_of, units_note
 
-# Tables are made for this many columns; on a narrower screen they leave out what the record has anyway.
-FULL_WIDTH = 112
+# Left out one by one, from the first on, where the screen is narrow; the record has it all.
+OPTIONAL = ("log-prob", "of native", "draws", "lead")
 KIND_STYLE = {"estimate": "bold", "negative": "", "baseline": "magenta", "ceiling": "cyan", "reference": "dim"}
 
 
-def comparison_table(c: Comparison, width: int = FULL_WIDTH) -> Table:
+def comparison_table(c: Comparison, width: int) -> Table:
     """One cell: every control a row, on new answers and on all, with the fitted map's paired lead."""
+    return fitting(lambda form: _comparison_table(c, OPTIONAL[form:]), len(OPTIONAL) + 1, width)
+
+
+def _comparison_table(c: Comparison, also: Sequence[str]) -> Table:
     title = f"{c.config['pair']['name']}: {c.label}, {c.sizes}"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
     table.add_column("control", no_wrap=True)
-    full = width >= FULL_WIDTH
     sizes = {"new": c.by_answer["new"]["n"], "all": c.data["n_eval"]}
     for part in ("new", "all"):
         table.add_column(f"{part} answers ({sizes[part]})\ntop-1 [95 %]", justify="right", no_wrap=True)
-    between = ("log-prob\n(nats)",) if full else ()
-    for heading in (*between, "of\nnative", "fitted - control\ntop-1, all [95 %]", "p\nnew", "p\nall"):
+    between = {"log-prob": "log-prob\n(nats)", "of native": "of\nnative"}
+    lead = "fitted - control\ntop-1, all [95 %]" if "lead" in also else "lead\nall"
+    for heading in (*(between[name] for name in also if name in between), lead, "p\nnew", "p\nall"):
         table.add_column(heading, justify="right", no_wrap=True)
-    new = c.by_answer["new"].get("scores", {})
     for name, scores in c.scores.items():
-        top1 = scores["top1"]
-        native = scores.get("fraction_of_native")
-        leads = [c.contrasts_of(part).get(name, {}).get("top1") for part in ("new", "all")]
-        draws = f" x{top1['n_draws']}" if "n_draws" in top1 else ""
-        cells = [f"{scores['logprob_nats']['mean']:.2f}"] if full else []
-        table.add_row(
-            f"{name}{draws}",
-            _interval(new[name]["top1"]) if name in new else "-",
-            _interval(top1),
-            *cells,
-            "" if native is None or name == "native_source" else f"{native['mean']:.0%}",
-            "" if leads[1] is None else _lead(leads[1]),
-            # A mark to read a score against is not tested.
-            *("" if lead is None or name == "clustered" else _p(p_of(lead)) for lead in leads),
-            style=KIND_STYLE[KINDS[name].kind],
-        )
+        table.add_row(*_row(c, name, scores, also), style=KIND_STYLE[KINDS[name].kind])
+    for name in c.absent:
+        table.add_row(name, "absent", "absent", style="dim")
     return table
+
+
+def _row(c: Comparison, name: str, scores: Mapping[str, Any], also: Sequence[str]) -> list[str]:
+    top1, native = scores["top1"], scores.get("fraction_of_native")
+    new = c.by_answer["new"].get("scores", {})
+    leads = [c.contrasts_of(part).get(name, {}).get("top1") for part in ("new", "all")]
+    draws = f" x{top1['n_draws']}" if "n_draws" in top1 and "draws" in also else ""
+    row = [f"{name}{draws}", _interval(new[name]["top1"]) if name in new else "-", _interval(top1)]
+    if "log-prob" in also:
+        row.append(f"{scores['logprob_nats']['mean']:.2f}")
+    if "of native" in also:
+        row.append("" if native is None or name == "native_source" else f"{native['mean']:.0%}")
+    row.append("" if leads[1] is None else _lead(leads[1], "lead" in also))
+    # A mark to read a score against is not tested.
+    return row + ["" if lead is None or name == "clustered" else _p(p_of(lead)) for lead in leads]
 
 
 def _interval(score: Mapping[str, float]) -> str:
     return f"{score['mean']:.3f} [{score['low']:.2f}, {score['high']:.2f}]"
 
 
-def _lead(contrast: Mapping[str, float]) -> str:
-    return f"{contrast['difference']:+.3f} [{contrast['low']:+.2f}, {contrast['high']:+.2f}]"
+def _lead(contrast: Mapping[str, float], with_interval: bool) -> str:
+    interval = f" [{contrast['low']:+.2f}, {contrast['high']:+.2f}]" if with_interval else ""
+    return f"{contrast['difference']:+.3f}{interval}"
 
 
 def print_comparison(c: Comparison, console: Console) -> None:
@@ -66,9 +74,11 @@ def print_comparison(c: Comparison, console: Console) -> None:
         f"{label} {counted(part['n'], 'item')} of {counted(part['n_units'], 'unit')}"
         for label, part in c.by_answer.items()
     )
-    lines = [
-        f"[95 %]: over units ({c.data['unit']}), resampled whole; of a control drawn many times (x) its lowest and "
-        "highest draw. p: flips of units, and the rank among draws",
+    draws = ", ".join(f"{n} x{s['top1']['n_draws']}" for n, s in c.scores.items() if "n_draws" in s["top1"])
+    lines: list[str | None] = [
+        f"[95 %]: over units ({c.data['unit']}), resampled whole"
+        + (f"; of {draws} the lowest and the highest draw" if draws else "")
+        + ". p: flips of units, and the rank among draws",
         f"answers: {parts}; no fit row has a new answer",
         units_note(c.data["n_units"], c.data["unit"]),
         _states_line(c),

@@ -63,8 +63,8 @@ class Finding:
         said = ABOVE if not self.losers else f"not above {', '.join(self.losers)}"
         if self.lookup is None:
             return said
-        joint = ", and " if self.lookup == (not self.losers) else ", but " if self.losers or not self.lookup else ", "
-        return f"{said}{joint}{'above' if self.lookup else 'not above'} lookup"
+        joint = "and" if self.lookup == (not self.losers) else "but"
+        return f"{said}, {joint} {'above' if self.lookup else 'not above'} lookup"
 
 
 def finding(

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bridge import record
-from bridge.controls import CONTROLS
+from bridge.controls import CONTROLS, KINDS
+from bridge.controls import REFERENCES as ALL_REFERENCES
+from bridge.data.rosetta import Item
 from bridge.record import Record
-from bridge.tasks.summary import Branch, contrast, summarize
+from bridge.statistics import n_units as counted_units
+from bridge.tasks.columns import item_columns
+from bridge.tasks.summary import Branch, Part, contrast, summarize
 
-N_DRAWS, N_ITEMS, N_RESAMPLES = 20, 40, 60
+# Units of one to three items; of the first half of them the answer is new.
+N_DRAWS, N_ITEMS, N_UNITS, N_RESAMPLES = 20, 120, 60, 60
 RATES = {
     "fitted": 0.7,
     "random": 0.02,
@@ -21,13 +27,27 @@ RATES = {
     "shuffled_within": 0.2,
     "identity": 0.05,
     "mean": 0.04,
+    "lookup": 0.25,
+    "clustered": 0.4,
     "same_model": 0.9,
     "planted": 0.9,
+    "own_state": 0.92,
     "native_source": 0.95,
     "native_target": 0.92,
 }
-REFERENCES = ("native_source", "native_target", "gold_embedding")
+REFERENCES = tuple(ALL_REFERENCES)
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
+GATES: dict[str, dict[str, Any]] = {
+    "states": {"value": 1e-6, "threshold": 1e-3},
+    "drift": {"value": 1e-6, "threshold": 1e-3},
+    "pairing": {"value": 0.002, "threshold": 0.05, "p": {"free": 0.002, "within": 0.002}},
+    "known": {"value": 0.92, "threshold": 0.05, "above": True},
+    "alive": {"value": 0.98, "threshold": 0.8, "most": 1.25},
+    "planted": {"value": 1e-15, "threshold": 0.05},
+}
+# What a gate holds where it failed.
+FAILED = {"states": 0.4, "drift": 0.2, "pairing": 0.3, "known": 0.04, "alive": 0.14, "planted": 0.5}
+NO_RELATIONS = "the fit rows have no relation labels to permute within"
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -37,9 +57,9 @@ def config(**changes: Any) -> dict[str, Any]:
         "layer": {"source": "4", "target": None, "position": "last"},
         "injection": {"_target_": "bridge.injection.lm_head.LmHead", "name": "lm_head"},
         "control": {"names": list(CONTROLS), "n_draws": N_DRAWS},
-        "dataset": {"name": "facts", "size": 100},
+        "dataset": {"name": "facts", "size": 100, "unit": "answer"},
         "map": {"name": "orthogonal"},
-        "normalize": {"center": True, "scale": "none"},
+        "normalize": {"center": True, "scale": "frobenius"},
         "task": {"n_resamples": N_RESAMPLES},
         "tracker": {"name": "none"},
         "paths": {"outputs": "outputs"},
@@ -61,30 +81,49 @@ def write_cell(
     n: int = 100,
     controls: tuple[str, ...] = tuple(CONTROLS),
     rates: dict[str, float] | None = None,
+    new_rates: dict[str, float] | None = None,
+    n_units: int = N_UNITS,
+    metrics: tuple[str, ...] = METRICS,
+    absent: dict[str, str] | None = None,
     failed_gate: str | None = None,
     warnings: tuple[str, ...] = (),
     **changes: Any,
 ) -> Record:
-    """Write a finished cell that scored `controls` and the native references."""
+    """Write a finished cell that scored `controls` and the native references.
+
+    `new_rates` take the place of `rates` on items whose answer is new. The first half of the units has new answers;
+    of these the last tenth of all units begins with a token that is known.
+    """
     rates = RATES | (rates or {})
+    absent = absent or {}
     whole = config(layer__source=str(layers[0]), dataset__size=n, control__names=list(controls), **changes)
-    shown = [*controls, *(name for name in REFERENCES if name in rates)]
-    branches = {name: _branch(name, rates[name]) for name in (*shown, "fitted")}
-    seen = torch.arange(N_ITEMS) < N_ITEMS // 2
-    native = branches["native_target"]
+    units = _units(n_units)
+    known = {"token": units >= n_units // 2 - n_units // 10, "whole": units >= n_units // 2}
+    parts = _parts(units, known, whole["task"]["n_resamples"], whole["seed"])
+    branches = {
+        name: _branch(name, rates[name], (new_rates or {}).get(name, rates[name]), units, known["whole"], metrics)
+        for name in rates
+    }
+    shown = [name for name in controls if name not in absent] + [name for name in REFERENCES if name in rates]
+    native, fitted = branches["native_target"], branches["fitted"]
+    against = [name for name in shown if name != "fitted"] if "fitted" in controls else []
 
-    def summed(mask: torch.Tensor) -> dict[str, Any]:
-        return {k: summarize(branches[k], mask, native, N_RESAMPLES, torch.Generator().manual_seed(0)) for k in shown}
+    def numbers(part: Part) -> dict[str, Any]:
+        return {
+            "scores": {name: summarize(branches[name], native, part) for name in shown},
+            "contrasts": {name: contrast(fitted, branches[name], part, KINDS[name].ranked) for name in against},
+        }
 
-    values = {"decode": (0.0, 1e-4), "same_model": (0.98, 0.8), "planted": (1e-15, 0.05), "pairing": (0.048, 0.05)}
-    gates = {k: {"passed": k != failed_gate, "value": v, "threshold": t} for k, (v, t) in values.items()}
-    if failed_gate == "same_model":
-        gates["same_model"]["value"] = 0.14
+    gates = {name: {"passed": name != failed_gate, **gate} for name, gate in GATES.items()}
+    if failed_gate is not None:
+        gates[failed_gate]["value"] = FAILED[failed_gate]
     data = {
         "status": "done",
         "layers": {"source": layers[0], "target": layers[1], "n_source": 4, "n_target": 4},
         "n_fit": n,
         "n_eval": N_ITEMS,
+        "n_units": counted_units(units),
+        "unit": whole["dataset"]["unit"],
         "n_left": 500,
         "coverage": {"loaded": 947, "kept": 901, "duplicate_prompt": 46},
         "rank": 64,
@@ -94,24 +133,24 @@ def write_cell(
             "n_over_d": n / 64,
             "eval_variance_outside_span": 0.25,
             "n_parameters": 4096,
+            "lookup_neighbours": 1,
             "cycle": {"relative_error": 0.4, "permuted_relative_error": 0.7},
         },
-        "chance": {"uniform_logprob_nats": -7.8, "prior_logprob_nats": -5.1, "prior_top1": 0.03},
+        "chance": {"uniform_logprob_nats": -7.8, "prior_logprob_nats": -5.1, "commonest_top1": 0.05},
         "gates": gates,
         "valid": failed_gate is None,
-        "scores": summed(torch.ones(N_ITEMS, dtype=torch.bool)),
-        "scores_by_answer": {
-            label: {"n": int(mask.sum()), "scores": summed(mask)} for label, mask in (("seen", seen), ("unseen", ~seen))
+        "absent": absent,
+        **numbers(parts["all"]),
+        "by_answer": {
+            label: parts[label].sizes() | (numbers(parts[label]) if parts[label].is_scored else {})
+            for label in ("new", "known")
         },
-        "contrasts": {
-            k: contrast(branches["fitted"], branches[k], N_RESAMPLES, torch.Generator().manual_seed(0))
-            for k in shown
-            if "fitted" in controls and k != "fitted"
+        "state_scores": {
+            name: {"explained_variance": {"mean": 0.5, "low": 0.4, "high": 0.6}} for name in shown if name in CONTROLS
         },
-        "state_scores": {k: {"explained_variance": {"mean": 0.5, "low": 0.4, "high": 0.6}} for k in controls},
         "warnings": list(warnings),
     }
-    return _write(outputs, whole, data, _columns({name: branches[name] for name in shown}))
+    return _write(outputs, whole, data, item_columns(branches, shown, _items(units), parts, metrics))
 
 
 def write_failed(outputs: Path, error: str, traceback: str, **changes: Any) -> Record:
@@ -133,21 +172,36 @@ def _write(outputs: Path, whole: dict[str, Any], data: dict[str, Any], columns: 
     return record.write(outputs, run_id, {**data, **shared}, "seed: 0\n", columns, "log\n")
 
 
-def _branch(name: str, rate: float) -> Branch:
-    known = CONTROLS.get(name)
-    n_draws = N_DRAWS if known is not None and known.drawn else 1
-    # the same generator for all controls, so that a higher rate wins item by item
-    uniform = torch.rand(n_draws, N_ITEMS, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-    hit = (uniform < rate).double()
-    return Branch({m: torch.where(hit > 0, -0.1, -5.0).double() if "nats" in m else hit for m in METRICS})
+def _units(n_units: int) -> Tensor:
+    """The unit of every item: of one to three items each, or more where there are fewer units, in mixed order."""
+    sizes = torch.tensor([1, 2, 2, 3]).repeat(N_ITEMS)[:n_units]
+    units = torch.arange(n_units).repeat_interleave(sizes).repeat(N_ITEMS)[:N_ITEMS]
+    return units[torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(5))]
 
 
-def _columns(branches: dict[str, Branch]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in ("control", "draw", "item", *METRICS)}
-    for name, branch in branches.items():
-        columns["control"] += [name] * (branch.n_draws * N_ITEMS)
-        columns["draw"] += [d for d in range(branch.n_draws) for _ in range(N_ITEMS)]
-        columns["item"] += list(range(N_ITEMS)) * branch.n_draws
-        for metric in METRICS:
-            columns[metric] += branch.metrics[metric].flatten().tolist()
-    return columns
+def _items(units: Tensor) -> list[Item]:
+    return [
+        Item(f"prompt {i}:", f"answer {u}", f"relation {u % 3}", f"subject {i}") for i, u in enumerate(units.tolist())
+    ]
+
+
+def _parts(units: Tensor, known: dict[str, Tensor], n_resamples: int, seed: int) -> dict[str, Part]:
+    every = torch.ones_like(known["token"])
+    masks = {
+        "all": (every, every),
+        "new": (~known["token"], ~known["whole"]),
+        "known": (known["token"], known["whole"]),
+    }
+    return {label: Part(units, *both, n_resamples, seed) for label, both in masks.items()}
+
+
+def _branch(name: str, rate: float, new_rate: float, units: Tensor, known: Tensor, metrics: tuple[str, ...]) -> Branch:
+    """Scores that are right together within a unit, but for every fourth item."""
+    n_draws = N_DRAWS if KINDS[name].drawn else 1
+    # the same generators for all controls, so that a higher rate wins item by item
+    of_unit, of_item = (torch.Generator().manual_seed(seed) for seed in (7, 8))
+    uniform = torch.rand(n_draws, int(units.max()) + 1, dtype=torch.float64, generator=of_unit)[:, units]
+    own = torch.rand(n_draws, N_ITEMS, dtype=torch.float64, generator=of_item)
+    uniform = torch.where(torch.arange(N_ITEMS) % 4 == 0, own, uniform)
+    hit = (uniform < torch.where(known, rate, new_rate)).double()
+    return Branch({m: torch.where(hit > 0, -0.1, -5.0).double() if "nats" in m else hit for m in metrics})

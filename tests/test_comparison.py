@@ -3,43 +3,66 @@
 from pathlib import Path
 
 import pytest
-from synthetic_records import RATES, write_cell, write_failed
+from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
 from bridge.comparison import comparisons, injection_label
-from bridge.controls import CONTROLS
+from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.family import Family
+from bridge.record import Record
+from bridge.statistics import share_interval
 
-NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
+ALL_ABOVE = "above every negative control, and above lookup"
+WHOLE_TOO = (*METRICS, "token_f1", "exact_match")
 
 
-def test_cells_that_differ_in_their_controls_alone_are_joined(tmp_path: Path) -> None:
-    whole = comparisons([write_cell(tmp_path / "whole")])[0]
-    parts = [write_cell(tmp_path / "parts", controls=(name,)) for name in CONTROLS]
-    (joined,) = comparisons(parts)
-    assert joined.records[0].data["run_id"] in {p.data["run_id"] for p in parts}
-    assert len(joined.records) == len(CONTROLS)
-    assert list(joined.scores) == list(whole.scores)
-    for name in joined.scores:
-        assert joined.mean(name) == whole.mean(name), name
-        assert joined.scores_by_answer["seen"]["scores"][name] == whole.scores_by_answer["seen"]["scores"][name]
-        if name != "fitted":
-            for metric, found in whole.contrasts[name].items():
-                assert joined.contrasts[name][metric]["difference"] == pytest.approx(found["difference"])
-                assert joined.contrasts[name][metric].get("p_draws") == found.get("p_draws")
-    assert joined.missing == ()
-    assert joined.verdict() == whole.verdict() == "above every negative control"
+def both(said: str) -> str:
+    return f"new answers: {said}; all answers: {said}"
+
+
+def told(outputs: Path, **made: object) -> str:
+    (compared,) = comparisons([write_cell(outputs, **made)])  # type: ignore[arg-type]
+    return compared.verdict()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("n_units", [60, 5, 1])
+def test_controls_fanned_out_over_cells_give_what_one_cell_gives(tmp_path: Path, seed: int, n_units: int) -> None:
+    made = {"seed": seed, "n_units": n_units, "metrics": WHOLE_TOO}
+    whole = comparisons([write_cell(tmp_path / "whole", **made)])[0]
+    parts = [write_cell(tmp_path / "parts", controls=(name,), **made) for name in CONTROLS]
+    for records in (parts, parts[::-1]):
+        (joined,) = comparisons(records)
+        assert joined.records[0].data["run_id"] in {p.data["run_id"] for p in parts}
+        assert len(joined.records) == len(CONTROLS)
+        assert joined.scores == whole.scores
+        assert list(joined.scores) == list(whole.scores)
+        assert joined.contrasts == whole.contrasts
+        assert list(joined.contrasts) == list(whole.contrasts)
+        assert joined.by_answer == whole.by_answer
+        assert joined.state_scores == whole.state_scores
+        assert joined.missing == ()
+        assert joined.verdict() == whole.verdict()
+    assert {"p", "difference"} <= whole.contrasts["mean"]["token_f1"].keys()
+
+
+def test_joined_cells_resample_by_their_own_seed(tmp_path: Path) -> None:
+    parts = [write_cell(tmp_path, controls=(name,), seed=seed) for seed in (0, 3) for name in ("fitted", "mean")]
+    first, second = (c.contrasts["mean"]["top1"] for c in comparisons(parts))
+    assert first["difference"] == second["difference"]
+    assert (first["low"], first["high"]) != (second["low"], second["high"])
 
 
 def test_contrasts_between_cells_are_the_same_however_many_are_read_together(tmp_path: Path) -> None:
-    parts = [write_cell(tmp_path, layers=(i, 4), controls=(name,)) for i in range(20) for name in ("fitted", "random")]
+    parts = [write_cell(tmp_path, layers=(i, 4), controls=(name,)) for i in range(8) for name in ("fitted", "random")]
     together = comparisons(parts)
     for i, c in enumerate(together):
         (alone,) = comparisons(parts[2 * i : 2 * i + 2])
-        assert list(alone.contrasts) == list(c.contrasts) == ["random", "native_source", "native_target"]
+        assert list(alone.contrasts) == list(c.contrasts) == ["random", "own_state", "native_source", "native_target"]
         for name, by_metric in alone.contrasts.items():
             assert by_metric.keys() == c.contrasts[name].keys()
-            for metric, found in by_metric.items():
-                assert found == pytest.approx(c.contrasts[name][metric], rel=1e-12)
-                assert {"difference", "low", "high", "p"} <= found.keys()
+            for metric, contrast in by_metric.items():
+                assert contrast == pytest.approx(c.contrasts[name][metric], rel=1e-12)
+                assert {"difference", "low", "high", "p"} <= contrast.keys()
 
 
 @pytest.mark.parametrize(
@@ -84,43 +107,119 @@ def test_a_same_prompt_injection_is_named_as_what_leaks() -> None:
 @pytest.mark.parametrize(
     ("made", "verdict"),
     [
-        ({}, "above every negative control"),
-        ({"failed_gate": "same_model"}, "dead: the target's own states reach only 14% of its native score this way"),
+        ({}, both(ALL_ABOVE)),
         (
-            {"failed_gate": "same_model", "rates": {"native_target": 0.0}},
+            {"failed_gate": "alive"},
+            "dead: the target's own states, put in without a map, reach only 14% of its native score",
+        ),
+        (
+            {"failed_gate": "known", "rates": {"native_target": 0.0}},
             "dead: the target itself gets none of these items right",
         ),
-        ({"failed_gate": "decode"}, "invalid: gate decode failed"),
+        ({"failed_gate": "states"}, "invalid: gate states failed"),
         ({"failed_gate": "planted"}, "invalid: gate planted failed"),
         ({"controls": ("random", "same_model")}, "no fitted score here; run control=fitted"),
+        ({"controls": ("fitted",)}, both(f"open: no score yet for {', '.join(NEGATIVES)}")),
         (
-            {"controls": ("fitted",)},
-            "open: no score yet for random, shuffled, shuffled_within, identity, mean",
+            {"controls": ("fitted", "random", "shuffled", "identity", "mean")},
+            both("open: no score yet for shuffled_within"),
         ),
-        ({"controls": ("fitted", "random", "shuffled", "identity", "mean")}, "open: no score yet for shuffled_within"),
-        ({"rates": {"shuffled_within": 0.7}}, "not above shuffled_within"),
-        ({"rates": {"identity": 0.8, "mean": 0.7}}, "not above identity, mean"),
-        ({"rates": dict.fromkeys(("fitted", *NEGATIVES), 0.0)}, f"not above {', '.join(NEGATIVES)}"),
-        ({"controls": ("fitted", *NEGATIVES)}, "above every negative control"),
+        ({"rates": {"shuffled_within": 0.7}}, both("not above shuffled_within, but above lookup")),
+        ({"rates": {"identity": 0.8, "mean": 0.7}}, both("not above identity, mean, but above lookup")),
+        ({"rates": {"lookup": 0.7}}, both("above every negative control, but not above lookup")),
+        ({"rates": {"clustered": 0.9}}, both(ALL_ABOVE)),
+        (
+            {"rates": dict.fromkeys(("fitted", "lookup", *NEGATIVES), 0.0)},
+            both(f"not above {', '.join(NEGATIVES)}, and not above lookup"),
+        ),
+        ({"controls": ("fitted", *NEGATIVES)}, both("above every negative control")),
+        (
+            {"absent": {"shuffled_within": NO_RELATIONS}},
+            f"{both(ALL_ABOVE)}; no shuffled_within: {NO_RELATIONS}",
+        ),
     ],
     ids=str,
 )
 def test_the_verdict_says_what_may_be_concluded(tmp_path: Path, made: dict[str, object], verdict: str) -> None:
-    (compared,) = comparisons([write_cell(tmp_path, **made)])  # type: ignore[arg-type]
-    assert compared.verdict() == verdict
-    assert compared.valid == ("failed_gate" not in made)
+    assert told(tmp_path, **made) == verdict
+
+
+@pytest.mark.parametrize("name", [*NEGATIVES, "lookup"])
+def test_a_control_above_the_fitted_map_is_not_beaten_however_sure_that_is(tmp_path: Path, name: str) -> None:
+    made = write_cell(tmp_path, rates={name: 0.98})
+    lead = made.data["contrasts"][name]["top1"]
+    assert lead["high"] < 0
+    assert lead["p"] < 0.05
+    (c,) = comparisons([made])
+    assert f"not above {name}" in c.verdict().partition("; ")[2]
+    assert c.finding().is_above == (name == "lookup")
+
+
+def test_new_answers_have_a_verdict_of_their_own_and_it_comes_first(tmp_path: Path) -> None:
+    new = {"fitted": 0.02, "lookup": 0.0, "shuffled_within": 0.0}
+    (c,) = comparisons([write_cell(tmp_path, rates={"fitted": 0.9}, new_rates=new)])
+    assert c.verdict() == (
+        f"new answers: not above {', '.join(NEGATIVES)}, and not above lookup; all answers: {ALL_ABOVE}"
+    )
+    assert (c.is_above, c.finding("new").is_above, c.finding("known").is_above) == (True, False, True)
+    assert c.finding("new").n == c.by_answer["new"]["n"] < N_ITEMS
+    assert c.by_answer["new"]["n_units"] + c.by_answer["known"]["n_units"] == c.data["n_units"]
 
 
 def test_beating_the_mean_of_many_draws_is_not_enough(tmp_path: Path) -> None:
-    found = write_cell(tmp_path)
-    found.data["contrasts"]["shuffled"]["top1"]["p_draws"] = 0.3
-    assert found.data["contrasts"]["shuffled"]["top1"]["p"] < 0.05
-    assert comparisons([found])[0].verdict() == "not above shuffled"
+    made = write_cell(tmp_path)
+    for contrasts in (made.data["contrasts"], made.data["by_answer"]["new"]["contrasts"]):
+        assert contrasts["shuffled"]["top1"]["p"] < 0.05
+        contrasts["shuffled"]["top1"]["p_draws"] = 0.3
+    assert comparisons([made])[0].verdict() == both("not above shuffled, but above lookup")
+
+
+@pytest.mark.parametrize(("n_draws", "is_above"), [(18, False), (19, True)])
+def test_nineteen_draws_are_enough_and_eighteen_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_draws: int, is_above: bool
+) -> None:
+    monkeypatch.setattr("synthetic_records.N_DRAWS", n_draws)
+    assert (told(tmp_path) == both(ALL_ABOVE)) is is_above
+
+
+def test_an_absent_control_is_neither_missing_nor_beaten_where_cells_are_joined(tmp_path: Path) -> None:
+    absent = {"shuffled_within": NO_RELATIONS}
+    parts = [write_cell(tmp_path, controls=(name,), absent=absent) for name in CONTROLS]
+    (c,) = comparisons(parts)
+    assert (c.missing, c.absent) == ((), absent)
+    assert "shuffled_within" not in c.scores
+    assert c.verdict() == f"{both(ALL_ABOVE)}; no shuffled_within: {NO_RELATIONS}"
+
+
+@pytest.mark.parametrize("n_units", [1, 2, 5])
+def test_below_six_units_there_are_scores_and_no_verdict(tmp_path: Path, n_units: int) -> None:
+    made = [write_cell(tmp_path / "whole", n_units=n_units)]
+    parts = [write_cell(tmp_path / "parts", n_units=n_units, controls=(name,)) for name in CONTROLS]
+    for records in (made, parts):
+        (c,) = comparisons(records)
+        assert all(x["top1"]["p"] is None for x in c.contrasts.values())
+        assert f"all answers: no test, only {n_units} unit" in c.verdict()
+        assert not c.is_above
+        (corrected,) = Family([c]).cells
+        assert corrected.verdict() == c.verdict()
+        assert "p_holm" not in corrected.contrasts["mean"]["top1"]
+    new = c.by_answer["new"]
+    assert ("scores" in new) == (new["n_units"] > 1)
+    if n_units == 1:
+        assert c.verdict().startswith("new answers: none; ")
+        assert new == {"n": 0, "n_units": 0}
+
+
+def test_no_success_at_all_is_shown_with_the_bound_of_its_units(tmp_path: Path) -> None:
+    made: Record = write_cell(tmp_path, rates={"identity": 0.0})
+    score = made.data["scores"]["identity"]["top1"]
+    assert (score["mean"], score["low"]) == (0.0, 0.0)
+    assert share_interval(0.0, N_ITEMS)[1] < score["high"] < 0.1
 
 
 def test_a_failed_gate_of_any_cell_makes_the_comparison_invalid(tmp_path: Path) -> None:
     good = write_cell(tmp_path, controls=("fitted", "random", "shuffled"))
-    bad = write_cell(tmp_path, controls=("shuffled_within", "identity", "mean"), failed_gate="pairing")
+    bad = write_cell(tmp_path, controls=("shuffled_within", "identity", "mean", *BASELINES), failed_gate="pairing")
     for order in ([good, bad], [bad, good]):
         (compared,) = comparisons(order)
         assert not compared.valid

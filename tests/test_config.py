@@ -139,8 +139,9 @@ def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
         text = f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1"
         with pytest.raises(ConfigError, match=f"(?i)^{re.escape(text)}$"):
             compose_config(f"control.n_draws={n_draws}")
-    with pytest.raises(ConfigError, match=r"dataset\.split\.eval_fraction=1\.5 must lie between 0 and 1"):
-        compose_config("dataset.split.eval_fraction=1.5")
+    for fraction in (0.0, 1.0, 1.5):
+        with pytest.raises(ConfigError, match=rf"dataset\.split\.eval_fraction={fraction} must lie between 0 and 1"):
+            compose_config(f"dataset.split.eval_fraction={fraction}")
 
 
 def test_auto_is_a_number_of_draws_before_a_run_id_is_made() -> None:
@@ -222,3 +223,25 @@ def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", ["pair=mine", f"hydra.searchpath=[file://{tmp_path}]"])
     assert config.pair.source.name == "a"
+
+
+@pytest.mark.parametrize(("fraction", "number"), [(0.4, 2), (0.3, 1), (0.99, 4), (0.01, 0)])
+def test_a_fraction_of_the_depth_is_rounded_to_the_nearest_layer(fraction: float, number: int) -> None:
+    assert resolve_layer(fraction, 4, "m") == number
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("injection=soft_prefix", "map=mlp"),
+        ("injection=late_layer", "map=lora_target", "normalize=whiten", "layer=mid"),
+        ("dataset=squad", "dataset.path=x", "dataset.answers=any"),
+        ("dataset=json", "dataset.path=x", "dataset.split.by=subject"),
+        ("task=similarity", "tracker=wandb"),
+    ],
+)
+def test_a_plain_config_gives_every_config_back(words: tuple[str, ...]) -> None:
+    config = compose_config(*words)
+    again = from_plain(to_plain(config))
+    assert again == config
+    assert [type(getattr(again, f)) for f in vars(config)] == [type(value) for value in vars(config).values()]

@@ -28,6 +28,7 @@ def test_the_workspace_is_built_and_read_back_without_a_network() -> None:
     ]
     first = sections["scores beside their controls"]
     assert [p["config"]["metrics"] for p in first] == [
+        ["new/top1"],
         ["top1"],
         ["top10"],
         ["mrr"],

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
 
-from bridge.comparison import NEGATIVES, comparisons
-from bridge.controls import CONTROLS
+from bridge.comparison import comparisons
+from bridge.controls import CONTROLS, NEGATIVES
 from bridge.errors import ConfigError, RecordError
 from bridge.export import write_export
 from bridge.family import Family
@@ -24,30 +24,54 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(path).to_pylist())
 
 
-def test_there_is_a_row_for_every_cell_control_and_metric_with_the_numbers_of_the_record(tmp_path: Path) -> None:
-    made = [write_cell(tmp_path, layers=(i, 4), n=60 + i, seed=i) for i in (2, 3)]
+def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_of_the_record(tmp_path: Path) -> None:
+    made = [write_cell(tmp_path, layers=(i, 4), n=60 + i, seed=i, new_rates={"fitted": 0.5}) for i in (2, 3)]
     found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
-    n_shown = len(CONTROLS) + 2
-    assert len(found) == 2 * (n_shown * len(METRICS) + len(CONTROLS) * len(STATES))
+    n_shown = len(CONTROLS) + 3
+    assert len(found) == 2 * (3 * n_shown * len(METRICS) + len(CONTROLS) * len(STATES))
+    assert {row["answers"] for row in found} == {"all", "new", "known"}
     cells = {c.data["run_id"]: c for c in Family(comparisons(read_all(tmp_path)), METRICS[:7]).cells}
     for row in found:
         (record,) = [r for r in made if r.data["run_id"] == row["run_id"]]
-        data, control, metric = record.data, row["control"], row["metric"]
-        where = data["state_scores"] if metric in STATES else data["scores"]
-        assert [row[k] for k in ("mean", "low", "high")] == [where[control][metric][k] for k in ("mean", "low", "high")]
-        lead = cells[row["run_id"]].contrasts.get(control, {}).get(metric, {})
+        data, control, metric, part = record.data, row["control"], row["metric"], row["answers"]
+        of_part = data if part == "all" else data["by_answer"][part]
+        score = (data["state_scores"] if metric in STATES else of_part["scores"])[control][metric]
+        assert [row[k] for k in ("mean", "low", "high")] == [score[k] for k in ("mean", "low", "high")]
+        lead = cells[row["run_id"]].contrasts_of(part).get(control, {}).get(metric, {})
         for name, key in (("difference", "difference"), ("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
             assert row[name] == lead.get(key)
-        assert (row["p_draws"], row["p_holm"]) == (lead.get("p_draws"), lead.get("p_holm"))
-        assert (row["p_holm"] is not None) == (control in NEGATIVES and metric in METRICS[:7])
+        for name in ("p_draws", "p_draws_family", "p_holm", "p_exact"):
+            assert row[name] == lead.get(name)
+        in_family = (*NEGATIVES, "lookup") if part != "known" and metric in METRICS[:7] else ()
+        assert (row["p_holm"] is not None) == (control in in_family)
+        n, n_units = (N_ITEMS, data["n_units"]) if part == "all" else (of_part["n"], of_part["n_units"])
+        assert (row["n_items"], row["n_units"], row["unit"]) == (n, n_units, "answer")
         layers = data["layers"]
         assert (row["layer_source"], row["layer_target"]) == (layers["source"], layers["target"])
-        shared = ("tiny", "tiny-llama", "tiny-mistral", "lm_head", "orthogonal", "facts", True, N_ITEMS, 5)
-        names = ("pair", "source", "target", "injection", "map", "dataset", "valid", "n_eval", "n_negatives")
+        shared = ("tiny", "tiny-llama", "tiny-mistral", "lm_head", "orthogonal", "facts", True, 5)
+        names = ("pair", "source", "target", "injection", "map", "dataset", "valid", "n_negatives")
         assert tuple(row[k] for k in names) == shared
         assert (row["n_fit"], row["size"], row["seed"]) == (data["n_fit"], data["n_fit"], data["config"]["seed"])
-        assert row["verdict"] == "above every negative control"
-        assert row["kind"] == {"fitted": "estimate", "random": "negative", "mean": "negative"}.get(control, row["kind"])
+        assert row["verdict"].startswith("new answers: above every negative control, and above lookup; all answers: ")
+        assert row["kind"] == {"fitted": "estimate", "mean": "negative", "lookup": "baseline", "clustered": "baseline",
+                               "own_state": "reference"}.get(control, row["kind"])  # fmt: skip
+
+
+def test_a_part_of_one_unit_has_no_rows_and_few_units_have_no_p(tmp_path: Path) -> None:
+    write_cell(tmp_path, n_units=2)
+    found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    assert {row["answers"] for row in found} == {"all"}
+    assert {row["n_units"] for row in found} == {2}
+    assert all(row["p"] is None and row["p_holm"] is None for row in found)
+    assert "new answers: no test, only 1 unit" in found[0]["verdict"]
+
+
+def test_records_of_an_older_version_are_refused(tmp_path: Path) -> None:
+    path = write_cell(tmp_path).folder / "record.json"
+    path.write_text(path.read_text().replace('"record_version": 3', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 3; move "):
+        write_export(tmp_path)
+    assert not (tmp_path / "reports").exists()
 
 
 def test_csv_holds_what_parquet_holds(tmp_path: Path) -> None:
@@ -83,11 +107,11 @@ def test_an_axis_with_values_of_several_kinds_is_written_as_text(tmp_path: Path)
 
 
 def test_invalid_cells_and_fitted_scores_without_a_negative_control_are_marked(tmp_path: Path) -> None:
-    write_cell(tmp_path, layers=(1, 4), failed_gate="decode")
+    write_cell(tmp_path, layers=(1, 4), failed_gate="states")
     write_cell(tmp_path, layers=(2, 4), controls=("fitted",))
     found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
     by_layer = {r["layer_source"]: r for r in found if r["control"] == "fitted" and r["metric"] == "top1"}
-    assert (by_layer[1]["valid"], by_layer[1]["verdict"]) == (False, "invalid: gate decode failed")
+    assert (by_layer[1]["valid"], by_layer[1]["verdict"]) == (False, "invalid: gate states failed")
     assert by_layer[2]["n_negatives"] == 0
     assert by_layer[2]["verdict"].startswith("fitted score not shown, because no negative control was scored beside it")
     assert not any(r["p_holm"] is not None for r in found)
@@ -104,7 +128,7 @@ def test_items_are_a_row_for_every_control_draw_and_item(tmp_path: Path, ending:
             found = list(csv.DictReader(file))
     else:
         found = rows(path)
-    assert len(found) == 2 * (1 + N_DRAWS) * N_ITEMS + 3 * 2 * N_ITEMS
+    assert len(found) == 2 * (1 + N_DRAWS) * N_ITEMS + 3 * 3 * N_ITEMS
     one = [r for r in found if int(r["layer_source"]) == 1 and r["control"] == "random"]
     assert {(int(r["draw"]), int(r["item"])) for r in one} == {(d, i) for d in range(N_DRAWS) for i in range(N_ITEMS)}
     record = next(r for r in read_all(tmp_path) if r.data["run_id"] == one[0]["run_id"])

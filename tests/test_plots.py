@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from synthetic_records import write_cell
 
-from bridge import plots
+from bridge import plots, row_plots
 from bridge.comparison import comparisons
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.errors import RecordError
@@ -18,10 +20,10 @@ def test_every_control_and_reference_has_a_look_of_its_own():
     assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
 
 
-def test_ceilings_and_references_are_dashed_and_the_others_are_not():
+def test_ceilings_references_and_the_mark_are_dashed_and_the_others_are_not():
     kinds = {**CONTROLS, **REFERENCES}
     assert {n for n, look in LOOKS.items() if look.dash} == {
-        n for n, c in kinds.items() if c.kind in ("ceiling", "reference")
+        n for n, c in kinds.items() if c.kind in ("ceiling", "reference") or n == "clustered"
     }
 
 
@@ -47,7 +49,7 @@ def test_one_single_point_is_drawn_with_its_interval(tmp_path, along):
 
 
 def test_points_of_invalid_cells_are_hollow_and_the_panel_says_so(tmp_path):
-    write_cell(tmp_path, layers=(3, 3), failed_gate="same_model")
+    write_cell(tmp_path, layers=(3, 3), failed_gate="alive")
     write_cell(tmp_path, layers=(4, 4))
     found = comparisons(read_all(tmp_path))
     both = plots.curves(found, "top1", "layers")
@@ -79,7 +81,7 @@ def test_a_field_without_a_score_is_marked_in_the_heat_map(tmp_path):
 def test_leads_are_shown_for_everything_but_the_fitted_map(tmp_path):
     write_cell(tmp_path)
     (c,) = comparisons(read_all(tmp_path))
-    svg = plots.leads(c)
+    svg = row_plots.leads(c)
     for name in c.scores:
         assert (f">{name}</text>" in svg) == (name != "fitted")
     assert f"{c.contrasts['random']['top1']['difference']:+.2f}, p 0.048" in svg
@@ -111,9 +113,9 @@ def test_a_curve_never_joins_cells_that_differ_in_more_than_layer_and_size(tmp_p
     write_cell(tmp_path, seed=0, normalize__scale="l2")
     found = grids(comparisons(read_all(tmp_path)))
     assert [grid.title for grid in found] == [
+        "lm_head, normalize.scale=frobenius, seed=0",
+        "lm_head, normalize.scale=frobenius, seed=1",
         "lm_head, normalize.scale=l2, seed=0",
-        "lm_head, normalize.scale=none, seed=0",
-        "lm_head, normalize.scale=none, seed=1",
     ]
 
 
@@ -125,7 +127,7 @@ def test_a_fitted_score_without_a_negative_control_is_withheld(tmp_path):
     assert "fitted" not in shown.scores
     assert not shown.contrasts
     assert "fitted" not in shown.state_scores
-    assert all("fitted" not in part["scores"] for part in shown.scores_by_answer.values())
+    assert all("fitted" not in part["scores"] for part in shown.by_answer.values())
 
 
 @pytest.mark.parametrize(("name", "start"), [("figure.svg", b"<?xml"), ("figure.png", b"\x89PNG")])
@@ -143,3 +145,46 @@ def test_write_figure_writes_the_same_bytes_twice(tmp_path, name, start):
 def test_write_figure_without_a_finished_cell_says_what_to_do(tmp_path):
     with pytest.raises(RecordError, match=r"no finished cell in .*runs; run bridge first"):
         plots.write_figure(tmp_path, Path("figure.svg"))
+
+
+def test_ceilings_that_coincide_leave_each_other_room(tmp_path):
+    same = ("same_model", "planted", "own_state", "native_target")
+    spans = []
+    for name in same:
+        look = LOOKS[name]
+        assert look.dash == (3, 9)
+        assert look.width == LOOKS["same_model"].width
+        # matplotlib draws from `start` on in the pattern, so a dash begins where the start has run out
+        spans.append((-look.start) % 12)
+    assert sorted(spans) == [0, 3, 6, 9]
+    for layer in (3, 4):
+        write_cell(tmp_path, layers=(layer, 4), rates=dict.fromkeys(same, 0.9))
+    ax = Figure().add_subplot()
+    plots.draw_curves(ax, comparisons(read_all(tmp_path)), "top1", "layers")
+    lines = {line.get_color(): line for line in ax.lines if line.get_linestyle() != "None"}
+    ends = {name: lines[LOOKS[name].color].get_xdata() for name in same}
+    assert all(list(xs) == [3.0, 4.0] for xs in ends.values())
+    markers = {line.get_color(): line.get_xdata() for line in ax.lines if line.get_marker() == LOOKS["planted"].marker}
+    assert markers[LOOKS["planted"].color][0] != 3.0
+
+
+def test_new_answers_are_the_bold_marks_above_the_known_ones(tmp_path):
+    write_cell(tmp_path, new_rates={"fitted": 0.2})
+    (c,) = comparisons(read_all(tmp_path))
+    drawn = []
+    original = Axes.plot
+
+    def plot(self, x, y, **style):
+        drawn.append((x, y, style))
+        return original(self, x, y, **style)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "plot", plot)
+        row_plots.by_answer(c)
+    marks = [(x[0], y[0], style["marker"]) for x, y, style in drawn if "marker" in style]
+    new, known = (c.by_answer[part]["scores"]["fitted"]["top1"]["mean"] for part in ("new", "known"))
+    assert (new, -0.17, "o") in marks
+    assert (known, 0.17, "|") in marks
+    assert new < known - 0.2
+    widths = {y[0]: style["linewidth"] for _, y, style in drawn if "linewidth" in style}
+    assert widths[-0.17] > widths[0.17]

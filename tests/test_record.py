@@ -12,10 +12,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 from untrained import FAST, SMALL
 
+import bridge.provenance
 from bridge import record
 from bridge.config import compose_config, run_id
 from bridge.errors import DataError, ModelError, RecordError
-from bridge.record import Record, provenance
+from bridge.provenance import provenance
+from bridge.record import Record
 from bridge.run import run
 from bridge.session import Session
 
@@ -35,7 +37,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     made = written(tmp_path)
     found = record.read(tmp_path, "a1")
     assert found is not None
-    assert found.data == made.data == {"run_id": "a1", "record_version": 3, **DATA}
+    assert found.data == made.data == {"run_id": "a1", "record_version": record.RECORD_VERSION, **DATA}
     assert (made.reused, found.reused) == (False, True)
     assert found.ok
     assert found.items().to_pydict() == COLUMNS
@@ -68,12 +70,37 @@ def test_a_damaged_record_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_record_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    path = written(tmp_path).folder / "record.json"
-    path.write_text(json.dumps({**DATA, "record_version": 7}))
-    with pytest.raises(
-        RecordError, match=r"is of record version 7, this bridge reads 3; move the folder away and run the cell again$"
-    ):
-        record.read(tmp_path, "a1")
+    runs = record.runs_folder(tmp_path)
+    (runs / "old").mkdir(parents=True)
+    (runs / "old" / "record.json").write_text(json.dumps({"record_version": 2, **DATA}))
+
+    def refused() -> str:
+        said = set()
+        for read in (
+            lambda: record.read(tmp_path, "old"),
+            lambda: record.read_all(tmp_path),
+            lambda: record.refuse_older(tmp_path),
+            lambda: record.refuse_older(tmp_path, ["a1", "old"]),
+        ):
+            with pytest.raises(RecordError) as error:
+                read()
+            said.add(str(error.value))
+        (only,) = said
+        return only
+
+    assert refused() == (
+        f"1 of 1 records in {runs} are of record version 2, this bridge reads 3; move them away (mv {runs} "
+        f"{runs}-version-2) and run their cells again"
+    )
+    written(tmp_path)
+    record.refuse_older(tmp_path, ["a1", "none"])
+    said = refused()
+    assert said.startswith(f"1 of 2 records in {runs} are of record version 2, this bridge reads 3; move them away (")
+    command = said[said.index("(") + 1 : said.rindex(")")]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert names(runs) == {"a1"}
+    assert names(tmp_path / "runs-version-2") == {"old"}
+    assert [r.data["run_id"] for r in record.read_all(tmp_path)] == ["a1"]
 
 
 def test_a_number_that_json_has_not_is_never_written(tmp_path: Path) -> None:
@@ -103,7 +130,7 @@ def test_provenance_names_versions_and_the_commit_of_a_checkout() -> None:
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(record, "__file__", str(tmp_path / "record.py"))
+    monkeypatch.setattr(bridge.provenance, "__file__", str(tmp_path / "provenance.py"))
     found = provenance.__wrapped__()
     assert (found["commit"], found["dirty"]) == (None, None)
     # a folder inside somebody else's checkout is not a checkout of bridge
@@ -126,9 +153,9 @@ def test_two_processes_that_want_the_same_cell_compute_it_once(bare_outputs: Pat
     processes = [context.Process(target=_both, args=(str(bare_outputs), barrier, answers)) for _ in range(2)]
     for process in processes:
         process.start()
-    reused = sorted(answers.get(timeout=60) for _ in processes)
+    reused = sorted(answers.get(timeout=480) for _ in processes)
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=240)
     assert reused == [False, True]
     assert len(record.read_all(bare_outputs)) == 1
 

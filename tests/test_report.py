@@ -1,14 +1,16 @@
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
-from synthetic_records import RATES, write_cell, write_failed
+from synthetic_records import N_ITEMS, N_RESAMPLES, NO_RELATIONS, RATES, write_cell, write_failed
 
+from bridge.comparison import comparisons
 from bridge.controls import CONTROLS, REFERENCES
 from bridge.errors import RecordError
 from bridge.report import write_report
 
-SECTIONS = ("layers", "sizes", "map", "leads", "answers", "scores")
+SECTIONS = ("answers", "layers", "sizes", "map", "leads", "scores")
 
 
 def sections(page):
@@ -57,8 +59,8 @@ def page(tmp_path_factory):
                 tmp_path,
                 layers=(layer, 4),
                 n=n,
-                failed_gate="same_model",
-                rates={"fitted": 0.06, "same_model": 0.12, "gold_embedding": 0.5},
+                failed_gate="alive",
+                rates={"fitted": 0.06, "same_model": 0.12, "own_state": 0.13, "gold_embedding": 0.5},
                 injection={"name": "soft_prefix"},
             )
     write_failed(tmp_path, "layer 99 <b>is</b> out of range", 'Traceback\n  File "run.py" & more', layer__source="99")
@@ -80,15 +82,89 @@ def test_every_control_stands_beside_the_fitted_score_in_every_section(page, nam
                 assert f">{control}<" in panel, (name, control)
 
 
-def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell(page):
+def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell(page, tmp_path):
     head = sections(page)[""]
     assert "8 cells finished, 4 valid, 4 dead, 0 otherwise invalid, 1 failed" in head
-    assert "Above every negative control in 4 of 4 cells." in head
-    assert "Dead in 4 of 4 cells." in head
+    assert "New answers: above every negative control in 4 of 4 valid cells, above lookup in 4." in head
+    assert "All answers: above every negative control in 4 of 4 valid cells, above lookup in 4." in head
+    assert head.index("New answers: above") < head.index("All answers: above")
+    assert "reach only 14% of its native score in 4 of 4 cells." in head
     assert "for shuffled_within, the hardest negative control" in head
     assert head.count("The ceiling same_model is at") == 2
     assert "Best of 4 valid cells, so chosen after looking" in head
-    assert "On the 20 eval items whose answer no fit row has: fitted" in head
+    (c, *_) = comparisons([write_cell(tmp_path)])
+    new = c.by_answer["new"]
+    told = (
+        f"On the {new['n']} eval items ({new['n_units']} units) with new answers, which no fit row has, top-1: fitted "
+    )
+    assert told in head
+    whole = f"On all {N_ITEMS} eval items ({c.data['n_units']} units), top-1: fitted "
+    assert head.index(told) < head.index(whole)
+    assert "On all items it is above lookup, a table of known answers, which reaches 0." in head
+    assert f"Knowing only which items share an answer is worth {c.mean('clustered'):.2f}." in head
+
+
+def test_new_answers_come_before_everything_else_in_the_page_and_its_links(page):
+    ids = re.findall(r'<section id="(\w+)">', page)
+    assert ids == ["answers", "best", "map", "layers", "sizes", "leads", "scores", "gates", "run"]
+    assert re.findall(r'<a href="#(\w+)">', page[: page.index("</nav>")]) == ids
+    part = sections(page)["answers"]
+    assert "Bold marks: new answers, which no fit row has and no table could name. Faint marks: known answers." in part
+    rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", part)[1:]]
+    assert [row[1] for row in rows] == ["new", "known"] * 2
+    assert all(int(row[2]) > int(row[3]) > 1 for row in rows)
+
+
+def test_few_units_are_said_in_the_card_and_among_the_warnings(tmp_path):
+    write_cell(tmp_path, n_units=12)
+    found = sections(write_report(tmp_path).read_text())
+    told = "nly 12 units (answer): items of one unit depend on each other, so intervals are wide"
+    assert f"O{told}." in found[""]
+    assert f"few units</b>: o{told}" in found["gates"]
+    assert "New answers: no test, only 5 units; all answers: above every negative control" in found[""]
+
+
+def test_without_new_answers_nothing_is_said_about_them(tmp_path):
+    record = write_cell(tmp_path)
+    path = record.folder / "record.json"
+    data = json.loads(path.read_text())
+    data["by_answer"]["new"] = {"n": 0, "n_units": 0}
+    path.write_text(json.dumps(data))
+    found = sections(write_report(tmp_path).read_text())
+    assert "Every eval answer also occurs among the fit rows, so nothing is said about new answers." in found[""]
+    assert "New answers: none; all answers: above every negative control" in found[""]
+
+
+def test_an_absent_control_is_told_with_its_reason_in_the_card_the_panels_and_the_warnings(tmp_path):
+    write_cell(tmp_path, absent={"shuffled_within": NO_RELATIONS})
+    write_cell(tmp_path, layers=(2, 4), absent={"shuffled_within": NO_RELATIONS})
+    found = sections(write_report(tmp_path).read_text())
+    assert f"No shuffled_within: {NO_RELATIONS}." in found[""]
+    assert f"no shuffled_within: {NO_RELATIONS}." in found["leads"]
+    assert f"no shuffled_within</b>: {NO_RELATIONS}" in found["gates"]
+    assert "Not scored" not in found[""]
+    for name in SECTIONS:
+        assert ">shuffled_within<" not in found[name], name
+
+
+def test_that_a_table_is_not_beaten_is_said_plainly(tmp_path):
+    for layer in (3, 4):
+        write_cell(tmp_path, layers=(layer, 4), rates={"lookup": 0.75}, new_rates={"fitted": 0.02, "lookup": 0.0})
+    found = sections(write_report(tmp_path).read_text())
+    assert "New answers: above every negative control in 0 of 2 valid cells, above lookup in 0." in found[""]
+    assert (
+        '<b class="">All answers: above every negative control in 2 of 2 valid cells, above lookup in 0.' in found[""]
+    )
+    assert "On all items it is not above lookup" in found[""]
+    assert "above all<br>not above lookup" in found["best"]
+    assert "but not above lookup" in found["scores"]
+
+
+def test_records_of_an_older_version_are_refused(tmp_path):
+    path = write_cell(tmp_path).folder / "record.json"
+    path.write_text(path.read_text().replace('"record_version": 3', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 3; move "):
+        write_report(tmp_path)
 
 
 def test_invalid_cells_are_marked_wherever_they_are_shown(page):
@@ -96,11 +172,11 @@ def test_invalid_cells_are_marked_wherever_they_are_shown(page):
     assert found["layers"].count("hollow: dead") == 2
     assert found["sizes"].count("hollow: dead") == 2
     assert found["map"].count("red: dead") == 1
-    told = "dead: the target&#x27;s own states reach only 14% of its native score this way"
+    told = "dead: the target&#x27;s own states, put in without a map, reach only 14% of its native score"
     for name in ("layers", "sizes", "map", "leads", "answers", "scores"):
         assert told in found[name].replace("Dead:", "dead:"), name
-    assert found["gates"].count('<td class="tight bad">FAILED 0.14 (≥ 0.8)</td>') == 4
-    assert found["gates"].count('<td class="tight">0.98 (≥ 0.8)</td>') == 4
+    assert found["gates"].count('<td class="tight bad">FAILED 0.14 (0.8 to 1.25)</td>') == 4
+    assert found["gates"].count('<td class="tight">0.98 (0.8 to 1.25)</td>') == 4
 
 
 def test_failed_cells_are_listed_with_their_error_and_a_folded_traceback(page):
@@ -118,8 +194,11 @@ def test_warnings_coverage_and_what_was_run_are_in_the_report(page):
     assert "bridge 0.1.0, torch 2.13.0" in found["run"]
     for control in [*CONTROLS.values(), *REFERENCES.values()]:
         assert control.rules_out.replace("'", "&#x27;") in found["run"]
-    assert "percentile bootstrap over eval items (60 resamples)" in found["run"]
-    assert "20 draws cannot push below 0.048" in found["run"]
+    assert f"a bootstrap over units ({N_RESAMPLES} resamples)" in found["run"]
+    assert "20 draws cannot push it below 0.048" in found["run"]
+    assert "<b>Units</b> (answer)" in found["run"]
+    assert '<th scope="col">units</th>' in found["gates"]
+    assert re.search(r"<td>120</td><td>\d\d \(answer\)</td>", found["gates"])
 
 
 def test_the_page_is_well_formed_and_loads_nothing(page):
@@ -161,7 +240,7 @@ def test_missing_controls_are_named_in_the_head_the_panels_and_the_warnings(tmp_
     for name in ("layers", "map", "leads", "answers"):
         assert told in found[name], name
     assert "not scored: identity, planted</b>; control=all scores everything" in found["gates"]
-    assert "Open: no score yet for identity" in found[""]
+    assert "New answers: open: no score yet for identity" in found[""]
 
 
 def test_cells_fanned_out_over_controls_are_joined_before_they_are_shown(tmp_path):
@@ -173,6 +252,7 @@ def test_cells_fanned_out_over_controls_are_joined_before_they_are_shown(tmp_pat
         assert f">{control}<" in found[""]
     assert found["run"].count("tiny: tiny-llama → tiny-mistral") == len(CONTROLS)
     assert "Not scored" not in found[""]
+    assert "New answers: above every negative control, and above lookup" in found[""]
 
 
 def test_a_fitted_score_without_negative_controls_is_not_shown_and_the_report_says_so(tmp_path):

@@ -57,7 +57,8 @@ def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
         new, every = (compared.finding(part) for part in ("new", "all"))
         assert every.is_above
         assert every.lookup is False
-        assert compared.verdict() == f"new answers: {new}; all answers: above every negative control, but not above lookup"
+        said = f"new answers: {new}; all answers: above every negative control, but not above lookup"
+        assert compared.verdict() == said
     for control in NEGATIVES:
         assert top1(found, "fitted") > data["scores"][control]["top1"]["high"] + 0.1
         assert data["contrasts"][control]["top1"]["p"] < 0.01

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bridge import plots
+from bridge import plots, row_plots
 from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
 from bridge.family import Family
@@ -25,7 +25,7 @@ from bridge.looks import swatches
 from bridge.record import Record, read_all, runs_folder, write_whole
 from bridge.report import evidence, facts, ladder, similarity
 from bridge.report.headline import by_pair, chips, each, fits, head
-from bridge.report.page import MANY, Cell, figure, number, page, table, text
+from bridge.report.page import MANY, Cell, figure, number, page, sentence, table, text
 from bridge.report.search import best_layers, leads
 from bridge.sweep import manifest
 from bridge.tasks.matrices import is_similarity
@@ -84,12 +84,12 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
     if cells:
         shown, told = fits(found)
         parts += [
+            _section("answers", "New and known answers", told + _answers(shown), _FIXED + _ANSWERS),
             _section("best", "Best layers", best_layers(bests), _BEST),
             _section("map", "Heat maps", leads(found) + told + each(shown, _heat), _HEAT),
             _section("layers", "Scores over layers", told + _over(shown, "layers"), _LAYERS),
             _section("sizes", "Scores by data set size", told + _over(shown, "sizes"), _SIZES),
             _section("leads", "Fitted minus control", each(found, _leads), _FIXED + " Right of zero the map wins."),
-            _section("answers", "New and known answers", told + _answers(shown), _FIXED + _ANSWERS),
             _section("scores", "All scores", _all_scores(found), ""),
         ]
     if matrices:
@@ -107,7 +107,7 @@ _BEST = (
 _LAYERS = (
     "At the largest data set size that has at least three quarters of the layers. Ribbons are 95 % intervals over "
     "units, and of controls drawn many times the range of the draws; "
-    "ceilings and native references are dashed. Points of controls stand side by side, so that all are seen. The "
+    "ceilings, references and clustered are dashed. Points of controls stand side by side, so that all are seen. The "
     "numbers under a panel are means at its deepest layer."
 )
 _SIZES = (
@@ -122,8 +122,7 @@ _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
     "there, the deepest layer."
 )
-_ANSWERS = " Upright marks: new answers, which no fit row has and no table of known answers could name; round marks: "
-"known ones."
+_ANSWERS = " Bold marks: new answers, which no fit row has and no table could name. Faint marks: known answers."
 _GATES = "A cell whose gates fail is invalid, here and in every plot."
 
 
@@ -137,7 +136,7 @@ def _notes(cells: Sequence[Comparison]) -> str:
     lines = []
     off = Counter(verdict(c) for c in cells if not c.valid)
     for told, k in off.items():
-        lines.append(f"{k} of {len(cells)} cells {told}." if len(cells) > 1 else f"{told.capitalize()}.")
+        lines.append(f"{k} of {len(cells)} cells {told}." if len(cells) > 1 else f"{sentence(told)}.")
     if absent := missing_in(cells):
         lines.append(f"Not scored in every cell: {', '.join(absent)}.")
     if n := sum(is_withheld(c) for c in cells):
@@ -181,8 +180,8 @@ def _leads(grid: Grid) -> str:
     where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.sizes}"
     if not c.contrasts:
         return figure(grid.title, "", _notes([c]), where)
-    told = f'<p class="note"><b>{escape(verdict(c).capitalize())}.</b></p>' if c.valid else ""
-    return figure(grid.title, plots.leads(c), told + _notes([c]), where)
+    told = f'<p class="note"><b>{escape(sentence(verdict(c)))}.</b></p>' if c.valid else ""
+    return figure(grid.title, row_plots.leads(c), told + _notes([c]), where)
 
 
 def _answers(found: Sequence[Grid]) -> str:
@@ -190,7 +189,7 @@ def _answers(found: Sequence[Grid]) -> str:
         c = grid.fixed
         parts = ", ".join(f"{part['n']} {label} ({part['n_units']} units)" for label, part in c.by_answer.items())
         where = f"layer {layer_label(c)}, n={c.data['n_fit']}; eval items: {parts}"
-        return figure(grid.title, plots.by_answer(c), _notes([c]), where)
+        return figure(grid.title, row_plots.by_answer(c), _notes([c]), where)
 
     cells = [grid.fixed for grid in found]
     names = controls_in(cells)
@@ -268,7 +267,7 @@ def _checks(
 
 
 def _run(records: Sequence[Record], raw: Sequence[Comparison], found: Sequence[Grid], family: Family) -> str:
-    scored = [r for r in records if not is_similarity(r.data)]
+    scored = [r for r in records if r.ok and not is_similarity(r.data)]
     return (
         facts.what_was_run(raw, [r for r in records if not r.ok and not is_similarity(r.data)], found)
         + "<h3>Versions</h3>" + facts.versions(records)

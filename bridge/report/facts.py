@@ -86,8 +86,8 @@ def what_controls_rule_out() -> str:
 
 
 def definitions(records: Sequence[Record], family: Family) -> str:
-    """How scores, intervals and p values are defined."""
-    done = [r.data for r in records if r.ok]
+    """How scores, intervals and p values are defined in finished records, of which there is one at least."""
+    done = [r.data for r in records]
     draws = sorted({data["config"]["control"]["n_draws"] for data in done})
     resamples = sorted({data["config"]["task"]["n_resamples"] for data in done})
     units = ", ".join(sorted({data["unit"] for data in done}))

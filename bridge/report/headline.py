@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 
 from bridge.comparison import Comparison
@@ -9,8 +10,8 @@ from bridge.family import Best
 from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
 from bridge.looks import swatch
 from bridge.record import Record
-from bridge.report.page import MANY_PANELS, figure, number, p_value
-from bridge.verdict import ABOVE, Finding, counted
+from bridge.report.page import MANY_PANELS, figure, number, p_value, sentence
+from bridge.verdict import ABOVE, counted, units_note
 
 QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
@@ -20,15 +21,15 @@ LIKENESS = (
     "Are the states of two models alike, layer by layer, and by how much more than rows that were paired at random?"
 )
 
-# In more cells than this the controls that were not beaten differ too much to be named.
+# In more cells than this the reasons why cells are dead or invalid differ too much to be named.
 FEW = 8
 SECTIONS = {
+    "answers": "new / known",
     "best": "best layers",
     "map": "heat maps",
     "layers": "layers",
     "sizes": "sizes",
     "leads": "fitted − control",
-    "answers": "new / known",
     "scores": "all scores",
 }
 
@@ -116,76 +117,95 @@ def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
 
 def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
-    n = len(grid.cells)
-    verdicts = Counter(_short(c) if n > FEW else verdict(c) if c.valid or n == 1 else state(c) for c in grid.cells)
-    summary = "; ".join(f"{told} in {k} of {n} cells" if n > 1 else told for told, k in verdicts.items())
-    good = all(c.is_above and c.finding("new").is_above for c in grid.cells)
-    conclusion = f'<p class="note"><b class="{"good" if good else "bad"}">{escape(summary.capitalize())}.</b></p>'
+    conclusion = "".join(
+        f'<p class="note"><b class="{css}">{escape(told)}.</b></p>' for told, css in _conclusions(grid.cells)
+    )
     valid = [c for c in grid.cells if c.valid]
     scored = [c for c in valid or grid.cells if "fitted" in c.scores]
     if not scored:
         return figure(grid.title, "", conclusion + '<p class="note">No fitted score to show beside its controls.</p>')
     found = max(bests, key=lambda b: float(b.cell.scores["fitted"]["top1"]["mean"]), default=None)
     best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"])) if found is None else found.cell
-    hardest = hardest_negative(best)
-    assert hardest is not None
-    lead = best.contrasts[hardest]["top1"]
-    scores = {name: _interval_text(found["top1"]) for name, found in best.scores.items()}
     kind = "valid cell" if valid else "cell, not valid"
     many = "valid cells" if valid else "cells, none of them valid"
     chosen = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
+    few = units_note(best.data["n_units"], best.data["unit"])
+    lines = [
+        f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}.",
+        _new(best),
+        _all(best) + ("" if found is None else _searched(found, n_curves)),
+        _beside_a_table(best),
+        "" if few is None else f"{few.capitalize()}.",
+    ]
+    why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(verdict(best)))}.</p>'
+    told = "".join(f'<p class="note">{escape(line)}</p>' for line in lines if line)
+    return figure(grid.title, "", conclusion + why + told + chips(best, "top1"))
+
+
+def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """What may be concluded about the cells of one grid, line by line, with its CSS class."""
+    n = len(cells)
+    if n == 1:
+        (c,) = cells
+        return [(sentence(verdict(c)), "good" if c.is_above and c.finding("new").is_above else "bad")]
+    lines = []
+    off = Counter(state(c) if n > FEW else verdict(c) for c in cells if not c.valid)
+    lines += [(sentence(f"{told} in {k} of {n} cells"), "bad") for told, k in off.items()]
+    valid = [c for c in cells if c.valid]
+    scored = [c for c in valid if "fitted" in c.scores]
+    lines += [(sentence(verdict(c)), "bad") for c in valid[:1] if not scored]
+    for part in ("new", "all") if scored else ():
+        found = [c.finding(part) for c in scored]
+        tested = [f for f in found if f.is_tested]
+        if not tested:
+            lines.append((f"{part.capitalize()} answers: {found[0]}", "bad"))
+            continue
+        above = sum(f.is_above for f in tested)
+        told = f"{part.capitalize()} answers: {ABOVE} in {above} of {len(tested)} valid cells"
+        if waiting := list(dict.fromkeys(name for f in tested for name in f.missing)):
+            told += f" (open: no score yet for {', '.join(waiting)})"
+        if lookups := [f.lookup for f in tested if f.lookup is not None]:
+            told += f", above lookup in {sum(lookups)}" + (f" of {len(lookups)}" if len(lookups) < len(tested) else "")
+        lines.append((told, "bad" if above < len(scored) else "good" if all(lookups) else ""))
+    absent = Counter(f"no {name}: {why}" for c in scored for name, why in c.absent.items())
+    return lines + [(sentence(told), "bad") for told in absent]
+
+
+def _all(c: Comparison) -> str:
+    """The fitted map beside the hardest negative control and its ceiling, on all eval items."""
+    hardest = hardest_negative(c)
+    assert hardest is not None
+    lead = c.contrasts[hardest]["top1"]
+    scores = {name: _interval_text(score["top1"]) for name, score in c.scores.items()}
     told = (
-        f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}. "
-        f"Fitted top-1 {scores['fitted']} against {scores[hardest]} for {hardest}, the hardest negative control: "
-        f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]."
-    ).replace("-0", "−0")
-    if "same_model" in scores:
-        told += f" The ceiling same_model is at {scores['same_model']}."
-    if found is not None:
-        told += _searched(found, n_curves)
-    told += _beside_a_table(best)
-    told = _new(best, hardest) + told
-    why = "" if valid or n == 1 else f'<p class="note bad">{escape(verdict(best).capitalize())}.</p>'
-    return figure(grid.title, "", conclusion + why + f'<p class="note">{escape(told)}</p>' + chips(best, "top1"))
-
-
-def _short(c: Comparison) -> str:
-    """The verdict of one of many cells, without the names of controls."""
-    if not c.valid:
-        return state(c)
-    if "fitted" not in c.scores:
-        return verdict(c)
-    parts = {part: c.finding(part) for part in ("new", "all")}
-    return "; ".join(f"{part} answers: {_in_short(found)}" for part, found in parts.items())
-
-
-def _in_short(found: Finding) -> str:
-    said = ABOVE if found.is_above else "not above some negative control" if found.losers else str(found)
-    return (
-        said if found.lookup is None or not found.is_tested else f"{said}, {'' if found.lookup else 'not '}above lookup"
+        f"On all {counted(c.data['n_eval'], 'eval item')} ({counted(c.data['n_units'], 'unit')}), top-1: fitted "
+        f"{scores['fitted']} against {scores[hardest]} for {hardest}, the hardest negative control: "
     )
+    told += f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}].".replace("-", "−")
+    return told + (f" The ceiling same_model is at {scores['same_model']}." if "same_model" in scores else "")
 
 
 def _searched(best: Best, n_curves: int) -> str:
     """What is left of a best layer after the search."""
     if not best.p:
-        return f" {best.verdict().capitalize()}."
+        return f" {sentence(best.verdict())}."
     layers = "one layer" if best.n_layers == 1 else f"{best.n_layers} layers"
     rank = f", rank among draws {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
     where = f"{layers} on {n_curves} curves" if n_curves > 1 else layers
     return f" Corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
 
 
-def _new(c: Comparison, hardest: str) -> str:
+def _new(c: Comparison) -> str:
     """The same cell on the answers that no fit row has."""
     part = c.by_answer["new"]
     if "scores" not in part:
         few = "Every eval answer also occurs among the fit rows" if part["n"] == 0 else "Only one unit has a new answer"
-        return f"{few}, so nothing is said about new answers. "
+        return f"{few}, so nothing is said about new answers."
+    hardest = hardest_negative(replace(c, scores=part["scores"]))
     names = [n for n in ("fitted", hardest, "lookup", "same_model") if n in part["scores"]]
     numbers = ", ".join(f"{n} {_interval_text(part['scores'][n]['top1'])}" for n in names)
     sizes = f"{counted(part['n'], 'eval item')} ({counted(part['n_units'], 'unit')})"
-    return f"On the {sizes} whose answer no fit row has, top-1: {numbers}. "
+    return f"On the {sizes} with new answers, which no fit row has, top-1: {numbers}."
 
 
 def _beside_a_table(c: Comparison) -> str:
@@ -194,7 +214,7 @@ def _beside_a_table(c: Comparison) -> str:
     if lookup is None or "lookup" not in c.contrasts:
         return ""
     above = "above" if c.finding().lookup else "not above"
-    told = f" It is {above} lookup, a table of known answers, which reaches {_interval_text(lookup)}."
+    told = f"On all items it is {above} lookup, a table of known answers, which reaches {_interval_text(lookup)}."
     mark = c.scores.get("clustered", {}).get("top1")
     return told if mark is None else f"{told} Knowing only which items share an answer is worth {number(mark['mean'])}."
 

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 
 from bridge.comparison import Comparison
 from bridge.errors import RecordError
-from bridge.grids import verdict
+from bridge.grids import identity, verdict
 from bridge.ladder import SHARE, SHARE_F1, Ladder, Rung, hardest
 from bridge.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standalone
 from bridge.record import write_whole
 from bridge.report.page import MANY_PANELS, Cell, figure, number, table, text
 
-RIBBONS = ("same_model", "shuffled_within", "shuffled", "random", "identity", "mean")
+RIBBONS = ("same_model", "lookup", "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
 # A map trained through the target has the colour of the same map fitted on states, and a dashed line.
 COLORS = {
     "orthogonal": "#1b1f24",
@@ -51,7 +51,7 @@ def section(found: Sequence[Ladder]) -> str:
 def _panel(one: Ladder) -> str:
     off = sum(not c.valid for c in one.cells)
     note = f'<p class="note bad">{off} of {len(one.cells)} cells are dead or invalid (hollow).</p>' if off else ""
-    return figure(f"{one.pair}, {one.title}", ladder_plot(one), note, f"{one.cells[0].data['n_eval']} eval items")
+    return figure(f"{one.pair}, {one.title}", ladder_plot(one), note, one.cells[0].sizes)
 
 
 def ladder_plot(one: Ladder) -> str:
@@ -59,8 +59,9 @@ def ladder_plot(one: Ladder) -> str:
     with mpl.rc_context(SETTINGS):
         made = Figure(figsize=(6.4, 4.4))
         draw_ladder(made.add_axes((0.095, 0.115, 0.67, 0.83)), one)
-        salt = " ".join(r.data["run_id"] for c in one.cells for r in c.records)
-        return inline(made, f"ladder {salt}", accessible(f"share of native top-1 of {len(one.rungs)} maps"))
+        return inline(
+            made, f"ladder {identity(one.cells)}", accessible(f"share of native top-1 of {len(one.rungs)} maps")
+        )
 
 
 def draw_ladder(ax: Axes, one: Ladder) -> None:
@@ -160,7 +161,16 @@ def _look(rung: Rung, i: int) -> dict[str, Any]:
 def _numbers(one: Ladder) -> str:
     """Every map and size: its share beside the hardest control, and what else tells maps apart."""
     whole = any(SHARE_F1 in c.scores.get("fitted", {}) for c in one.cells)
-    heading = ["map", "n", "parameters", "share of native", "hardest negative control", "same_model"]
+    heading = [
+        "map",
+        "n",
+        "parameters",
+        "share of native",
+        "hardest negative control",
+        "lookup",
+        "clustered",
+        "same_model",
+    ]
     heading += ["share of native F1"] * whole
     heading += [
         "gold log-prob (nats; uniform, prior)",
@@ -191,7 +201,7 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         f"{fit['n_parameters']:,}",
         _share(c.scores.get("fitted", {}).get(SHARE)),
         "–" if against is None else Cell(f"{_share(against[1])}<br><span class=quiet>{escape(against[0])}</span>"),
-        _share(c.scores.get("same_model", {}).get(SHARE)),
+        *(_share(c.scores.get(name, {}).get(SHARE)) for name in ("lookup", "clustered", "same_model")),
     ]
     if whole:
         row.append(_share(c.scores.get("fitted", {}).get(SHARE_F1)))

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bridge.comparison import Comparison
-from bridge.grids import Grid, hardest_negative, layer_label, layers
+from bridge.grids import Grid, hardest_negative, identity, layer_label, layers
 from bridge.looks import BAD, INK, SETTINGS, accessible, fields, inline
 
 METRIC = "top1"
@@ -60,8 +60,8 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]]) -> str:
             ax.tick_params(axis="x", rotation=60)
         ax.spines[:].set_visible(False)
         ax.set_xlabel("layer of the source" if is_upright else "layer, source → target", labelpad=3)
-        identity = " ".join(c.data["run_id"] for _, curve in rows for c in curve)
-        return inline(figure, f"lead map {identity}", accessible("lead by curve and layer", width))
+        shown = identity(c for _, curve in rows for c in curve)
+        return inline(figure, f"lead map {shown}", accessible("lead by curve and layer", width))
 
 
 def _place(c: Comparison, curve: Sequence[Comparison]) -> tuple[int, int, str]:

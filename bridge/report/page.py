@@ -33,11 +33,11 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
 .chips li.fitted .name, .chips li.fitted .number { color: var(--ink); font-weight: 700; }
 .number, td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
-table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; width: 100%; }
-th, td { padding: 4px 10px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
+table { border-collapse: collapse; font-size: .82rem; line-height: 1.35; width: 100%; }
+th, td { padding: 4px 5px; text-align: right; white-space: nowrap; vertical-align: top; overflow-wrap: normal;
   border-bottom: 1px solid #eceff2; }
-thead th { min-width: 7ch; background: #f4f6f8; vertical-align: bottom; white-space: normal; }
-.text { text-align: left; } td.text { white-space: normal; } td.long { min-width: 34ch; }
+thead th { min-width: 5ch; background: #f4f6f8; vertical-align: bottom; white-space: normal; }
+.text { text-align: left; } td.text { white-space: normal; } td.long { min-width: 60ch; }
 td.tight { white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 tr.off td { color: var(--quiet); } tr td.bad { color: var(--bad); font-weight: 650; }
@@ -97,6 +97,11 @@ def number(value: float, digits: int = 2) -> str:
 def p_value(p: float) -> str:
     """A p value as it is shown."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def sentence(told: str) -> str:
+    """The text with a capital letter, and nothing else changed."""
+    return told[:1].upper() + told[1:]
 
 
 def figure(title: str, plot: str, below: str = "", quiet: str = "", full: bool = False) -> str:

@@ -1,6 +1,7 @@
 """Best layers with the correction for having searched, and the lead of every cell."""
 
 from collections.abc import Sequence
+from html import escape
 
 from bridge.comparison import Comparison
 from bridge.controls import NEGATIVES
@@ -27,20 +28,24 @@ def best_layers(bests: Sequence[Best]) -> str:
         lead = c.contrasts[hardest]["top1"] if hardest is not None and hardest in c.contrasts else None
         fitted, said = c.scores["fitted"]["top1"], best.verdict()
         pair = f"{c.config['pair']['name']}, " if several else ""
+        is_above = said.startswith("above")
+        verdict = "above all" if is_above else escape(said)
+        p = f"p {p_value(best.p_holm)}" if best.p else ""
+        p += f", rank {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
         searched = f"{best.n_layers}" + (f", {best.n_off} not valid" if best.n_off else "")
         rows.append([
             text(f"{pair}{best.grid.title}"), str(c.data["n_fit"]),
             Cell(f"{layer_label(c)}<br><span class=quiet>of {searched}</span>", "tight"),
+            Cell(f"{verdict}<br>{_beside_lookup(c)}", "text tight" if is_above else "text bad"),
+            *_new(c),
             _interval(fitted["mean"], fitted["low"], fitted["high"]),
             *[_mean(c, name) for name in names],
-            "–" if lead is None else _interval(lead["difference"], lead["low"], lead["high"], "+"),
-            p_value(best.p_holm) if best.p else "–",
-            p_value(max(best.p_draws.values())) if best.p_draws else "–",
-            text("above all", "text tight") if said.startswith("above") else text(said, "text bad"),
+            "–" if lead is None else _lead(lead, p),
         ])  # fmt: skip
-        muted.append(not said.startswith("above"))
-    heading = ["injection", "n", "best layer", "fitted", *(n.replace("_", " ") for n in names),
-               "fitted − hardest", "p", "rank among draws", "verdict"]  # fmt: skip
+        muted.append(not is_above)
+    names = [n.replace("_", " ") for n in names]
+    heading = ["injection", "n", "best layer", "verdict, all answers", "fitted, new", "hardest, new", "fitted, all"]
+    heading += [*names, "fitted − hardest, all"]
     first = table(heading, rows[:MANY], muted[:MANY])
     if len(rows) <= MANY:
         return first
@@ -63,11 +68,31 @@ def leads(found: Sequence[Grid]) -> str:
     return by_pair(found, draw)
 
 
+def _new(c: Comparison) -> list[str]:
+    """The fitted map and the hardest negative control on new answers."""
+    scores = {name: score["top1"] for name, score in c.by_answer["new"].get("scores", {}).items()}
+    hardest = max((n for n in NEGATIVES if n in scores), key=lambda n: float(scores[n]["mean"]), default=None)
+    fitted = scores.get("fitted")
+    return [
+        "–" if fitted is None else _interval(fitted["mean"], fitted["low"], fitted["high"]),
+        "–" if hardest is None else number(scores[hardest]["mean"]),
+    ]
+
+
+def _beside_lookup(c: Comparison) -> str:
+    lookup = c.finding().lookup
+    return "" if lookup is None else f"{'' if lookup else 'not '}above lookup"
+
+
 def _mean(c: Comparison, name: str) -> str:
     found = c.mean(name)
     return "–" if found is None else number(found)
 
 
-def _interval(mean: float, low: float, high: float, sign: str = "") -> Cell:
-    shown = [f"{v:{sign}.{k}f}".replace("-", "−") for v, k in ((mean, 2 if sign else 3), (low, 2), (high, 2))]
-    return Cell(f"{shown[0]}<br><span class=quiet>[{shown[1]}, {shown[2]}]</span>", "tight")
+def _interval(mean: float, low: float, high: float) -> Cell:
+    return Cell(f"{number(mean, 3)}<br><span class=quiet>[{number(low)}, {number(high)}]</span>", "tight")
+
+
+def _lead(lead: dict[str, float], p: str) -> Cell:
+    told = f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]".replace("-", "−")
+    return Cell(f"{told}<br><span class=quiet>{escape(p)}</span>", "tight")

@@ -81,7 +81,7 @@ def draw_family_p(fitted: Tensor, draws: Tensor) -> Tensor:
         FitError: shapes that do not match, or values that are not finite.
 
     Example:
-        >>> fitted, draws = torch.tensor([0.9, 0.15]), torch.tensor([[0.1, 0.2], [0.2, 0.1], [0.3, 0.0]])
+        >>> fitted, draws = torch.tensor([0.9, 0.15]), torch.tensor([[0.1, 0.2], [0.6, 0.1], [0.3, 0.0]])
         >>> draw_family_p(fitted, draws).tolist()
         [0.25, 0.75]
     """

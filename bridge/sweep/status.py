@@ -27,16 +27,14 @@ def states(manifest: Manifest) -> list[State]:
     """The state of every cell, in the order of the grid.
 
     Raises:
-        RecordError: a record is damaged.
+        RecordError: a record is damaged or of another version.
     """
+    record.refuse_older(manifest.outputs, [cell.run_id for cell in manifest.cells])
     return [_state(manifest, cell) for cell in manifest.cells]
 
 
 def _state(manifest: Manifest, cell: Cell) -> State:
     head = record.head(manifest.outputs, cell.run_id)
-    if head is not None and head["record_version"] != record.RECORD_VERSION:
-        version = head["record_version"]
-        return State(cell, "missing", f"its record is of version {version}, this bridge writes {record.RECORD_VERSION}")
     if head is not None and head["status"] == "done":
         return State(cell, "done")
     attempt = Attempts(manifest.folder, cell.run_id).read()

@@ -12,7 +12,8 @@ from typing import Any
 from bridge.tracking.client import Client, error_line
 from bridge.tracking.ledger import Entry, Ledger
 
-METRIC = "top1"
+# New answers come first.
+NEW, METRIC = "new/top1", "top1"
 # A fitted score stands beside one of these at least, or it is not shown.
 NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 # More heat maps than this nobody looks at in one image; the table has the rest.
@@ -108,9 +109,9 @@ def _table(grids: Sequence[Sequence[Entry]]) -> tuple[list[str], list[list[Any]]
     for entries in grids:
         for x in _places(entries):
             there = {e.curve.control: row for e in entries if (row := e.at("scores", x)) is not None}
-            scores = [there[c].values.get(METRIC) if c in there else None for c in controls]
+            scores = [there[c].values.get(m) if c in there else None for m in (NEW, METRIC) for c in controls]
             rows.append([_title(entries), x, _valid(entries, x), *scores])
-    return ["fixed", str(axis), "valid", *(f"{METRIC}/{c}" for c in controls)], rows
+    return ["fixed", str(axis), "valid", *(f"{m}/{c}" for m in (NEW, METRIC) for c in controls)], rows
 
 
 def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import record
 from bridge.errors import BridgeError
+from bridge.provenance import provenance
 from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts
 from bridge.sweep.manifest import Cell, Manifest, read
 from bridge.sweep.order import shares, turns
@@ -195,7 +196,7 @@ class Worker:
 
     def _give_up(self, manifest: Manifest, cell: Cell, error: str) -> str:
         data = {"status": "failed", "inputs": {}, "error": error, "traceback": "", "valid": False}
-        whole = {**data, "config": manifest.config(cell), **record.provenance(), "wall_s": 0.0}
+        whole = {**data, "config": manifest.config(cell), **provenance(), "wall_s": 0.0}
         yaml = json.dumps(whole["config"], indent=1) + "\n"
         if not record.is_done(self.outputs, cell.run_id):
             record.write(self.outputs, cell.run_id, whole, yaml, None, error + "\n")

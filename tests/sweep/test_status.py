@@ -11,6 +11,7 @@ from synthetic_records import config, write_failed
 from synthetic_records import write_cell as write_done
 
 from bridge import record
+from bridge.errors import RecordError
 from bridge.sweep.attempts import Attempts
 from bridge.sweep.manifest import Cell, Manifest
 from bridge.sweep.status import states, status_verb
@@ -73,11 +74,12 @@ def test_for_programs_there_is_one_json_object_a_cell(sweep: Manifest, capsys: p
     assert found[0]["run_id"] == sweep.run_ids[0]
 
 
-def test_a_record_of_an_older_version_is_missing_and_says_why(sweep: Manifest) -> None:
+def test_records_of_an_older_version_are_refused_with_what_to_do(sweep: Manifest) -> None:
     path = record.runs_folder(sweep.outputs) / sweep.run_ids[0] / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 2', '"record_version": 0', 1))
-    (state, *_) = states(sweep)
-    assert (state.name, state.error) == ("missing", "its record is of version 0, this bridge writes 2")
+    path.write_text(path.read_text().replace('"record_version": 3', '"record_version": 2', 1))
+    for words in ([], ["s"], ["s", "--json"]):
+        with pytest.raises(RecordError, match=r"^1 of 2 records in .* are of record version 2, this bridge reads 3; "):
+            status_verb([*words, "--outputs", str(sweep.outputs)])
 
 
 def test_without_a_sweep_the_command_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

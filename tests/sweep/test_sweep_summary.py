@@ -7,7 +7,7 @@ from wandb_account import no_account, server
 from wandb_files import arrive, sent, sweep, wandb_files
 from wandb_server import Server
 
-from bridge.comparison import NEGATIVES
+from bridge.controls import NEGATIVES
 from bridge.record import read_all
 from bridge.sweep import stream, summary
 from bridge.sweep.manifest import Manifest
@@ -42,6 +42,8 @@ def test_a_complete_sweep_is_summed_up_once_with_every_cell_and_control(tmp_path
         size, layer = made.data["n_fit"], made.data["layers"]["source"]
         row = rows[f"pair:tiny, injection:lm_head, dataset.size:{size}", layer]
         scores = {f"top1/{control}": found["top1"]["mean"] for control, found in made.data["scores"].items()}
+        new = made.data["by_answer"]["new"]["scores"]
+        scores |= {f"new/top1/{control}": found["top1"]["mean"] for control, found in new.items()}
         assert row == row | scores | {"valid": True}
     (image,) = (path.parent / "files" / "media" / "images").glob("heat_map_*.png")
     assert image.read_bytes()[:4] == b"\x89PNG"
@@ -52,7 +54,8 @@ def test_a_fitted_score_without_a_negative_control_is_not_summed_up(tmp_path: Pa
     stream.sync(tmp_path, "ablation", "offline")
     (path,) = summaries(manifest)
     assert {key for row in table(path) for key in row} == {
-        "fixed", "layer", "valid", "top1/same_model", "top1/native_source", "top1/native_target",
+        "fixed", "layer", "valid", *(f"{part}top1/{control}" for part in ("new/", "")
+                                     for control in ("same_model", "own_state", "native_source", "native_target")),
     }  # fmt: skip
 
 

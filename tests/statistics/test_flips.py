@@ -1,87 +1,21 @@
+"""Sign-flip tests of differences that come in units: random, exact, and corrected for a search."""
+
 import itertools
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
+from noise import clustered, gaussian, over_all_flips, seeded
 
 import bridge.statistics.flips
 from bridge.errors import FitError
 from bridge.statistics import (
     SMALLEST_P,
     bootstrap_interval,
-    draw_rank_p,
     exact_sign_flip_p,
-    holm,
     max_statistic_p,
     paired_permutation_p,
 )
-
-
-def gaussian(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def test_the_interval_agrees_with_scipy_on_many_resamples():
-    values = gaussian(60, 2).exp()
-    low, high = bootstrap_interval(values, 20_000, seeded(), level=0.9)
-    for column in range(2):
-        expected = scipy.stats.bootstrap(
-            (values[:, column].numpy(),),
-            np.mean,
-            n_resamples=20_000,
-            confidence_level=0.9,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-        width = expected.high - expected.low
-        assert low[column].item() == pytest.approx(expected.low, abs=0.03 * width)
-        assert high[column].item() == pytest.approx(expected.high, abs=0.03 * width)
-
-
-def test_the_interval_covers_the_true_mean_as_often_as_it_says():
-    covered = 0
-    for seed in range(200):
-        low, high = bootstrap_interval(gaussian(40, 1, seed=seed), 400, seeded(seed), level=0.8)
-        covered += bool(low < 0.0) and bool(high > 0.0)
-    # four standard deviations of 200 trials at 0.8
-    assert 0.8 - 0.115 < covered / 200 < 0.8 + 0.115
-
-
-def test_all_columns_share_their_resamples():
-    values = gaussian(30, 1)
-    low, high = bootstrap_interval(torch.cat([values, 2 * values, values + 1], dim=1), 500, seeded())
-    assert low[1].item() == pytest.approx(2 * low[0].item())
-    assert high[2].item() == pytest.approx(high[0].item() + 1)
-
-
-def test_a_constant_score_has_an_interval_without_width():
-    low, high = bootstrap_interval(torch.full((9, 1), 0.3), 100, seeded())
-    assert low.item() == high.item() == pytest.approx(0.3, abs=1e-7)
-
-
-def test_the_mean_of_groups_of_unequal_size_is_still_the_mean_of_items():
-    values, groups = torch.tensor([[0.0], [0.0], [0.0], [1.0]]), torch.tensor([7, 7, 7, -2])
-    low, high = bootstrap_interval(values, 2000, seeded(), groups=groups)
-    # the draws are (7, 7), (7, -2) and (-2, -2): means 0, 1/4 and 1
-    assert (low.item(), high.item()) == (0.0, 1.0)
-    inner_low, inner_high = bootstrap_interval(values, 2000, seeded(), level=0.4, groups=groups)
-    assert (inner_low.item(), inner_high.item()) == (0.25, 0.25)
-
-
-def test_copies_of_an_item_in_one_group_do_not_narrow_the_interval():
-    values = gaussian(20, 1)
-    copies, groups = values.repeat_interleave(25, dim=0), torch.arange(20).repeat_interleave(25)
-    low, high = bootstrap_interval(values, 4000, seeded())
-    grouped_low, grouped_high = bootstrap_interval(copies, 4000, seeded(), groups=groups)
-    blind_low, blind_high = bootstrap_interval(copies, 4000, seeded())
-    torch.testing.assert_close(grouped_high - grouped_low, high - low)
-    assert (blind_high - blind_low).item() < 0.3 * (high - low).item()
 
 
 def test_a_permutation_p_agrees_with_all_flips_counted_one_by_one():
@@ -132,55 +66,6 @@ def test_the_same_seed_gives_the_same_numbers_and_memory_is_bounded_by_chunks(te
     assert sum(size[0] for size in drawn) == 1000
 
 
-def test_a_draw_rank_p_counts_ties_as_draws_that_reach_the_fit():
-    draws = torch.arange(19.0).unsqueeze(1).repeat(1, 3)
-    assert draw_rank_p(torch.tensor([18.5, 18.0, -1.0]), draws).tolist() == [1 / 20, 2 / 20, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("call", "text"),
-    [
-        (
-            lambda: bootstrap_interval(torch.zeros(0, 2), 10, seeded()),
-            r"scores have shape \(0, 2\); wanted \(n, c\)",
-        ),
-        (
-            lambda: bootstrap_interval(torch.tensor([[1.0], [float("nan")]]), 10, seeded()),
-            "1 of 2 items have NaN or infinite scores; wanted finite ones: leave those items out",
-        ),
-        (
-            lambda: bootstrap_interval(torch.zeros(3, 2), 0, seeded()),
-            "number of resamples is 0; wanted at least 1",
-        ),
-        (
-            lambda: bootstrap_interval(torch.zeros(3, 2), 9, seeded(), level=95),
-            "level of the interval is 95; wanted",
-        ),
-        (
-            lambda: paired_permutation_p(torch.zeros(3, 2), 9, seeded(), groups=torch.zeros(2)),
-            r"groups have shape \(2,\); wanted \(3,\), one label an item",
-        ),
-        (
-            lambda: draw_rank_p(torch.zeros(2), torch.zeros(0, 2)),
-            r"draws \(0, 2\); wanted \(c,\) and \(p, c\)",
-        ),
-        (
-            lambda: draw_rank_p(torch.zeros(2), torch.full((3, 2), float("nan"))),
-            "draws hold NaN or infinite values",
-        ),
-    ],
-)
-def test_scores_that_cannot_be_compared_are_refused_in_one_line(call, text):
-    with pytest.raises(FitError, match=text) as refused:
-        call()
-    assert "\n" not in str(refused.value)
-
-
-def over_all_flips(differences):
-    signs = torch.tensor(list(itertools.product([1.0, -1.0], repeat=len(differences))), dtype=torch.float64)
-    return ((signs @ differences).abs() >= differences.sum(0).abs() - 1e-9).double().mean(0)
-
-
 @pytest.mark.parametrize("n_draws", [1, 20])
 def test_the_exact_p_is_that_of_all_flips_of_shares_of_draws(n_draws):
     hits = (torch.rand(13, n_draws, 30, generator=seeded()) < 0.4).double().mean(1)
@@ -221,20 +106,6 @@ def test_a_step_that_is_not_positive_is_refused():
         exact_sign_flip_p(torch.ones(3, 1), step=0.0)
 
 
-def test_holm_is_the_step_down_procedure():
-    p = torch.rand(30, dtype=torch.float64, generator=seeded()).square()
-    order = p.argsort().tolist()
-    highest, expected = 0.0, [0.0] * 30
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (30 - rank) * p[i].item()))
-        expected[i] = highest
-    assert holm(p).tolist() == pytest.approx(expected)
-    assert holm(p[:0]).tolist() == []
-    assert holm(p[:1]).tolist() == p[:1].tolist()
-    with pytest.raises(FitError, match=r"wanted \(m,\) p values"):
-        holm(torch.tensor([1.5]))
-
-
 def test_the_p_of_one_candidate_is_that_of_the_sign_flip_test():
     differences = gaussian(40, 1) + 0.3
     searched = max_statistic_p(differences, 999, seeded())
@@ -270,3 +141,59 @@ def test_several_searches_at_once_share_nothing_but_the_flips():
 def test_columns_without_any_difference_are_never_best():
     differences = torch.cat([torch.zeros(20, 1), torch.ones(20, 1)], 1)
     assert max_statistic_p(differences, 99, seeded()).tolist() == [1.0, 0.01]
+
+
+def test_a_flip_p_of_units_is_that_of_all_their_flips():
+    groups = torch.tensor([3, 3, -1, 5, 5, 5, 9, 11, 12, 12, 14])
+    differences = gaussian(11, 20) + torch.linspace(0, 1.5, 20)
+    wanted = over_all_flips(differences, groups)
+    p = paired_permutation_p(differences, 40_000, seeded(), groups=groups)
+    torch.testing.assert_close(p, wanted, rtol=0.0, atol=0.012)
+    assert not torch.allclose(wanted, over_all_flips(differences), rtol=0.0, atol=0.05)
+
+
+@pytest.mark.parametrize("n_draws", [1, 20])
+def test_the_exact_p_of_units_is_that_of_all_their_flips(n_draws):
+    groups = torch.randint(12, (40,), generator=seeded(2)) * 5 - 7
+    hits = (torch.rand(40, n_draws, 30, generator=seeded()) < 0.3).double().mean(1)
+    differences = (torch.rand(40, 30, generator=seeded(1)) < torch.linspace(0, 1, 30)).double() - hits
+    # With unequal units some sums are more than 120 steps and are rounded to coarser ones.
+    p, wanted = exact_sign_flip_p(differences, 1 / n_draws, groups), over_all_flips(differences, groups)
+    assert torch.allclose(p, wanted, rtol=0, atol=1e-12 if n_draws == 1 else 0.02)
+    assert p.min() < 0.01 < 0.9 < p.max()
+
+
+def test_the_exact_p_of_six_units_can_reach_five_in_a_hundred_and_that_of_five_cannot():
+    for n_units, wanted in ((6, 2 / 64), (5, 2 / 32)):
+        groups = torch.arange(60) % n_units
+        assert exact_sign_flip_p(torch.ones(60, 1), 1.0, groups).item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("test", ["random", "exact", "search"])
+def test_clustered_nulls_are_rejected_as_often_as_said_by_units_and_far_too_often_by_items(test):
+    values, groups = clustered(40, 4, 2000, seed=0)
+    rejected = []
+    for labels in (groups, None):
+        if test == "search":
+            p = max_statistic_p(values.view(160, 5, 400), 499, seeded(), labels).amin(0)
+        else:
+            p = (
+                paired_permutation_p(values, 499, seeded(), labels)
+                if test == "random"
+                else exact_sign_flip_p(values, groups=labels)
+            )
+        rejected.append(float((p <= 0.05).double().mean()))
+    # four standard deviations of as many trials at 0.05
+    assert abs(rejected[0] - 0.05) < 4 * (0.05 * 0.95 / len(p)) ** 0.5
+    assert rejected[1] > 0.15
+
+
+def test_a_search_flips_a_unit_alike_in_all_candidates():
+    values, groups = clustered(9, 3, 4, seed=3)
+    values += 0.4
+    signs = torch.tensor(list(itertools.product([1.0, -1.0], repeat=9)), dtype=torch.float64)
+    sums = values.view(9, 3, 4).sum(1)
+    statistics = (signs @ sums).abs() / sums.square().sum(0).sqrt()
+    wanted = (statistics.amax(1)[:, None] >= statistics[0] - 1e-9).double().mean(0)
+    p = max_statistic_p(values, 20_000, seeded(), groups)
+    torch.testing.assert_close(p, wanted, rtol=0.0, atol=0.015)
