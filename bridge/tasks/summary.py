@@ -91,7 +91,7 @@ def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
     """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
-    failure, it is exact on the effective number of units. `fraction_of_native` is top-1 over the target's own top-1
+    failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
     on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where whole answers are
     scored. There is none where the target itself scores 0.
 
