@@ -60,7 +60,9 @@ def state_gates(
             alone = max(alone, checker.padding_drift(texts[: 2 * N_PADDED], layer))
         own = native[side]
         some = torch.randperm(len(own.contexts), generator=seeded(seed, "gates"))[:N_ALONE]
-        final = checker.drift([own.contexts[i] for i in some.tolist()], own.final_states[some], checker.lm.anatomy.n_blocks)
+        final = checker.drift(
+            [own.contexts[i] for i in some.tolist()], own.final_states[some], checker.lm.anatomy.n_blocks
+        )
         drift, eps = max(drift, alone, final), max(eps, torch.finfo(checker.lm.dtype).eps)
     return {"states": _most(replayed, max(limits.states, 4 * eps)), "drift": _most(drift, max(limits.drift, 4 * eps))}
 
