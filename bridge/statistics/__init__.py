@@ -6,6 +6,7 @@ from bridge.statistics.holm import holm
 from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
 from bridge.statistics.shares import difference_interval, effective_number, is_rare, share_interval
+from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "paired_permutation_p",
     "resampled_means",
     "share_interval",
+    "skewness_p",
 ]

@@ -183,7 +183,7 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         differences = ours[0] - theirs.mean(0)
         low, high = resampling.interval(resampling.means(differences), differences)
         enough = resampling.n_units >= LEAST_UNITS
-        p = resampling.flip_p(differences).tolist() if enough else [None] * len(names)
+        p = resampling.p(differences).tolist() if enough else [None] * len(names)
         sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]
