@@ -61,7 +61,7 @@ def test_items_taken_as_independent_reject_true_nulls_and_miss_the_truth(cells: 
 @pytest.mark.trained
 def test_families_of_cells_keep_their_level(cells: list[Scores]) -> None:
     rates = Rates()
-    families(rates, cells, 40, N, "40 answers")
+    families(rates, cells, cells[0].n_units, N, "answers")
     check(rates, {"Holm over 3 cells", "max statistic over 3 layers", "best layers of 1 curves"})
 
 
