@@ -14,11 +14,10 @@ from bridge.statistics import (
     ALPHA,
     LEAST_UNITS,
     draw_family_p,
-    exact_sign_flip_p,
+    exact_p,
     holm,
     max_statistic_p,
     n_units,
-    skewness_p,
 )
 from bridge.tasks.summary import BINARY, LOWER_IS_BETTER
 from bridge.verdict import ABOVE
@@ -233,9 +232,7 @@ def _exact_p(members: Sequence[_Contrast]) -> Tensor:
     for (_, n_draws), rows in alike.items():
         differences = torch.stack([members[i].differences for i in rows], -1)
         step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
-        units = members[rows[0]].units
-        flipped = exact_sign_flip_p(differences, step, units)
-        p[torch.tensor(rows)] = torch.maximum(flipped, skewness_p(differences, units))
+        p[torch.tensor(rows)] = exact_p(differences, step, members[rows[0]].units)
     return p
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from benchmarks.calibration.records import Scores, part
-from bridge.statistics import ALPHA, exact_sign_flip_p, holm, max_statistic_p
+from bridge.statistics import ALPHA, exact_p, holm, max_statistic_p
 from bridge.tasks.summary import Branch, contrast, summarize
 
 # Random flips of the max statistic; 9,999 in the product, and the test holds its level with any number.
@@ -126,7 +126,7 @@ def singles(
             # An exact test of few events cannot reach 5 %.
             is_gated = not is_blind and metric != "top5"
             rates.count("type1", f"sign flip of {name}, {label}", against[null]["p"] <= ALPHA, is_gated)
-            exact = exact_sign_flip_p(fitted[null][0][:, None], columns.steps[null], units).item()
+            exact = exact_p(fitted[null][0][:, None], columns.steps[null], units).item()
             rates.count("type1", f"exact sign flip of {name}, {label}", exact <= ALPHA, is_gated)
 
 
@@ -152,7 +152,7 @@ def families(rates: Rates, cells: Sequence[Scores], n_units: int, n: int, label:
         rows, units = cells[0].resampled(n_units, generator)
         if is_blind:
             units = torch.arange(len(units))
-        exact = holm(exact_sign_flip_p(null[rows], step, units))
+        exact = holm(exact_p(null[rows], step, units))
         leads = null[rows].sum(0)
         curves = null[rows][:, : 3 * n_curves].view(len(rows), n_curves, 3).transpose(1, 2)  # (k, layers, curves)
         p = max_statistic_p(curves, N_FLIPS, torch.Generator().manual_seed(seed), units)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.statistics.skewness import transformed
+from bridge.statistics.skewness import skewness_p, transformed
 from bridge.statistics.units import check_resamples, unit_sums
 
 # resamples x items held in memory at once
@@ -114,6 +114,11 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
         nearer = mass[:, :half].cumsum(1).gather(1, (at - 1).clamp(0, half - 1)[:, None])[:, 0]
         p.append(torch.where(at == 0, 1.0, 1.0 - (2.0 * nearer - first)))
     return torch.cat(p).clamp(SMALLEST_P, 1.0)
+
+
+def exact_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
+    """Two-sided p (c,) without a floor: the larger of `exact_sign_flip_p` and `skewness_p`, with their arguments."""
+    return torch.maximum(exact_sign_flip_p(differences, step, groups), skewness_p(differences, groups))
 
 
 def max_statistic_p(
