@@ -168,4 +168,5 @@ def families(rates: Rates, cells: Sequence[Scores], n_units: int, n: int, label:
             ):
                 rates.count("family", f"{name}, {label}{side}", bool(ours.min() <= ALPHA), is_gated)
         for name, ours in ((f"Holm over {len(cells)} cells", exact), ("max statistic over 3 layers", p[:, 0])):
-            rates.count("family", f"{name}, {label}, either side", bool(ours.min() <= ALPHA), is_gated=False)
+            is_gated = not is_blind and n_units >= MANY_UNITS
+            rates.count("family", f"{name}, {label}, either side", bool(ours.min() <= ALPHA), is_gated)
