@@ -61,9 +61,9 @@ class Disturbed:
         assert found["running"] == 0, found
         assert {name: found[name] for name in wanted} == wanted
 
-    def assert_completed(self, *more: str) -> None:
+    def assert_completed(self) -> None:
         """A second command does what is left, and the scores are those of an undisturbed run."""
-        said = self.bridge.here(*self.words("gpus=1"), *more)
+        said = self.bridge.here(*self.words("gpus=1"))
         assert said.code == 0, said.err
         self.assert_whole()
 
