@@ -1,5 +1,6 @@
-"""Commands as a user types them, each a process of its own, and what they leave on disk."""
+"""Commands as a user types them, in processes of their own or in this one, and what they leave on disk."""
 
+import io
 import json
 import os
 import signal
@@ -7,15 +8,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 
+from bridge import record
+from bridge.cli import main
+
 # What differs between two runs of one cell without meaning anything: when, where, and from which working tree.
 INCIDENTAL = ("wall_s", "commit", "dirty", "models", "config")
+
+# A user's own sweep file.
+SWEEP_FILE = """\
+defaults: [config, override hydra/launcher: {launcher}, _self_]
+sweep: {{name: {name}}}
+hydra: {{mode: MULTIRUN, sweeper: {{params: {{{params}}}}}}}
+"""
 
 # Verbs that read what is on disk; the others take overrides.
 ON_RECORDS = ("status", "report", "export")
@@ -49,12 +62,10 @@ class Shell:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command, in a process group of its own."""
-        where = ["--outputs", str(self.outputs)] if words[0] in ON_RECORDS else [f"paths.outputs={self.outputs}"]
-        inherited = {name: value for name, value in self.environment.items() if name != "COLUMNS"}
         return subprocess.Popen(
-            [sys.executable, "-m", "bridge", *words, *where],
+            [sys.executable, "-m", "bridge", *self._whole(words)],
             cwd=self.outputs.parent,
-            env={**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            env=self._seen,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -72,6 +83,34 @@ class Shell:
             raise AssertionError(f"{words} still ran after {limit_s} s\n{out}\n{err}") from None
         return Said(process.returncode, out, err)
 
+    def here(self, *words: str) -> Said:
+        """Run a command in this process, which has loaded what one of its own would take seconds to load."""
+        out, err, code = io.StringIO(), io.StringIO(), None
+        with ExitStack() as stack:
+            for context in (chdir(self.outputs.parent), redirect_stdout(out), redirect_stderr(err)):
+                stack.enter_context(context)
+            stack.enter_context(patch.dict(os.environ, self._seen, clear=True))
+            try:
+                main(self._whole(words))
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        assert code is not None
+        return Said(code, out.getvalue(), err.getvalue())
+
+    def _whole(self, words: Iterable[str]) -> list[str]:
+        """A command with the outputs folder in it."""
+        verb, *_ = words = list(words)
+        return [
+            *words,
+            *(("--outputs", str(self.outputs)) if verb in ON_RECORDS else [f"paths.outputs={self.outputs}"]),
+        ]
+
+    @property
+    def _seen(self) -> dict[str, str]:
+        """The environment of a command."""
+        inherited = {name: value for name, value in self.environment.items() if name != "COLUMNS"}
+        return {**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
     @property
     def runs(self) -> Path:
         """Where the records lie."""
@@ -83,8 +122,12 @@ class Shell:
 
     def states(self, name: str) -> Counter[str]:
         """How many cells of a sweep are done, running, failed, missing: what `bridge status` says."""
-        lines = self("status", name, "--json").out.splitlines()
+        lines = self.here("status", name, "--json").out.splitlines()
         return Counter(json.loads(line)["state"] for line in lines)
+
+    def n_done(self) -> int:
+        """How many cells are done."""
+        return len(list(self.runs.glob("[!.]*/items.parquet")))
 
     def jobs(self, name: str) -> dict[str, dict[str, Any]]:
         """What each job of a sweep that has begun said of itself: pid, host, gpus."""
@@ -126,7 +169,16 @@ def leftovers(shell: Shell) -> list[str]:
     return sorted(p.name for p in shell.runs.glob(".*") if p.name != ".locks")
 
 
-def wait_for(condition: Callable[[], Any], what: str, limit_s: float = 120) -> Any:
+@contextmanager
+def held(outputs: Path, run_ids: Iterable[str]) -> Iterator[None]:
+    """Hold cells, so that whoever comes to them waits and what is to be disturbed cannot end before that."""
+    with ExitStack() as stack:
+        for run_id in run_ids:
+            assert stack.enter_context(record.claimed(outputs, run_id, wait=False)), run_id
+        yield
+
+
+def wait_for(condition: Callable[[], Any], what: str, limit_s: float = 240) -> Any:
     """Wait until a condition holds, and return what it gave."""
     end = time.monotonic() + limit_s
     while not (found := condition()):

@@ -15,20 +15,20 @@ from untrained import SMALL
 
 from bridge.sweep.manifest import read
 
-AXES = ["layer=1,2", "injection=lm_head,late_layer", "seed=0,1,2,3,4,5"]
-N_CELLS = 2 * 2 * 6
+AXES = ["layer=1,2", "injection=lm_head,late_layer", "seed=0,1,2,3"]
+N_CELLS = 2 * 2 * 4
 CHAOS_AXES = ["layer=1,2,3,4", "injection=lm_head,soft_prefix", f"seed={','.join(map(str, range(25)))}"]
 N_CHAOS_CELLS = 4 * 2 * 25
 SECONDS_BETWEEN_KILLS = (2.0, 5.0)
 
 
-def test_eight_processes_at_once_compute_each_cell_once(bare_outputs: Path) -> None:
+def test_four_processes_at_once_compute_each_cell_once(bare_outputs: Path) -> None:
     bridge = Shell(bare_outputs)
     words = ["-m", "sweep.name=together", *SMALL, *AXES]
     launchers = [["hydra/launcher=basic"], ["hydra/launcher=local", "hydra.launcher.jobs=1"]]
-    commands = [bridge.start(*words, *launchers[i % 2]) for i in range(8)]
-    said = [command.communicate(timeout=240) for command in commands]
-    assert [command.returncode for command in commands] == [0] * 8, said
+    commands = [bridge.start(*words, *launchers[i % 2]) for i in range(4)]
+    said = [command.communicate(timeout=480) for command in commands]
+    assert [command.returncode for command in commands] == [0] * 4, said
     # A cell that was computed is told with the seconds it took; one of another process is "read back".
     alone = [line for out, _ in said for line in re.findall(r"^  layer .* \(\d+\.\d s\)$", out, re.MULTILINE)]
     packed = re.findall(r" done: .* \(\d+\.\d s\)$", bridge.logs("together"), re.MULTILINE)
@@ -52,7 +52,7 @@ def test_a_sweep_of_200_cells_survives_a_worker_killed_every_few_seconds(bare_ou
         _, err = command.communicate()
         codes.append(command.returncode)
         assert "Traceback" not in err
-        told = f"launch {len(codes) - 1}, {n_killed} workers killed, {n_done(bridge)} of {N_CHAOS_CELLS} cells done"
+        told = f"launch {len(codes) - 1}, {n_killed} workers killed, {bridge.n_done()} of {N_CHAOS_CELLS} cells done"
         print(f"{time.monotonic() - started:4.0f} s: {told}", flush=True)
         assert len(codes) < 50
     assert n_killed > 2
@@ -70,25 +70,21 @@ def test_a_sweep_of_200_cells_survives_a_worker_killed_every_few_seconds(bare_ou
 
 def kill_workers(command: "subprocess.Popen[str]", bridge: Shell) -> int:
     """Kill a random worker every few seconds until the command ends, and return how many were killed."""
-    n_killed, before = 0, n_done(bridge)
+    n_killed, before = 0, bridge.n_done()
 
     def progress() -> bool:
-        return command.poll() is not None or n_done(bridge) > before
+        return command.poll() is not None or bridge.n_done() > before
 
     while command.poll() is None:
         time.sleep(random.uniform(*SECONDS_BETWEEN_KILLS))
         # On a busy machine a worker needs longer than that to begin; killed before, it would never come to a cell.
         wait_for(progress, "a cell is done since the last kill")
-        before = n_done(bridge)
+        before = bridge.n_done()
         alive = [pid for pid in workers(bridge) if works(pid)]
         if alive and command.poll() is None:
             os.kill(random.choice(alive), signal.SIGKILL)
             n_killed += 1
     return n_killed
-
-
-def n_done(bridge: Shell) -> int:
-    return len(list(bridge.runs.glob("[!.]*/items.parquet")))
 
 
 def workers(bridge: Shell) -> list[int]:

@@ -9,19 +9,22 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import held, wait_for
 from safetensors.torch import load_file, save_file
 from untrained import SMALL, UNTRAINED
 
 from bridge.cli import main
+from bridge.config import compose_config, run_id
 from bridge.controls import CONTROLS
 from bridge.record import read_all
+
+INJECTIONS = ("lm_head", "late_layer")
 
 
 @dataclass
@@ -73,7 +76,7 @@ def spawn(*words: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]"
 def shell(*words: str, cwd: Path, **environment: str) -> Said:
     """Run a command to its end as a process of its own."""
     process = spawn(*words, cwd=cwd, **environment)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=480)
     return Said(process.returncode, out, err)
 
 
@@ -371,22 +374,24 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_the_other_cells(
     assert "ZeroDivisionError: division by zero" in str(failed["traceback"])
 
 
-def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(bare_outputs: Path, tmp_path: Path) -> None:
-    words = [*SMALL, f"paths.outputs={bare_outputs}", "-m", "layer=1,2,3,4", "injection=lm_head,late_layer"]
-    process = spawn(*words, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while len(records(bare_outputs)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
+    bridge: Bridge, bare_outputs: Path, tmp_path: Path
+) -> None:
+    words = [*SMALL, "-m", "layer=1,2,3,4", f"injection={','.join(INJECTIONS)}"]
+    last = [run_id(compose_config(*SMALL, f"layer={n}", f"injection={i}")) for n in (3, 4) for i in INJECTIONS]
+    with held(bare_outputs, last):
+        process = spawn(*words, f"paths.outputs={bare_outputs}", cwd=tmp_path)
+        wait_for(lambda: len(records(bare_outputs)) >= 2, "two cells are done")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=240)
     said = Said(process.returncode, out, err)
     assert said.line == "stopped; run the same command again to go on"
     assert said.code == 130
     finished = records(bare_outputs)
-    assert 2 <= len(finished) < 8
+    assert 2 <= len(finished) <= 4
     assert {r["status"] for r in finished.values()} == {"done"}
     assert not half_written(bare_outputs)
-    again = shell(*words, cwd=tmp_path)
+    again = bridge(*words)
     assert (again.code, again.err) == (0, "")
     assert again.out.count("(read back)") == len(finished)
     assert len(records(bare_outputs)) == 8
@@ -411,13 +416,12 @@ def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
 
 def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) -> None:
     process = spawn("pair.source.zoo.n_steps=100000", "pair.target.zoo.n_steps=100000", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "outputs" / "models" / ".locks").glob("*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    locks = tmp_path / "outputs" / "models" / ".locks"
+    wait_for(lambda: len(list(locks.glob("*"))) == 2, "both trainings have begun")
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     process.send_signal(signal.SIGINT)
     try:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=240)
     finally:
         # What did not stop would slow down all that comes after.
         for pid in (*map(int, children.stdout.split()), process.pid):
@@ -519,12 +523,12 @@ def test_many_commands_in_one_process_leave_no_handlers_and_no_files_behind(brid
 
 
 def test_help_and_cfg_answer_in_seconds_without_transformers(bridge: Bridge, tmp_path: Path) -> None:
-    started = time.monotonic()
+    before = os.times().children_user
     said = shell("--help", cwd=tmp_path)
     assert said.code == 0
     assert "bridge -m layer=1,2,3" in said.out
     assert "pair: custom, llama31_mistral" in said.out
-    assert time.monotonic() - started < 20
+    assert os.times().children_user - before < 5
     assert [p.name for p in tmp_path.iterdir()] == ["outputs"]  # the fixture's
     said = bridge("--cfg", "job")
     assert said.code == 0
@@ -534,12 +538,14 @@ def test_help_and_cfg_answer_in_seconds_without_transformers(bridge: Bridge, tmp
     assert loaded.stdout == "[]\n"
 
 
-def test_a_folder_of_ones_own_adds_options_from_any_working_directory(bare_outputs: Path, tmp_path: Path) -> None:
+def test_a_folder_of_ones_own_adds_options_from_any_working_directory(
+    bridge: Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "quick.yaml").write_text("# @package _global_\ndataset: {size: 33}\n")
     (tmp_path / "elsewhere").mkdir()
-    words = [*SMALL, "experiment=quick", f"paths.outputs={bare_outputs}"]
-    said = shell("--config-dir", "../mine", *words, cwd=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = bridge("--config-dir", "../mine", *SMALL, "experiment=quick")
     assert (said.code, said.err) == (0, "")
     assert "n=33" in said.out
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -1,5 +1,6 @@
 """Every option of every group composes; what is wrong fails with a text that says so."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bridge.config import (
     resolve_layer,
     run_id,
     to_plain,
+    warn_of_draws,
 )
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
@@ -45,8 +47,8 @@ OPTIONS = options()
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 57
-    assert len(OPTIONS) == 57 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(YAML) == 59
+    assert len(OPTIONS) == 59 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),
@@ -133,10 +135,29 @@ def test_a_missing_value_is_named_with_what_to_type() -> None:
 def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"):
         compose_config("control.names=[fitted,rotated]")
-    with pytest.raises(ConfigError, match=r"control\.n_draws=0 must be at least 1"):
-        compose_config("control.n_draws=0")
-    with pytest.raises(ConfigError, match=r"dataset\.split\.eval_fraction=1\.5 must lie between 0 and 1"):
-        compose_config("dataset.split.eval_fraction=1.5")
+    for n_draws in ("0", "-1", "many"):
+        text = f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1"
+        with pytest.raises(ConfigError, match=f"(?i)^{re.escape(text)}$"):
+            compose_config(f"control.n_draws={n_draws}")
+    for fraction in (0.0, 1.0, 1.5):
+        with pytest.raises(ConfigError, match=rf"dataset\.split\.eval_fraction={fraction} must lie between 0 and 1"):
+            compose_config(f"dataset.split.eval_fraction={fraction}")
+
+
+def test_auto_is_a_number_of_draws_before_a_run_id_is_made() -> None:
+    auto, twenty = compose_config("control.n_draws=auto"), compose_config("control.n_draws=20")
+    assert auto == twenty
+    assert run_id(auto) == run_id(twenty) != run_id(compose_config("control.n_draws=21"))
+
+
+def test_draws_that_are_too_few_for_any_verdict_are_said_once_before_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    few = [to_plain(compose_config("control.n_draws=18", f"control={name}")) for name in ("random", "shuffled", "mean")]
+    others = [to_plain(compose_config("control.n_draws=18", "task=similarity")), to_plain(compose_config())]
+    warn_of_draws([*few, *others, to_plain(compose_config("control.n_draws=19"))])
+    assert [record.message for record in caplog.records] == [
+        "control.n_draws=18: a rank among 18 draws has p of at least 0.05, so nothing can be found above random, "
+        "shuffled; give control.n_draws=19 or more, or auto"
+    ]
 
 
 @pytest.mark.parametrize(("layer", "number"), [(0, 0), (4, 4), (-1, 4), (0.5, 2), ("0.25", 1), ("3", 3), ("final", 4)])
@@ -170,6 +191,8 @@ def test_the_run_id_depends_on_what_changes_results_and_on_nothing_else() -> Non
         "control=fitted",
         "pair=tiny_same",
         "normalize=l2",
+        "dataset.unit=fact",
+        "task.gates.pairing=0.01",
     ]
     assert len({same, *(run_id(compose_config(o)) for o in others)}) == len(others) + 1
 
@@ -185,7 +208,8 @@ def test_the_other_direction_is_another_pair() -> None:
 
 def test_the_plain_config_holds_nothing_but_json() -> None:
     plain = to_plain(compose_config())
-    assert plain["normalize"]["scale"] == "none"
+    assert plain["normalize"]["scale"] == "frobenius"
+    assert plain["control"]["n_draws"] == 20
     assert plain["control"]["names"] == list(CONTROLS)
 
 
@@ -199,3 +223,25 @@ def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", ["pair=mine", f"hydra.searchpath=[file://{tmp_path}]"])
     assert config.pair.source.name == "a"
+
+
+@pytest.mark.parametrize(("fraction", "number"), [(0.4, 2), (0.3, 1), (0.99, 4), (0.01, 0)])
+def test_a_fraction_of_the_depth_is_rounded_to_the_nearest_layer(fraction: float, number: int) -> None:
+    assert resolve_layer(fraction, 4, "m") == number
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("injection=soft_prefix", "map=mlp"),
+        ("injection=late_layer", "map=lora_target", "normalize=whiten", "layer=mid"),
+        ("dataset=squad", "dataset.path=x", "dataset.answers=any"),
+        ("dataset=json", "dataset.path=x", "dataset.split.by=subject"),
+        ("task=similarity", "tracker=wandb"),
+    ],
+)
+def test_a_plain_config_gives_every_config_back(words: tuple[str, ...]) -> None:
+    config = compose_config(*words)
+    again = from_plain(to_plain(config))
+    assert again == config
+    assert [type(getattr(again, f)) for f in vars(config)] == [type(value) for value in vars(config).values()]

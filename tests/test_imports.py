@@ -7,18 +7,31 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TIERS = (
-    ("errors",),
+    ("errors", "seeds"),
     ("normalize", "maps", "metrics", "similarity", "statistics"),
     ("data", "models", "activations"),
     ("controls", "injection", "training"),
     ("tasks",),
-    ("schema", "config", "provenance", "record", "tracking", "session", "cells", "run", "comparison"),
+    (
+        "schema",
+        "config",
+        "provenance",
+        "record",
+        "tracking",
+        "session",
+        "cells",
+        "run",
+        "item_scores",
+        "comparison",
+        "verdict",
+    ),
     (
         "sweep",
         "tables",
         "matrix_tables",
         "looks",
         "grids",
+        "grid_tables",
         "ladder",
         "family",
         "plots",

@@ -11,11 +11,11 @@ from synthetic_records import write_cell
 
 from bridge.comparison import comparisons
 from bridge.errors import RecordError
+from bridge.grid_tables import ladder_table
 from bridge.ladder import SHARE, Ladder, hardest, ladders
 from bridge.record import read_all
 from bridge.report import render
 from bridge.report.ladder import write_ladders
-from bridge.tables import ladder_table
 
 
 def rung(outputs: Path, map: dict[str, Any], rate: float, *, n: int = 100, **changes: Any) -> None:

@@ -15,7 +15,7 @@ from untrained import FAST, SMALL
 import bridge.provenance
 from bridge import record
 from bridge.config import compose_config, run_id
-from bridge.errors import FitError, ModelError, RecordError
+from bridge.errors import DataError, ModelError, RecordError
 from bridge.provenance import provenance
 from bridge.record import Record
 from bridge.run import run
@@ -153,9 +153,9 @@ def test_two_processes_that_want_the_same_cell_compute_it_once(bare_outputs: Pat
     processes = [context.Process(target=_both, args=(str(bare_outputs), barrier, answers)) for _ in range(2)]
     for process in processes:
         process.start()
-    reused = sorted(answers.get(timeout=60) for _ in processes)
+    reused = sorted(answers.get(timeout=480) for _ in processes)
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=240)
     assert reused == [False, True]
     assert len(record.read_all(bare_outputs)) == 1
 
@@ -227,11 +227,15 @@ def width_and_depth(model: Path) -> tuple[int, int]:
     return config["hidden_size"], config["num_hidden_layers"]
 
 
-@pytest.mark.parametrize(("map", "text"), [("orthogonal", r"X\^T Y is zero"), ("ridge", "all 43 rows of X are zero")])
-def test_states_that_do_not_vary_at_all_are_refused(bare_outputs: Path, tmp_path: Path, map: str, text: str) -> None:
+@pytest.mark.parametrize("map", ["orthogonal", "ridge"])
+def test_states_that_do_not_vary_at_all_are_refused(bare_outputs: Path, tmp_path: Path, map: str) -> None:
     # at layer 0 the last token of every prompt is the same, so every state is
     items = [{**item, "prompt": f"{item['prompt']} is"} for item in facts()]
     (tmp_path / "items.json").write_text(json.dumps(items))
     words = ["dataset=json", f"dataset.path={tmp_path / 'items.json'}", f"paths.outputs={bare_outputs}"]
-    with pytest.raises(FitError, match=text):
+    text = (
+        r"^layer 0 of tiny-llama is one and the same state for all \d+ items; a prompt's last token alone decides it "
+        r"there: choose a layer above, or prompts that end differently$"
+    )
+    with pytest.raises(DataError, match=text):
         run(compose_config(*FAST, *words, "layer=0", "injection=late_layer", f"map={map}"))

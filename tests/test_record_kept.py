@@ -1,12 +1,14 @@
 """Whenever a process is killed, what was on disk before is readable."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_record import COLUMNS, names, written
@@ -104,6 +106,24 @@ def test_a_reader_always_sees_a_record_while_it_is_written_over(tmp_path: Path) 
     assert len(seen) > 2
 
 
+def test_a_reader_that_comes_between_the_renames_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final = written(tmp_path).folder
+    replaced = final.rename(final.with_name(".a1.replaced"))
+    opened = Path.open
+
+    def open_and_then_replace(path: Path, *words: Any) -> Any:
+        try:
+            return opened(path, *words)
+        finally:
+            if replaced.exists() and path.parent == final:
+                replaced.rename(final)
+
+    monkeypatch.setattr(Path, "open", open_and_then_replace)
+    found = record.read(tmp_path, "a1")
+    assert found is not None
+    assert found.folder == final
+
+
 def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "file.json"
     record.write_whole(path, b"old")
@@ -118,3 +138,42 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path, mon
         record.write_whole(path, b"something newer")
     assert path.read_bytes() == b"old"
     assert names(path.parent) == {"file.json"}
+
+
+def test_a_claim_is_held_twice_by_one_process_and_then_let_go(tmp_path: Path) -> None:
+    with record.claimed(tmp_path, "a1"), record.claimed(tmp_path, "a1", wait=False) as mine:
+        assert mine
+    pid = os.fork()
+    if pid == 0:
+        with record.claimed(tmp_path, "a1", wait=False) as free:
+            os._exit(int(free))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def test_a_failed_record_is_not_done(tmp_path: Path) -> None:
+    assert not record.is_done(tmp_path, "a1")
+    record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "", None, "")
+    assert not record.is_done(tmp_path, "a1")
+    written(tmp_path)
+    assert record.is_done(tmp_path, "a1")
+
+
+@pytest.mark.parametrize("version", [None, 0, record.RECORD_VERSION - 1, record.RECORD_VERSION + 1])
+def test_a_record_of_an_older_version_is_refused(tmp_path: Path, version: int | None) -> None:
+    path = written(tmp_path).folder / "record.json"
+    path.write_text(
+        json.dumps({"run_id": "a1", "status": "done"} | ({} if version is None else {"record_version": version}))
+    )
+    with pytest.raises(
+        RecordError, match=f"is of record version {version}, this bridge reads {record.RECORD_VERSION}; "
+    ):
+        record.read(tmp_path, "a1")
+    assert not record.is_done(tmp_path, "a1")
+
+
+def test_what_a_record_is_comes_first(tmp_path: Path) -> None:
+    """Thousands of cells are asked by the first kilobytes of their records whether they are done."""
+    data = {"status": "done", "inputs": {"source": "x"}, "scores": {f"metric {i}": 0.1 for i in range(5000)}}
+    written(tmp_path, data)
+    wanted = {"run_id": "a1", "record_version": record.RECORD_VERSION, "status": "done", "inputs": {"source": "x"}}
+    assert record.head(tmp_path, "a1") == wanted

@@ -13,14 +13,13 @@ from torch import Tensor
 from bridge import record
 from bridge.comparison import comparisons
 from bridge.config import compose_config, to_plain
-from bridge.controls import CONTROLS
+from bridge.controls import CONTROLS, NEGATIVES
 from bridge.errors import DataError
 from bridge.record import Record
 from bridge.run import _to_yaml, run
 from bridge.session import Session
 
 pytestmark = pytest.mark.trained
-NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 
 Cell = Callable[..., Record]
 
@@ -55,12 +54,16 @@ def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
         assert top1(found, "gold_embedding") > 0.9
     else:
         assert all(gate["passed"] for gate in data["gates"].values()), data["gates"]
-        assert compared.verdict() == "above every negative control"
+        new, every = (compared.finding(part) for part in ("new", "all"))
+        assert every.is_above
+        assert every.lookup is False
+        said = f"new answers: {new}; all answers: above every negative control, but not above lookup"
+        assert compared.verdict() == said
     for control in NEGATIVES:
-        scores = data["scores"][control]["top1"]
-        assert top1(found, "fitted") > scores.get("max", scores["mean"]) + 0.1
+        assert top1(found, "fitted") > data["scores"][control]["top1"]["high"] + 0.1
         assert data["contrasts"][control]["top1"]["p"] < 0.01
     assert top1(found, "fitted") < top1(found, "same_model") <= top1(found, "native_target") + 0.02
+    assert top1(found, "own_state") >= top1(found, "same_model") - 0.02
 
 
 def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None:
@@ -68,10 +71,22 @@ def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None
     data = json.loads((found.folder / "record.json").read_text())
     assert data.keys() >= {
         *("run_id", "record_version", "status", "config", "n_fit", "n_eval", "rank", "gates", "valid", "scores"),
-        *("contrasts", "versions", "commit", "dirty", "wall_s", "coverage", "fit", "warnings", "scores_by_answer"),
+        *(
+            "contrasts",
+            "versions",
+            "commit",
+            "dirty",
+            "wall_s",
+            "coverage",
+            "fit",
+            "warnings",
+            "by_answer",
+            "absent",
+            *("unit", "n_units"),
+        ),
     }
     assert (data["status"], data["n_fit"], data["rank"]) == ("done", 100, 99)
-    assert data["scores"].keys() >= {*CONTROLS, "native_source", "native_target"}
+    assert data["scores"].keys() >= {*CONTROLS, "own_state", "native_source", "native_target"}
     metrics = {"top1", "top5", "top10", "mrr", "logprob_nats", "agreement"}
     for control, scores in data["scores"].items():
         assert scores.keys() >= metrics, control
@@ -80,14 +95,14 @@ def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None
         assert data["scores"][control]["top1"]["n_draws"] == 20
     assert data["scores"]["fitted"]["kl_nats"]["mean"] > data["scores"]["native_target"]["kl_nats"]["mean"] == 0.0
     assert data["contrasts"].keys() == data["scores"].keys() - {"fitted"}
-    assert data["gates"].keys() == {"decode", "same_model", "planted", "pairing"}
+    assert data["gates"].keys() == {"states", "drift", "pairing", "known", "alive", "planted"}
     assert any("n=100 fit rows are fewer than d=128" in warning for warning in data["warnings"])
     assert 0 < data["fit"]["eval_variance_outside_span"] < 1
     assert data["fit"]["in_sample"]["explained_variance"] > data["state_scores"]["fitted"]["explained_variance"]["mean"]
-    assert sum(part["n"] for part in data["scores_by_answer"].values()) == data["n_eval"]
+    assert sum(part["n"] for part in data["by_answer"].values()) == data["n_eval"]
 
     table = found.items()
-    n_rows = (3 * 20 + 5 + 2) * data["n_eval"]
+    n_rows = (3 * 20 + 5 + 6 + 3) * data["n_eval"]
     assert table.num_rows == n_rows
     rows = table.filter([c == "fitted" for c in table["control"].to_pylist()])
     assert sum(rows["top1"].to_pylist()) / len(rows) == pytest.approx(data["scores"]["fitted"]["top1"]["mean"])
@@ -95,16 +110,21 @@ def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None
     assert [r.data["run_id"] for r in record.read_all(outputs)] == [data["run_id"]]
 
 
-def test_answers_seen_in_the_fit_and_not_seen_are_told_apart(cell: Cell) -> None:
-    parts = cell().data["scores_by_answer"]
-    seen, unseen = (parts[label]["scores"]["fitted"]["top1"]["mean"] for label in ("seen", "unseen"))
-    assert seen > unseen + 0.3
+def test_answers_known_from_the_fit_and_new_ones_are_told_apart(cell: Cell) -> None:
+    parts = cell().data["by_answer"]
+    known, new = ({n: parts[label]["scores"][n]["top1"]["mean"] for n in CONTROLS} for label in ("known", "new"))
+    assert known["fitted"] > new["fitted"] + 0.3
+    assert known["clustered"] > 0.5
+    # a table, and states that are one for each answer, say nothing of an answer that they do not hold
+    assert new["lookup"] == 0
+    assert new["clustered"] < 0.05
 
 
 def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
     found = cell("dataset.split.by=answer", "dataset.size=300")
-    assert list(found.data["scores_by_answer"]) == ["unseen"]
-    assert not any(found.items()["answer_seen"].to_pylist())
+    assert found.data["by_answer"]["known"] == {"n": 0, "n_units": 0}
+    assert found.data["by_answer"]["new"]["n"] == found.data["n_eval"]
+    assert not any(found.items()["known_answer"].to_pylist())
 
 
 def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(cell: Cell, outputs: Path) -> None:
@@ -137,17 +157,18 @@ class OutOfStep(Session):
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-mistral"])
 def test_rows_out_of_step_are_caught_by_a_gate(cell: Cell, outputs: Path, name: str) -> None:
     one_late = cell("dataset.size=200", session=OutOfStep(outputs, name, finals=True))
-    assert not one_late.data["gates"]["decode"]["passed"]
+    assert not one_late.data["gates"]["states"]["passed"]
     assert not one_late.data["valid"]
     layer = ["layer=3", "injection=late_layer", "dataset.size=200"]
     mixed = cell(*layer, session=OutOfStep(outputs, name, finals=False))
-    assert mixed.data["gates"]["decode"]["passed"]
+    assert not mixed.data["gates"]["states"]["passed"]
     assert not mixed.data["gates"]["pairing"]["passed"]
 
 
 def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:
     (compared,) = comparisons([cell("control.n_draws=1")])
-    assert compared.verdict() == "not above random, shuffled, shuffled_within"
+    assert compared.finding("all").losers == ("random", "shuffled", "shuffled_within")
+    assert "all answers: not above random, shuffled, shuffled_within" in compared.verdict()
 
 
 def test_a_dead_strategy_says_so_itself(cell: Cell) -> None:
@@ -170,7 +191,7 @@ def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cel
     )
     (alone,) = comparisons(parts[:1])
     assert set(alone.missing) == CONTROLS.keys() - {"fitted"}
-    assert alone.verdict().startswith("open: no score yet for random, shuffled")
+    assert "all answers: open: no score yet for random, shuffled" in alone.verdict()
 
 
 def test_the_same_prompt_leaks_and_the_neutral_one_does_not(cell: Cell) -> None:
@@ -267,8 +288,8 @@ def test_a_recomputation_that_fails_loses_nothing(cell: Cell, outputs: Path) -> 
 def test_models_in_half_precision_pass_the_same_gates(cell: Cell) -> None:
     found = cell("pair.source.dtype=bfloat16", "pair.target.dtype=bfloat16", "layer=3", "injection=late_layer")
     assert found.data["valid"], found.data["gates"]
-    assert found.data["gates"]["decode"]["threshold"] == 4 * 2**-7
-    assert cell("dataset.size=60").data["gates"]["decode"]["threshold"] == 1e-4
+    assert found.data["gates"]["states"]["threshold"] == 4 * 2**-7
+    assert cell("dataset.size=60").data["gates"]["states"]["threshold"] == 1e-4
 
 
 def test_states_of_the_two_models_are_extracted_once_for_a_grid(cell: Cell, outputs: Path) -> None:

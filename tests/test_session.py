@@ -67,9 +67,9 @@ def test_only_the_last_setting_stays_in_memory(cell: Cell, bare_outputs: Path, m
     alive: list[weakref.ref[Trial]] = []
     made = Trial.__init__
 
-    def noted(self: Trial, *arguments: object) -> None:
+    def noted(self: Trial, **parts: object) -> None:
         alive.append(weakref.ref(self))
-        made(self, *arguments)
+        made(self, **parts)
 
     monkeypatch.setattr(Trial, "__init__", noted)
     session = Session(bare_outputs, "cpu", 64)

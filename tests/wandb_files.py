@@ -1,7 +1,6 @@
 """Sweeps of synthetic records, and what lies in the files that wandb writes for them."""
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from synthetic_records import write_cell
 from bridge import record
 from bridge.controls import CONTROLS
 from bridge.sweep.manifest import Cell, Manifest
+from bridge.tracking.client import wandb_module
 from bridge.tracking.offline import pieces
 
 WANDB = {
@@ -19,7 +19,7 @@ WANDB = {
     "entity": None,
     "group": None,
     "mode": "offline",
-    "init_timeout_s": 8.0,
+    "init_timeout_s": 60.0,
     "x": "layer",
     "run_per": "curve",
 }
@@ -66,9 +66,8 @@ def wandb_files(folder: Path) -> list[Path]:
 
 def sent(path: Path) -> tuple[Any, dict[str, Any], list[dict[str, float]]]:
     """The run, the config and the rows of the history in a .wandb file."""
-    deadline = time.monotonic() + 2
-    while not any(r.HasField("exit") for r in pieces(path)) and time.monotonic() < deadline:
-        time.sleep(0.1)  # wandb writes from a process of its own
+    # wandb writes from a process of its own, which ends once all is written.
+    wandb_module().teardown()
     records = pieces(path)
     (run,) = [r.run for r in records if r.HasField("run")]
     config = {item.key: json.loads(item.value_json) for item in run.config.update if item.key != "_wandb"}

@@ -1,13 +1,13 @@
 """The rows of a cell: states of both models at its layers, with the text and the labels of every row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bridge.controls import Rows
-from bridge.data.pairing import aligned_positions
+from bridge.data.pairing import aligned_contexts
 from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered
 from bridge.errors import ConfigError, DataError
@@ -47,7 +47,7 @@ def cell_rows(
 
     Raises:
         ConfigError: a position that is unknown, or gives fewer states than the injection wants.
-        DataError: states that are one and the same for all items, or a prompt without aligned positions.
+        DataError: states that are one and the same for all items, or a tokenizer without places of its tokens.
     """
     pair, position = config.pair, config.layer.position
     if position not in POSITIONS:
@@ -70,25 +70,24 @@ def cell_rows(
     if position != "aligned":
         return CellRows(about.rows(X[:, -1], Y[:, -1], parts.fit), evaluation, pool)
 
-    prompts = [item.prompt for item in rosetta.items]
-    models = [session.model(model) for _, model, _ in sides]
-    matched = [aligned_positions(p, *(m.tokenizer for m in models)) for p in prompts]
-    if not all(matched):
-        raise DataError("a prompt has no position where both tokenizers have a boundary; give layer.position=last")
-    positions = [[[m[side] for m in row] for row in matched] for side in (0, 1)]
+    tokenizers = [session.model(model).tokenizer for _, model, _ in sides]
+    matched = aligned_contexts(rosetta, *tokenizers)
+    positions = [[[pair[k] for pair in row] for row in matched] for k in (0, 1)]
     X, Y = (
-        session.states(model, prompts, layers[side], "index", places)
-        for (side, model, _), places in zip(sides, positions, strict=True)
+        session.states(model, texts, layers[side], "index", places)
+        for (side, model, texts), places in zip(sides, positions, strict=True)
     )
     item = torch.tensor([i for i, row in enumerate(matched) for _ in row])
     kept = torch.isin(item, parts.fit)
-    texts = [
-        [tuple(ids[: place + 1]) for ids, row in zip(m.encode(prompts), places, strict=True) for place in row]
-        for m, places in zip(models, positions, strict=True)
+    read = [
+        [texts[i][: place + 1] for i, row in enumerate(places) for place in row]
+        for (_, _, texts), places in zip(sides, positions, strict=True)
     ]
     at_rows = kept.nonzero().flatten().tolist()
-    fit = about.rows(X[kept], Y[kept], item[kept], [[side[i] for i in at_rows] for side in texts])
-    return CellRows(fit, evaluation, pool)
+    fit = about.rows(X[kept], Y[kept], item[kept], [[texts[i] for i in at_rows] for texts in read])
+    # Both last positions of an item are its last pair.
+    ends = torch.cat([item[1:] != item[:-1], torch.ones(1, dtype=torch.bool)])
+    return CellRows(replace(fit, ends=ends[kept]), evaluation, pool)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         evaluation=rows.evaluation,
         native=native,
         parts=some,
-        checks=_checks(config, session, layers, rows),
+        checks=_checks(config, session, layers, rows, native),
         commonest=chance["commonest_top1"],
         n_draws=n_draws,
         seed=config.seed,
@@ -156,9 +156,9 @@ def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str,
 
 
 def _checks(
-    config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows
+    config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows, native: Native
 ) -> dict[str, dict[str, Any]]:
-    """The gates that depend on the rows alone."""
+    """The gates that depend on states alone."""
     limits = config.task.gates  # type: ignore[attr-defined]
     sides = [
         (session.checker(model), layers[side], side)
@@ -170,8 +170,9 @@ def _checks(
         f"pairing {known} {config.seed} {limits.pairing}",
         lambda: pairing_gate(rows.pool, tried, limits.pairing, config.seed),
     )
-    found = state_gates(sides, rows.fit, rows.evaluation, config.layer.position, config.seed, limits)
-    return {**found, "pairing": pairing}
+    own = {"source": native.source, "target": native.target}
+    states = state_gates(sides, rows.fit, rows.evaluation, own, config.layer.position, config.seed, limits)
+    return {**states, "pairing": pairing}
 
 
 def _native(

@@ -103,7 +103,9 @@ class Carrier:
         """The table of known answers of the fit rows."""
         if not hasattr(self, "_lookup"):
             fit = self.fit_rows
-            self._lookup = Lookup(self.source_.transform(fit.X), fit.Y, fit.answers, fit.groups)
+            at = slice(None) if fit.ends is None else fit.ends
+            Z = self.source_.transform(fit.X[at])
+            self._lookup = Lookup(Z, fit.Y[at], fit.answers[at], fit.groups[at])
         return self._lookup
 
     def fits(self, orders: Tensor) -> list[Map]:

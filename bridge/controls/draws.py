@@ -49,6 +49,9 @@ def permutations(labels: Tensor | None, n: int, n_draws: int, generator: torch.G
     return within
 
 
+NOT_RULED_OUT = "it is not ruled out that only the kind of answer carries over"
+
+
 def within(relations: Tensor) -> tuple[Tensor | None, str]:
     """The labels that rows may be permuted inside, or None and why permuting inside relations cannot mean anything.
 
@@ -59,11 +62,11 @@ def within(relations: Tensor) -> tuple[Tensor | None, str]:
     """
     named = relations[relations >= 0]
     if len(named) == 0:
-        return None, "the items name no relation to permute inside"
+        return None, f"{NOT_RULED_OUT}: the items name no relation to permute inside"
     if len(named) == len(relations) and bool((relations == relations[0]).all()):
         return None, "all items are of one relation, so shuffled is the same"
     counts = torch.bincount(named)
     alone = (relations < 0) | (counts[relations.clamp_min(0)] == 1)
     if bool(alone.all()):
-        return None, "no two fit rows share a relation"
+        return None, f"{NOT_RULED_OUT}: no two fit rows share a relation"
     return torch.where(alone, len(counts), relations), ""

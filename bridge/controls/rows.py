@@ -21,6 +21,7 @@ class Rows:
         groups: (n,) integer group of the item: what fit and eval never share.
         source: the tokens that the source had read at [:, -1], row by row; empty where a row is a mean.
         target: the same of the target.
+        ends: (n,) whether a row stands at the end of its prompt; None where all do.
     """
 
     X: Tensor
@@ -30,6 +31,7 @@ class Rows:
     groups: Tensor
     source: tuple[tuple[int, ...], ...] = ()
     target: tuple[tuple[int, ...], ...] = ()
+    ends: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.X)

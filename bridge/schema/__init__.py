@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -143,8 +144,9 @@ LAYER_FRACTIONS: tuple[float, ...] = tuple(
 )
 
 
+@cache
 def register() -> None:
-    """Put every schema, and the numbered and fractional layers, into Hydra's ConfigStore."""
+    """Put every schema, and the numbered and fractional layers, into Hydra's ConfigStore, once per process."""
     store = ConfigStore.instance()
     store.store(name="bridge_schema", node=BridgeConfig)
     for group, name, node in SCHEMAS:

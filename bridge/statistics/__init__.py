@@ -1,17 +1,12 @@
 """Intervals and p values for scores of items that come in units: whole units are resampled, never single items."""
 
 from bridge.statistics.draws import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
-from bridge.statistics.flips import SMALLEST_P, exact_sign_flip_p, max_statistic_p, paired_permutation_p
+from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_statistic_p, paired_permutation_p
 from bridge.statistics.holm import holm
-from bridge.statistics.intervals import (
-    bootstrap_interval,
-    difference_interval,
-    expanded_interval,
-    is_rare,
-    resampled_means,
-    share_interval,
-)
+from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
+from bridge.statistics.shares import difference_interval, effective_number, is_rare, share_interval
+from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
 __all__ = [
@@ -21,12 +16,15 @@ __all__ = [
     "LEAST_UNITS",
     "SMALLEST_P",
     "Resampling",
+    "acceleration",
     "bootstrap_interval",
     "difference_interval",
     "draw_family_p",
     "draw_rank_p",
     "draws_needed",
+    "effective_number",
     "effective_units",
+    "exact_p",
     "exact_sign_flip_p",
     "expanded_interval",
     "holm",
@@ -37,4 +35,5 @@ __all__ = [
     "paired_permutation_p",
     "resampled_means",
     "share_interval",
+    "skewness_p",
 ]

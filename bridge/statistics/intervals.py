@@ -1,4 +1,4 @@
-"""Intervals of mean scores: a bootstrap over units, and exact ones where successes or failures are rare."""
+"""Intervals of mean scores by a bootstrap over units."""
 
 import math
 from collections.abc import Iterator
@@ -12,8 +12,6 @@ from bridge.statistics.flips import chunks
 from bridge.statistics.units import check_resamples, effective_units, unit_sums
 
 LEVEL = 0.95
-# With fewer units that have a success, or a failure, a bootstrap of 0 and 1 is too narrow.
-RARE_UNITS = 10
 
 
 def resampled_means(
@@ -52,19 +50,25 @@ def resamples(n_units: int, n_resamples: int, generator: torch.Generator) -> Ite
         yield counts.scatter_add_(1, drawn, torch.ones_like(counts))
 
 
-def expanded_interval(resampled: Tensor, n_effective: float, level: float = LEVEL) -> tuple[Tensor, Tensor]:
-    """Percentile interval of resampled means, widened for the small number of units.
+def expanded_interval(
+    resampled: Tensor, n_effective: float, level: float = LEVEL, skew: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Percentile interval of resampled means, widened for the small number of units and moved for their skewness.
 
     The percentiles are those at which a normal interval would be as wide as Student's: a plain percentile interval
-    is too narrow by the factor sqrt((n-1)/n), and knows nothing of the estimated variance.
+    is too narrow by the factor sqrt((n-1)/n), and knows nothing of the estimated variance. Where few units lie far
+    on one side, the resampled means say too little of how far the truth may lie there, and both percentiles move that
+    way, by the acceleration of the BCa interval, which is also the bias of a mean's percentiles.
 
     Source: Hesterberg (2015), "What teachers should know about the bootstrap", section 3.3 (expanded percentile
-    interval), doi:10.1080/00031305.2015.1089789.
+    interval), doi:10.1080/00031305.2015.1089789; Efron (1987), "Better bootstrap confidence intervals",
+    doi:10.1080/01621459.1987.10478410, for the acceleration.
 
     Args:
         resampled: (r, c) resampled means.
         n_effective: effective number of units, `effective_units`.
         level: nominal share of true means inside, in (0, 1).
+        skew: (c,) acceleration, `acceleration`; none when None.
 
     Returns:
         low (c,) and high (c,), float64.
@@ -74,14 +78,33 @@ def expanded_interval(resampled: Tensor, n_effective: float, level: float = LEVE
     """
     if not 0.0 < level < 1.0:
         raise FitError(f"level of the interval is {level}; wanted a number between 0 and 1, such as 0.95")
-    tail = 0.0
-    if n_effective > 1.0:
-        reach = scipy.special.stdtrit(n_effective - 1.0, (1.0 - level) / 2.0) * math.sqrt(
-            n_effective / (n_effective - 1.0)
-        )
-        tail = float(scipy.special.ndtr(reach))
     ordered = resampled.sort(dim=0).values
-    return _quantile(ordered, tail), _quantile(ordered, 1.0 - tail)
+    if n_effective <= 1.0:
+        return ordered[0], ordered[-1]
+    reach = scipy.special.stdtrit(n_effective - 1.0, (1.0 + level) / 2.0) * math.sqrt(n_effective / (n_effective - 1.0))
+    a = ordered.new_zeros(ordered.shape[1]) if skew is None else skew
+    low, high = (torch.special.ndtr(a + (a + z) / (1.0 - a * (a + z)).clamp_min(0.1)) for z in (-reach, reach))
+    return _quantile(ordered, low), _quantile(ordered, high)
+
+
+def acceleration(values: Tensor, groups: Tensor | None = None, over: Tensor | None = None) -> Tensor:
+    """How skewed the units make a mean over items: a sixth of the skewness of their influences, over sqrt(units).
+
+    Source: Efron (1987), doi:10.1080/01621459.1987.10478410, equation 7.3, with the influences of whole units.
+
+    Args:
+        values: (n, c) scores, one row an item.
+        groups: (n,) long unit of each item; None where each item is a unit.
+        over: (n, c) scores whose mean the mean of `values` is divided by; None for the mean itself.
+
+    Returns:
+        (c,) float64, 0 where all units are alike.
+    """
+    sums, sizes = unit_sums(values, groups)
+    parts = sizes if over is None else unit_sums(over, groups)[0]
+    influences = sums - sums.sum(0) / parts.sum(0) * parts
+    cubes, squares = influences.pow(3).sum(0), influences.square().sum(0)
+    return torch.where(squares > 1e-24 * sums.square().sum(0), cubes / (6.0 * squares.pow(1.5)).clamp_min(1e-300), 0.0)
 
 
 def bootstrap_interval(
@@ -113,66 +136,14 @@ def bootstrap_interval(
         ([0.0, 7.0], [1.0, 7.0])
     """
     n_effective = float(len(values)) if groups is None else effective_units(groups)
-    return expanded_interval(resampled_means(values, n_resamples, generator, groups), n_effective, level)
+    means = resampled_means(values, n_resamples, generator, groups)
+    return expanded_interval(means, n_effective, level, acceleration(values, groups))
 
 
-def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tuple[float, float]:
-    """Exact interval of a share of successes among a number of units, which need not be whole.
-
-    Source: Clopper and Pearson (1934), doi:10.1093/biomet/26.4.404; Korn and Graubard (1998), "Confidence intervals
-    for proportions with small expected number of positive counts estimated from survey data", Survey Methodology 24,
-    for the effective number in place of the number of items.
-
-    Args:
-        share: of successes, in [0, 1].
-        n_effective: effective number of units, `effective_units`.
-        level: least share of true shares inside, in (0, 1).
-
-    Example:
-        >>> [round(bound, 3) for bound in share_interval(0.0, 58)]
-        [0.0, 0.062]
-    """
-    tail, successes, failures = (1.0 - level) / 2.0, share * n_effective, (1.0 - share) * n_effective
-    low = 0.0 if share <= 0.0 else float(scipy.special.betaincinv(successes, failures + 1.0, tail))
-    high = 1.0 if share >= 1.0 else float(scipy.special.betaincinv(successes + 1.0, failures, 1.0 - tail))
-    return low, high
-
-
-def is_rare(values: Tensor, groups: Tensor | None) -> bool:
-    """Whether too few units have anything but failures, or anything but successes, for a bootstrap.
-
-    Args:
-        values: (n,) scores in [0, 1].
-        groups: (n,) long unit of each item; None where each item is a unit.
-    """
-    sums, sizes = unit_sums(values[:, None], groups)
-    n_with = min(int((sums > 0.0).sum()), int((sums < sizes).sum()))
-    return n_with < RARE_UNITS
-
-
-def difference_interval(values: Tensor, n_effective: float, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of a mean difference of two shares where few units differ, from exact bounds on either side.
-
-    A difference in [-1, 1] is its positive part less its negative part, each a share.
-
-    Args:
-        values: (n,) differences in [-1, 1], one an item.
-        n_effective: effective number of units, `effective_units`.
-        level: least share of true differences inside, in (0, 1).
-
-    Example:
-        >>> [round(bound, 3) for bound in difference_interval(torch.zeros(58), 58)]
-        [-0.062, 0.062]
-    """
-    gained, lost = (float(part.clamp_min(0.0).mean()) for part in (values.double(), -values.double()))
-    low_gained, high_gained = share_interval(gained, n_effective, level)
-    low_lost, high_lost = share_interval(lost, n_effective, level)
-    return low_gained - high_lost, high_gained - low_lost
-
-
-def _quantile(ordered: Tensor, q: float) -> Tensor:
-    """Interpolate linearly between the ordered rows; `torch.quantile` refuses more than 16 million values."""
+def _quantile(ordered: Tensor, q: Tensor) -> Tensor:
+    """Interpolate linearly between the ordered rows (r, c) at the shares q (c,)."""
     position = q * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return torch.lerp(ordered[below], ordered[above], position - below)
+    below = position.long().clamp(max=max(0, len(ordered) - 2))
+    above = (below + 1).clamp(max=len(ordered) - 1)
+    lower, upper = (ordered.gather(0, at[None])[0] for at in (below, above))
+    return torch.lerp(lower, upper, position - below)

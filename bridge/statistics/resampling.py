@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bridge.seeds import seeded
 from bridge.statistics.flips import flips
-from bridge.statistics.intervals import LEVEL, expanded_interval, resamples
+from bridge.statistics.intervals import LEVEL, acceleration, expanded_interval, resamples
+from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import check_resamples, effective_units, n_units, unit_sums
 
 
@@ -50,12 +51,25 @@ class Resampling:
         sums, sizes = unit_sums(values, self.groups)
         return (self._counts @ sums) / (self._counts @ sizes)
 
-    def interval(self, means: Tensor, level: float = LEVEL) -> tuple[Tensor, Tensor]:
-        """Low (c,) and high (c,) of resampled means (n_resamples, c); see `bridge.statistics.expanded_interval`."""
-        return expanded_interval(means, self.n_effective, level)
+    def interval(
+        self, means: Tensor, values: Tensor, over: Tensor | None = None, level: float = LEVEL
+    ) -> tuple[Tensor, Tensor]:
+        """Low (c,) and high (c,) of resampled means (n_resamples, c); see `bridge.statistics.expanded_interval`.
+
+        Args:
+            means: of `values`, or their ratios to those of `over`.
+            values: (n, c) scores.
+            over: (n, c) scores that they are shares of; None for means.
+            level: nominal share of true means inside, in (0, 1).
+        """
+        return expanded_interval(means, self.n_effective, level, acceleration(values, self.groups, over))
+
+    def p(self, differences: Tensor) -> Tensor:
+        """Two-sided p (c,) of differences (n, c): the larger of `flip_p` and `bridge.statistics.skewness_p`."""
+        return torch.maximum(self.flip_p(differences), skewness_p(differences, self.groups))
 
     def flip_p(self, differences: Tensor) -> Tensor:
-        """Two-sided p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
+        """Sign-flip p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
         sums, _ = unit_sums(differences, self.groups)
         observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
         hits = ((self._signs @ sums).abs() >= observed).sum(dim=0)

@@ -7,8 +7,7 @@ from typing import Any
 
 from bridge.activations.store import readable
 from bridge.config import build, from_plain
-from bridge.data.pairing import aligned_positions
-from bridge.data.rosetta import Item
+from bridge.data.pairing import aligned_contexts
 from bridge.models.loading import load_tokenizer
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
@@ -134,11 +133,11 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
         n_rows, n = len(session.items(config.dataset)) * k, n_blocks + 1
         return Extraction(model.name, position, (n, n), n_rows, n_rows * n * width * item_bytes, False)
     session.locate(config.pair)
-    items: list[Item] = session.rosetta(config).items
-    texts = [item.prompt for item in items]
+    rosetta = session.rosetta(config)
+    texts = rosetta.contexts_source if model is config.pair.source else rosetta.contexts_target
     if position == "aligned":
         tokenizers = [load_tokenizer(session.path(m), m.revision, m.trust_remote_code) for m in both]
-        n_rows = sum(len(aligned_positions(text, *tokenizers)) for text in texts)
+        n_rows = sum(map(len, aligned_contexts(rosetta, *tokenizers)))
         return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_rows * width * item_bytes, True)
     missing = session.store.missing(
         session.fingerprint(model),

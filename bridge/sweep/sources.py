@@ -21,7 +21,12 @@ def composed_from(words: Sequence[str], folder: Path) -> str:
         Hex digits; the same key means the same cells.
     """
     conf = BRIDGE / "conf" if (BRIDGE / "conf").is_dir() else BRIDGE.parent / "conf"
-    files = [BRIDGE / "config.py", BRIDGE / "controls.py", *sorted((BRIDGE / "schema").glob("*.py"))]
+    files = [
+        BRIDGE / "config.py",
+        BRIDGE / "controls" / "names.py",
+        BRIDGE / "statistics" / "draws.py",
+        *sorted((BRIDGE / "schema").glob("*.py")),
+    ]
     files += [*sorted(conf.rglob("*.yaml")), *sorted(folder.rglob("*.yaml"))]
     digest = hashlib.sha256(json.dumps([record.RECORD_VERSION, *words]).encode())
     for file in files:

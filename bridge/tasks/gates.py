@@ -1,6 +1,6 @@
 """Validity gates: what must hold before any score of a record means anything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
 from bridge.normalize import Normalize
 from bridge.seeds import seeded
+from bridge.tasks.native import Side
 from bridge.tasks.summary import Branch
 
 # Rows of the fit, and of the evaluation, that are compared with texts read alone, replayed, and padded.
@@ -22,18 +23,26 @@ N_PERMUTED, N_PROBED, N_POOL, N_TRIED, PROBE_PENALTY = 499, 16, 1000, 200, 0.1
 
 
 def state_gates(
-    sides: Sequence[tuple[Checker, int, str]], fit: Rows, evaluation: Rows, position: str, seed: int, limits: Any
+    sides: Sequence[tuple[Checker, int, str]],
+    fit: Rows,
+    evaluation: Rows,
+    native: Mapping[str, Side],
+    position: str,
+    seed: int,
+    limits: Any,
 ) -> dict[str, dict[str, Any]]:
     """Whether the rows of a cell are the states that both models have after their texts.
 
     *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
-    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding. A mean
-    over positions cannot be put in, so both gates compare it with the mean of the text read alone.
+    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding, and so
+    are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so
+    both gates compare it with the mean of the text read alone.
 
     Args:
         sides: checker, layer, and "source" or "target", of both models.
         fit: rows to fit on.
         evaluation: rows to carry.
+        native: "source" and "target" -> the model's own final states on the eval items.
         position: where states are read; "mean" is the only one that is not a position.
         seed: picks the rows.
         limits: thresholds `states` and `drift`; neither is held below four rounding steps of a model's dtype, because
@@ -49,7 +58,12 @@ def state_gates(
             few = slice(None, None, max(1, len(texts) // (2 * N_REPLAYED)))
             replayed = max(replayed, checker.replay_error(texts[few], states[few], layer))
             alone = max(alone, checker.padding_drift(texts[: 2 * N_PADDED], layer))
-        drift, eps = max(drift, alone), max(eps, torch.finfo(checker.lm.dtype).eps)
+        own = native[side]
+        some = torch.randperm(len(own.contexts), generator=seeded(seed, "gates"))[:N_ALONE]
+        final = checker.drift(
+            [own.contexts[i] for i in some.tolist()], own.final_states[some], checker.lm.anatomy.n_blocks
+        )
+        drift, eps = max(drift, alone, final), max(eps, torch.finfo(checker.lm.dtype).eps)
     return {"states": _most(replayed, max(limits.states, 4 * eps)), "drift": _most(drift, max(limits.drift, 4 * eps))}
 
 
@@ -97,7 +111,7 @@ def pairing_gate(
         orders = torch.cat([torch.arange(len(Z))[None], moved])
         probed = Ridge(PROBE_PENALTY).transform_permuted(Z, wanted @ leading, orders, source.transform(X_tried))
         errors = (probed - target.transform(Y_tried) @ leading).square().sum((1, 2))
-        p[null] = float((1 + (errors[1:] <= errors[0]).sum()) / len(errors))
+        p[null] = (1 + int((errors[1:] <= errors[0]).sum())) / len(errors)
     return _most(max(p.values()), threshold) | {"p": p}
 
 

@@ -13,6 +13,7 @@ from bridge.statistics import (
     Resampling,
     difference_interval,
     draw_rank_p,
+    effective_number,
     is_rare,
     n_units,
     share_interval,
@@ -90,7 +91,7 @@ def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
     """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
-    failure, it is exact on the effective number of units. `fraction_of_native` is top-1 over the target's own top-1
+    failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
     on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where whole answers are
     scored. There is none where the target itself scores 0.
 
@@ -138,7 +139,10 @@ def _over_units(
     ratios = resampled[:, parts] / resampled[:, len(names) :]
     # A resample in which the target itself knew nothing has no share.
     ratios = torch.where(torch.isfinite(ratios), ratios, means[parts] / means[len(names) :])
-    low, high = resampling.interval(torch.cat([resampled[:, : len(names)], ratios], 1))
+    over = torch.cat([torch.ones_like(values), own], 1)
+    low, high = resampling.interval(
+        torch.cat([resampled[:, : len(names)], ratios], 1), torch.cat([values, values[:, parts]], 1), over
+    )
     summary = {
         name: {"mean": float(mean), "low": float(low[i]), "high": float(high[i])}
         for i, (name, mean) in enumerate(
@@ -147,7 +151,7 @@ def _over_units(
     }
     for i, name in enumerate(names):
         if name in BINARY and is_rare(values[:, i], resampling.groups):
-            exact = share_interval(float(means[i]), resampling.n_effective)
+            exact = share_interval(float(means[i]), effective_number(values[:, i], resampling.groups))
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
                 if of == name:
@@ -177,15 +181,15 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
             torch.stack([branch.metrics[n][:, mask] for n in names], -1).double() for branch in (fitted, control)
         )
         differences = ours[0] - theirs.mean(0)
-        low, high = resampling.interval(resampling.means(differences))
+        low, high = resampling.interval(resampling.means(differences), differences)
         enough = resampling.n_units >= LEAST_UNITS
-        p = resampling.flip_p(differences).tolist() if enough else [None] * len(names)
+        p = resampling.p(differences).tolist() if enough else [None] * len(names)
         sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]
             bounds = float(low[i]), float(high[i])
             if name in BINARY and is_rare((column != 0).double(), resampling.groups):
-                bounds = difference_interval(column, resampling.n_effective)
+                bounds = difference_interval(column, resampling.groups)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
         if ranked:
             ranks = draw_rank_p(sign * ours[0].mean(0), sign * theirs.mean(1))

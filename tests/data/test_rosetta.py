@@ -4,7 +4,7 @@ import pytest
 import torch
 from tokenizers import normalizers
 
-from bridge.data import Facts, Item, describe_coverage, fingerprint, rosetta_set, split
+from bridge.data import Facts, Item, describe_coverage, fingerprint, rosetta_set
 from bridge.errors import DataError
 from bridge.models import encode
 
@@ -169,92 +169,3 @@ def test_a_fingerprint_changes_with_every_field_and_with_the_order() -> None:
     assert len(set(prints)) == 9
     assert fingerprint([Item("a", "b", "c", "d")]) == prints[0]
     assert re.fullmatch("[0-9a-f]{64}", prints[0])
-
-
-@pytest.mark.parametrize("by", ["item", "answer", "subject", "relation"])
-@pytest.mark.parametrize("seed", range(5))
-def test_no_group_is_on_both_sides(numbers, by, seed) -> None:
-    parts = split(numbers, by=by, seed=seed)
-    fit, held = parts.fit.tolist(), parts.eval.tolist()
-    assert fit
-    assert not set(fit) & set(held)
-    assert len(set(fit)) == len(fit) == parts.pool_size
-    assert len(set(fit) | set(held)) == len(numbers)
-    assert 24 <= len(held) <= 30
-    if by != "item":
-        assert not {getattr(numbers[i], by) for i in fit} & {getattr(numbers[i], by) for i in held}
-
-
-def test_the_evaluation_does_not_depend_on_the_size_and_fits_are_nested(numbers) -> None:
-    whole = split(numbers, by="subject", seed=3)
-    for size in (1, 7, 20):
-        part = split(numbers, by="subject", size=size, seed=3)
-        assert part.eval.equal(whole.eval)
-        assert part.fit.equal(whole.fit[:size])
-        assert part.pool_size == whole.pool_size
-    assert not split(numbers, by="subject", seed=4).eval.equal(whole.eval)
-
-
-def test_seen_answers_are_those_of_the_fit_as_drawn(numbers) -> None:
-    few = split(numbers, size=3, seed=1)
-    known = {numbers[i].answer for i in few.fit.tolist()}
-    assert few.seen_answer.tolist() == [numbers[i].answer in known for i in few.eval.tolist()]
-    assert few.seen_answer.any()
-    assert not few.seen_answer.all()
-    assert split(numbers, seed=1).seen_answer.all()
-    assert not split(numbers, by="answer", seed=1).seen_answer.any()
-
-
-def test_answers_are_compared_without_outer_space_but_with_case() -> None:
-    items = [Item("1", "Rome"), Item("2", " Rome"), Item("3", "rome"), Item("4", "rome ")]
-    for seed in range(8):
-        parts = split(items, by="answer", eval_fraction=0.5, seed=seed)
-        assert sorted(parts.eval.tolist()) in ([0, 1], [2, 3])
-    spaced = [Item("1", "Rome"), Item("2", "Rome ")]
-    for seed in range(8):
-        assert split(spaced, eval_fraction=0.5, seed=seed).seen_answer.tolist() == [True]
-
-
-def test_an_exact_evaluation_size_is_kept_and_the_rest_of_its_groups_is_not_fitted_on(numbers) -> None:
-    parts = split(numbers, by="relation", eval_size=20, seed=2)
-    assert len(parts.eval) == 20
-    assert parts.pool_size == 30
-    assert not {numbers[i].relation for i in parts.fit.tolist()} & {numbers[i].relation for i in parts.eval.tolist()}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"size": 37},
-            "Got a data set size of 37, but 36 of 60 items are left to fit on after 24 went to the "
-            "evaluation; ask for 1 to 36, evaluate on fewer, or give more data.",
-        ),
-        ({"size": 0}, "Got a data set size of 0, but 36 of 60 items are left to fit on"),
-        (
-            {"eval_size": 60},
-            "Got an evaluation size of 60, but 59 of 60 items can be evaluated on when split by item; "
-            "ask for 1 to 59, or give more data.",
-        ),
-        ({"eval_size": 0}, "Got an evaluation size of 0, but"),
-        ({"eval_fraction": 1.0}, "Got eval_fraction=1.0, wanted a number between 0 and 1; change it."),
-        ({"by": "colour"}, "Got split by 'colour', wanted one of item, answer, subject, relation."),
-    ],
-)
-def test_a_split_that_cannot_be_made_says_both_numbers(numbers, arguments, message) -> None:
-    with pytest.raises(DataError, match=f"^{re.escape(message)}"):
-        split(numbers, **arguments)
-
-
-def test_items_without_a_group_or_in_one_group_cannot_be_split() -> None:
-    message = (
-        "Item 1 ('c\\nd') has no subject, so the items cannot be split by subject; fill in 'subject' for "
-        "every item, or split by item or answer."
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        split([Item("a", "b", subject="s"), Item("c\nd", "e", subject=" ")], by="subject")
-    one = "Got 2 items in 1 group(s) when split by answer, wanted at least two groups, one to fit on and one to"
-    with pytest.raises(DataError, match=f"^{re.escape(one)}"):
-        split([Item("a", "b"), Item("c", "b")], by="answer")
-    with pytest.raises(DataError, match=re.escape("Got 0 items in 0 group(s)")):
-        split([])

@@ -180,3 +180,11 @@ def test_a_map_without_a_shortcut_gets_the_loop():
     orders = torch.stack([torch.arange(5), torch.arange(5).flip(0)])
     quick = bridge.maps.Orthogonal().transform_permuted(X, Y, orders, X_new)
     torch.testing.assert_close(Slow().transform_permuted(X, Y, orders, X_new), quick, rtol=0.0, atol=1e-9)
+
+
+def test_the_identity_keeps_the_first_coordinates():
+    X = torch.arange(6.0).reshape(2, 3)
+    wider, narrower = bridge.maps.IdentityMap().fit(X, torch.zeros(2, 4)), bridge.maps.IdentityMap().fit(X, X[:, :2])
+    assert wider.transform(X).tolist() == [[0.0, 1.0, 2.0, 0.0], [3.0, 4.0, 5.0, 0.0]]
+    assert narrower.transform(X).tolist() == [[0.0, 1.0], [3.0, 4.0]]
+    assert narrower.inverse(X[:, :2]).tolist() == [[0.0, 1.0, 0.0], [3.0, 4.0, 0.0]]

@@ -238,3 +238,11 @@ def test_special_turns_the_direction_that_costs_least():
         R = Orthogonal(special=True).fit(X, Y).matrix()
         assert float((R * (X.T @ Y)).sum()) == pytest.approx(float(s.sum() - 2 * s[-1] * reflected))
         assert float(torch.linalg.det(R)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1.0, 1e8])
+def test_what_is_rounding_depends_on_the_sizes_of_both_sides(size):
+    basis = torch.linalg.qr(gaussian(30, 8)).Q
+    X, Y = size * basis[:, :4] @ gaussian(4, 6, seed=1), basis[:, 4:] @ gaussian(4, 5, seed=2) / size
+    with pytest.raises(FitError, match=r"X\^T Y is zero, so that no rotation is better than another"):
+        Orthogonal().fit(X, Y)

@@ -48,6 +48,8 @@ def test_the_final_norm_is_the_module_that_family_names_so(lm):
 
 def test_blocks_that_return_tuples_are_noticed(lm):
     assert lm.anatomy.block_returns_tuple == (lm.name == "gptj")
+    state = torch.zeros(1, 1, 32)
+    assert lm.anatomy.state_of(lm.anatomy.block_output(state)) is state
 
 
 def test_looking_for_the_parts_leaves_no_hook_behind():
@@ -90,3 +92,10 @@ def test_the_model_gives_the_same_logits_after_its_parts_were_found():
     before = model(ids).logits
     anatomy(model)
     assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize(("padding", "filler"), [(0, 1), (None, 0), (5, 0)])
+def test_the_filler_token_is_no_padding(padding, filler):
+    model = build("llama")
+    model.config.pad_token_id = padding
+    assert anatomy(model).filler_token == filler

@@ -13,7 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bridge.data import Facts, rosetta_set
 from bridge.errors import ModelError, StoreError
 from bridge.models import zoo
-from bridge.models.zoo import ZooSpec, copy_lines, ensure, fact_lines, train, train_tokenizer
+from bridge.models.zoo import (
+    ANSWER_LOSS_WEIGHT,
+    ZooSpec,
+    _encoded,
+    copy_lines,
+    ensure,
+    fact_lines,
+    train,
+    train_tokenizer,
+)
 
 SPEC = ZooSpec(n_blocks=2, width=16, n_steps=3)
 
@@ -91,7 +100,7 @@ def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None
     words = [sys.executable, "-c", code, str(tmp_path / "models" / "one"), str(tmp_path / "log")]
     both = [subprocess.Popen(words, stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
-        process.communicate(timeout=60)
+        process.communicate(timeout=480)
     assert [process.returncode for process in both] == [0, 0]
     assert (tmp_path / "log").read_text() == "trained\n"
     assert {p.name for p in (tmp_path / "models").iterdir()} == {".locks", "one"}
@@ -173,3 +182,16 @@ def test_the_wording_that_is_asked_is_never_trained_on() -> None:
     trained = {prompt for prompt, _ in fact_lines()}
     assert not trained & {item.prompt for item in Facts().load()}
     assert {answer for _, answer in fact_lines()} <= {word for _, word in copy_lines()}
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_the_loss_weighs_the_answer_and_ends_with_the_text(kind: str) -> None:
+    tokenizer = train_tokenizer(kind, SPEC.vocab_size)  # type: ignore[arg-type]
+    lines = [("The capital of France is", "Paris"), ("Again Rome gives", "Rome")]
+    ids, targets, weights = _encoded(lines, tokenizer)
+    for (prompt, answer), read, said, weight in zip(lines, ids, targets, weights, strict=True):
+        whole = tokenizer(f"{prompt} {answer}")["input_ids"]
+        assert read[: len(whole)].tolist() == whole
+        assert said[said >= 0].tolist() == whole[1:]
+        assert tokenizer.decode(said[weight == ANSWER_LOSS_WEIGHT]).strip() == answer
+        assert int((weight > 0).sum()) == len(whole) - 1

@@ -67,3 +67,9 @@ def test_pwcca_weights_the_correlations_by_what_its_variates_account_for() -> No
     assert pwcca(X, Y) == pytest.approx(expected, abs=1e-8)
     # What is shared is the strongest direction of X, so it counts for more than its share.
     assert pwcca(X, Y) > svcca(X, Y, variance=1.0) + 0.05
+
+
+def test_svcca_averages_over_the_smaller_number_of_components():
+    X = torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert svcca(X, X[:, :3], variance=1.0) == pytest.approx(1.0)
+    assert svcca(X[:, :3], X, variance=1.0) == pytest.approx(1.0)

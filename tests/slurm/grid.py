@@ -1,19 +1,16 @@
 """The grid that is disturbed in every way, as a user's own sweep file, and what it gives when left alone."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import undisturbed
-from commands import Shell, leftovers, scores
+from commands import Said, Shell, held, leftovers, scores
 from filelock import FileLock
 from untrained import SMALL
 
-from bridge.sweep.manifest import read
-
 NAME = "disturbed"
-AXES = {"layer": "1,2,3", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2,3,4,5,6"}
-N_CELLS = 3 * 3 * 7
-WORDS = [*SMALL, "control.n_draws=12"]
+AXES = {"layer": "1,2,3", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2"}
+N_CELLS = 3 * 3 * 3
 FILE = f"""\
 defaults: [config, override hydra/launcher: slurm, _self_]
 sweep: {{name: {NAME}}}
@@ -33,31 +30,29 @@ class Disturbed:
 
     def __init__(self, bridge: Shell, base: Path) -> None:
         self.bridge = bridge
-        self.base = base
         # Where `bridge sweep` looks first.
         folder = bridge.outputs.parent / "sweeps"
         folder.mkdir()
         (folder / f"{NAME}.yaml").write_text(FILE)
+        self.expected = _undisturbed(bridge, base / "expected")
 
     def words(self, *more: str) -> list[str]:
         """The command that runs the sweep."""
-        return ["sweep", NAME, *WORDS, *(f"hydra.launcher.{word}" for word in more)]
+        return ["sweep", NAME, *SMALL, *(f"hydra.launcher.{word}" for word in more)]
+
+    def submit(self, *more: str) -> Said:
+        """Submit the sweep from this process, and do not wait."""
+        said = self.bridge.here(*self.words("gpus=2", "wait=false", *more))
+        assert said.code == 0, said.err
+        return said
+
+    def held(self, first: int) -> AbstractContextManager[None]:
+        """Hold all cells but `first` of them."""
+        return held(self.bridge.outputs, sorted(self.expected)[first:])
 
     def n_done(self) -> int:
         """How many cells are done, without starting a process."""
-        return len(list(self.bridge.runs.glob("[!.]*/items.parquet")))
-
-    def expected(self) -> dict[str, Any]:
-        """The scores of the grid when nothing happens to it; computed once for all test processes."""
-        folder = self.base / "expected"
-        with FileLock(self.base / "expected.lock"):
-            if not (folder / "whole").exists():
-                folder.mkdir(exist_ok=True)
-                (folder / "models").unlink(missing_ok=True)
-                (folder / "models").symlink_to((self.bridge.outputs / "models").resolve())
-                undisturbed.repeat(read(self.bridge.outputs, NAME), folder)
-                (folder / "whole").touch()
-        return scores(Shell(folder))
+        return self.bridge.n_done()
 
     def assert_all_listed(self, **wanted: int) -> None:
         """Every cell is done or listed as failed or missing; none is said to run."""
@@ -66,9 +61,9 @@ class Disturbed:
         assert found["running"] == 0, found
         assert {name: found[name] for name in wanted} == wanted
 
-    def assert_completed(self) -> None:
+    def assert_completed(self, *more: str) -> None:
         """A second command does what is left, and the scores are those of an undisturbed run."""
-        said = self.bridge(*self.words("gpus=2"))
+        said = self.bridge.here(*self.words("gpus=1"), *more)
         assert said.code == 0, said.err
         self.assert_whole()
 
@@ -76,6 +71,21 @@ class Disturbed:
         """Every cell is done, nothing is half-written, the scores are those of an undisturbed run."""
         self.assert_all_listed(done=N_CELLS)
         assert leftovers(self.bridge) == []
-        found, expected = scores(self.bridge), self.expected()
-        assert len(found) == len(expected) == N_CELLS
-        assert found == expected
+        found = scores(self.bridge)
+        assert len(found) == len(self.expected) == N_CELLS
+        assert found == self.expected
+
+
+def _undisturbed(bridge: Shell, folder: Path) -> dict[str, Any]:
+    """The scores of the grid when nothing happens to it; computed once for all test processes."""
+    # Loads torch, which those who only ask whether there is a SLURM can do without.
+    import undisturbed
+
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "whole").exists():
+            folder.mkdir(exist_ok=True)
+            (folder / "models").unlink(missing_ok=True)
+            (folder / "models").symlink_to((bridge.outputs / "models").resolve())
+            undisturbed.compute(folder, SMALL, [f"{name}={values}" for name, values in AXES.items()])
+            (folder / "whole").touch()
+    return scores(Shell(folder))

@@ -11,7 +11,7 @@ import undisturbed
 from cluster import Cluster
 from commands import Shell, beside, leftovers, scores, wait_for
 from filelock import FileLock
-from grid import N_CELLS, NAME, Disturbed
+from grid import NAME, Disturbed
 from untrained import FAST, SMALL
 
 pytestmark = pytest.mark.slurm
@@ -21,18 +21,20 @@ def test_a_sweep_whose_jobs_are_killed_goes_on_without_them_and_is_completed_lat
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
     bridge = disturbed.bridge
-    command = bridge.start(*disturbed.words("gpus=2"))
-    wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
-    wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
-    first, second = (job["pid"] for job in bridge.jobs(NAME).values())
-    os.kill(first, signal.SIGKILL)
-    before = disturbed.n_done()
-    wait_for(lambda: disturbed.n_done() > before + 2, "the other job goes on")
-    os.kill(second, signal.SIGKILL)
-    _, err = command.communicate(timeout=60)
+    with disturbed.held(18):
+        with disturbed.held(9):
+            command = bridge.start(*disturbed.words("gpus=2"))
+            wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
+            wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
+            first, second = (job["pid"] for job in bridge.jobs(NAME).values())
+            os.kill(first, signal.SIGKILL)
+        wait_for(lambda: disturbed.n_done() > 9, "the other job goes on")
+        os.kill(second, signal.SIGKILL)
+        _, err = command.communicate(timeout=240)
     assert command.returncode == 1
     assert re.search(r"^bridge: .*(was killed|runs what is missing)", err, re.MULTILINE), err
     assert "Traceback" not in err
+    assert disturbed.n_done() <= 18
     disturbed.assert_all_listed()
     disturbed.assert_completed()
 
@@ -41,49 +43,51 @@ def test_a_cancelled_job_leaves_its_cells_to_the_others_and_cancelling_all_leave
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
     bridge = disturbed.bridge
-    said = bridge(*disturbed.words("gpus=2", "wait=false"))
-    assert said.code == 0, said.err
-    assert f"bridge status {NAME} tells" in said.out
-    wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
-    first, second = (job.id for job in slurm.unfinished())
-    slurm.ask("scancel", first)
-    before = disturbed.n_done()
-    wait_for(lambda: disturbed.n_done() > before + 2, "the other job goes on")
-    slurm.ask("scancel", second)
-    slurm.wait_until_empty()
+    with disturbed.held(18):
+        with disturbed.held(9):
+            assert f"bridge status {NAME} tells" in disturbed.submit().out
+            wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
+            wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
+            first, second = (job.id for job in slurm.unfinished())
+            slurm.ask("scancel", first)
+        wait_for(lambda: disturbed.n_done() > 9, "the other job goes on")
+        slurm.ask("scancel", second)
+        slurm.wait_until_empty()
     # Cancelled is nobody's failure: what was not done is missing.
     disturbed.assert_all_listed(failed=0, done=disturbed.n_done())
-    assert disturbed.n_done() < N_CELLS
+    assert disturbed.n_done() <= 18
     disturbed.assert_completed()
 
 
 def test_a_sweep_goes_on_when_the_process_that_launched_it_is_killed(slurm: Cluster, disturbed: Disturbed) -> None:
     bridge = disturbed.bridge
-    command = bridge.start(*disturbed.words("gpus=2"))
-    wait_for(lambda: disturbed.n_done() > 0, "a cell is done")
-    os.killpg(command.pid, signal.SIGKILL)
-    command.communicate()
-    assert command.returncode == -signal.SIGKILL
-    assert disturbed.n_done() < N_CELLS
+    with disturbed.held(18):
+        command = bridge.start(*disturbed.words("gpus=2"))
+        wait_for(lambda: disturbed.n_done() > 0, "a cell is done")
+        os.killpg(command.pid, signal.SIGKILL)
+        command.communicate()
+        assert command.returncode == -signal.SIGKILL
     slurm.wait_until_empty()
     disturbed.assert_whole()
     n_jobs = len(slurm.jobs())
-    assert bridge(*disturbed.words("gpus=2")).code == 0
+    assert bridge.here(*disturbed.words("gpus=2")).code == 0
     assert len(slurm.jobs()) == n_jobs
 
 
 def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cluster, disturbed: Disturbed) -> None:
     bridge = disturbed.bridge
-    assert bridge(*disturbed.words("gpus=2", "wait=false", "partition=main")).code == 0
-    wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
-    mine = [job.id for job in slurm.unfinished()]
-    assert len(mine) == 2
-    # The whole cluster, for somebody with precedence.
-    slurm.ask("sbatch", "-p", "urgent", "-N2", "--gres=gpu:2", "--mem=1G", "-o", "/dev/null", "--wrap", "sleep 1")
-    wait_for(lambda: {j.state for j in slurm.jobs() if j.id in mine} == {"PENDING"}, "both jobs had to make room")
-    held = disturbed.n_done()
-    assert held < N_CELLS
-    assert bridge.logs(NAME).count("told to make room") == 2
+    with disturbed.held(18):
+        disturbed.submit("partition=main")
+        wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
+        wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
+        mine = [job.id for job in slurm.unfinished()]
+        assert len(mine) == 2
+        # The whole cluster, for somebody with precedence.
+        slurm.ask("sbatch", "-p", "urgent", "-N2", "--gres=gpu:2", "--mem=1G", "-o", "/dev/null", "--wrap", "sleep 1")
+        pending = {"PENDING"}
+        wait_for(lambda: {j.state for j in slurm.jobs() if j.id in mine} == pending, "both jobs had to make room")
+        assert disturbed.n_done() <= 18
+        assert bridge.logs(NAME).count("told to make room") == 2
     slurm.wait_until_empty()
     assert [restarts(slurm, job) for job in mine] == [1, 1]
     # One that had only been claimed when the job was told is let go at once; one that had begun is finished.
@@ -105,10 +109,10 @@ def test_a_job_at_its_time_limit_drops_its_cell_and_is_requeued(slurm: Cluster, 
     for lock in held:
         lock.acquire()
     limits = ["timeout_min=1", "signal_delay_s=1", "grace_s=1", "mem_gb=1", "wait=false"]
-    assert bridge(*command, *(f"hydra.launcher.{word}" for word in limits)).code == 0
+    assert bridge.here(*command, *(f"hydra.launcher.{word}" for word in limits)).code == 0
     (job,) = slurm.unfinished()
-    wait_for(lambda: "told to make room" in bridge.logs("slow"), "the time is nearly up", limit_s=90)
-    wait_for(lambda: restarts(slurm, job.id) == 1, "the job is requeued", limit_s=60)
+    wait_for(lambda: "told to make room" in bridge.logs("slow"), "the time is nearly up")
+    wait_for(lambda: restarts(slurm, job.id) == 1, "the job is requeued")
     assert "dropped after" in bridge.logs("slow")
     for lock in held:
         lock.release()
@@ -125,7 +129,7 @@ def test_a_cell_that_raises_fails_alone_and_is_run_again_alone(slurm: Cluster, b
     words = ["-m", "sweep.name=raises", *FAST, "dataset=json", f"dataset.path={path},{later}", "seed=0,1,2"]
     command = [*words, "hydra/launcher=slurm", "hydra.launcher.mem_gb=1"]
     items(path)
-    said = bridge(*command)
+    said = bridge.here(*command)
     assert said.code == 1
     told = re.findall("^bridge: .*", said.err, re.MULTILINE)
     assert len(told) == 1, said
@@ -139,7 +143,7 @@ def test_a_cell_that_raises_fails_alone_and_is_run_again_alone(slurm: Cluster, b
         assert "Traceback (most recent call last)" in data["traceback"]
     first = scores(bridge)
     items(later)
-    assert bridge(*command).code == 0
+    assert bridge.here(*command).code == 0
     assert bridge.states("raises") == {"done": 6}
     assert bridge.logs("raises").count(" done: ") == 6
     assert {run_id: scores(bridge)[run_id] for run_id in first} == first

@@ -9,12 +9,12 @@ from grid import N_CELLS, NAME, Disturbed
 pytestmark = pytest.mark.slurm
 
 
-def test_sixty_three_cells_in_four_jobs_of_one_gpu_each_give_the_scores_of_one_process(
+def test_many_cells_in_four_jobs_of_one_gpu_each_give_the_scores_of_one_process(
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
     bridge = disturbed.bridge
     more = ["comment=nightly", "setup=['export MARK=of_the_setup']", "array_parallelism=4"]
-    said = bridge(*disturbed.words("gpus=4", *more))
+    said = bridge.here(*disturbed.words("gpus=4", *more))
     assert said.code == 0, said.err
     slurm.wait_until_empty()
     jobs = bridge.jobs(NAME)

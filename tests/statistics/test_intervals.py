@@ -10,12 +10,10 @@ from noise import clustered, gaussian, seeded
 
 from bridge.errors import FitError
 from bridge.statistics import (
+    acceleration,
     bootstrap_interval,
-    difference_interval,
     expanded_interval,
-    is_rare,
     resampled_means,
-    share_interval,
 )
 
 
@@ -99,57 +97,47 @@ def test_copies_of_an_item_in_one_unit_do_not_narrow_the_interval():
     assert (blind_high - blind_low).item() < 0.3 * (high - low).item()
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 58), (1, 20), (7, 20), (20, 20)])
-def test_an_exact_interval_ends_where_the_binomial_tail_is_half_of_what_may_be_outside(k, n):
-    low, high = share_interval(k / n, n, level=0.9)
-    assert (low == 0.0) == (k == 0)
-    assert (high == 1.0) == (k == n)
-    if k > 0:
-        assert scipy.stats.binom.sf(k - 1, n, low) == pytest.approx(0.05)
-    if k < n:
-        assert scipy.stats.binom.cdf(k, n, high) == pytest.approx(0.05)
+def test_the_acceleration_is_that_of_scipy_for_single_items():
+    values = gaussian(30, 1).exp()
+    influences = (values - values.mean(0))[:, 0]
+    expected = influences.pow(3).sum() / (6 * influences.square().sum() ** 1.5)
+    assert acceleration(values).item() == pytest.approx(expected.item())
+    assert acceleration(-values).item() == pytest.approx(-expected.item())
+    assert acceleration(torch.full((9, 1), 0.3)).item() == 0.0
 
 
-def test_none_of_58_may_be_six_in_a_hundred_and_more_where_items_come_in_units():
-    assert share_interval(0.0, 58) == pytest.approx((0.0, 0.0616), abs=1e-4)
-    assert share_interval(0.0, 14.5)[1] == pytest.approx(1.0 - 0.025 ** (1 / 14.5))
+def test_the_acceleration_of_a_ratio_is_that_of_its_units():
+    values, over, groups = torch.tensor([[1.0], [2], [3], [9]]), torch.tensor([[1.0], [2], [1], [1]]), [0, 0, 1, 2]
+    sums, parts = np.array([3.0, 3.0, 9.0]), np.array([3.0, 1.0, 1.0])
+    influences = sums - sums.sum() / parts.sum() * parts
+    expected = (influences**3).sum() / (6 * (influences**2).sum() ** 1.5)
+    assert acceleration(values, torch.tensor(groups), over).item() == pytest.approx(expected)
 
 
-def test_an_exact_interval_covers_every_share_at_least_as_often_as_it_says():
-    n = 30
-    bounds = [share_interval(k / n, n) for k in range(n + 1)]
-    for share in np.linspace(0.001, 0.999, 333):
-        inside = [low <= share <= high for low, high in bounds]
-        assert scipy.stats.binom.pmf(np.arange(n + 1)[inside], n, share).sum() >= 0.95
+def test_skewed_units_move_both_ends_of_an_interval_to_their_side_and_mend_its_coverage():
+    values = torch.zeros(40, 1)
+    values[0] = 9.0
+    means = resampled_means(values + gaussian(40, 1), 2000, seeded())
+    skew = acceleration(values + gaussian(40, 1))
+    plain, moved = (torch.cat(expanded_interval(means, 40.0, skew=a)) for a in (None, skew))
+    assert (moved > plain + 0.01).all()
+    covered = {"plain": 0, "moved": 0}
+    for seed in range(800):
+        sample = gaussian(20, 1, seed=seed).mul(1.2).exp()
+        means = resampled_means(sample, 400, seeded(seed))
+        for name, a in (("plain", None), ("moved", acceleration(sample))):
+            low, high = expanded_interval(means, 20.0, skew=a)
+            covered[name] += bool(low <= math.exp(0.72) <= high)
+    assert covered["moved"] > covered["plain"] + 8
 
 
-def test_successes_or_failures_in_fewer_than_ten_units_are_rare():
-    groups = torch.arange(120) // 4
-    values = torch.zeros(120)
-    values[: 4 * 9] = 1.0
-    assert is_rare(values, groups)
-    assert is_rare(1.0 - values, groups)
-    assert not is_rare(values, None)
-    values[4 * 9] = 1.0
-    assert not is_rare(values, groups)
-    assert not is_rare(1.0 - values, groups)
-
-
-def test_differences_that_are_all_zero_have_width_on_both_sides():
-    low, high = difference_interval(torch.zeros(40), 20.0)
-    assert (low, high) == pytest.approx((-share_interval(0.0, 20.0)[1], share_interval(0.0, 20.0)[1]))
-    assert low < -0.1 < 0.1 < high
-
-
-def test_an_interval_of_rare_differences_turns_with_their_sign_and_covers_the_truth():
-    draws = torch.rand(600, 60, generator=seeded())
-    values = (draws < 0.06).double() - (draws > 0.98).double()
-    covered = 0
-    for row in values:
-        low, high = difference_interval(row, 60)
-        covered += low <= 0.04 <= high
-        assert (-high, -low) == pytest.approx(difference_interval(-row, 60))
-    assert covered / 600 >= 0.95
+def test_an_interval_of_skewed_scores_is_moved_by_their_units():
+    values, groups = clustered(25, 3, 1, seed=0)
+    values = values.exp()
+    interval = torch.cat(bootstrap_interval(values, 400, seeded(), groups=groups))
+    means = resampled_means(values, 400, seeded(), groups)
+    assert torch.equal(interval, torch.cat(expanded_interval(means, 25.0, skew=acceleration(values, groups))))
+    assert not torch.equal(interval, torch.cat(expanded_interval(means, 25.0)))
 
 
 @pytest.mark.parametrize(

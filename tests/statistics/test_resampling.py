@@ -6,7 +6,7 @@ from noise import clustered
 
 from bridge.errors import FitError
 from bridge.seeds import seeded
-from bridge.statistics import Resampling, expanded_interval, paired_permutation_p, resampled_means
+from bridge.statistics import Resampling, acceleration, expanded_interval, paired_permutation_p, resampled_means
 
 
 def test_means_and_p_are_those_of_the_functions_with_the_same_generators():
@@ -18,7 +18,8 @@ def test_means_and_p_are_those_of_the_functions_with_the_same_generators():
         resampling.flip_p(values + 0.2), paired_permutation_p(values + 0.2, 499, seeded(7, "flips"), groups)
     )
     assert (resampling.n_units, resampling.n_effective) == (25, pytest.approx(25.0))
-    for ours, theirs in zip(resampling.interval(means), expanded_interval(means, 25.0), strict=True):
+    wanted = expanded_interval(means, 25.0, skew=acceleration(values, groups))
+    for ours, theirs in zip(resampling.interval(means, values), wanted, strict=True):
         assert torch.equal(ours, theirs)
 
 

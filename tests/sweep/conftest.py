@@ -1,11 +1,16 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from commands import SWEEP_FILE
 from untrained import SMALL
 
 from bridge.cli import main
+from bridge.config import compose_config, to_plain
+from bridge.sweep.grid import make
+from bridge.sweep.manifest import Manifest
 
 
 class Said(NamedTuple):
@@ -17,11 +22,6 @@ class Said(NamedTuple):
 
 
 Bridge = Callable[..., Said]
-SWEEP = """\
-defaults: [config, override hydra/launcher: {launcher}, _self_]
-sweep: {{name: {name}}}
-hydra: {{mode: MULTIRUN, sweeper: {{params: {{{params}}}}}}}
-"""
 
 
 @pytest.fixture
@@ -49,7 +49,20 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
 
     def write(name: str, params: str, launcher: str = "local", more: str = "") -> Path:
         path = tmp_path / "sweeps" / f"{name}.yaml"
-        path.write_text(SWEEP.format(name=name, params=params, launcher=launcher) + more)
+        path.write_text(SWEEP_FILE.format(name=name, params=params, launcher=launcher) + more)
         return path
 
     return write
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """A sweep of four cells that differ in their seed."""
+    plain = to_plain(compose_config("device=cpu"))
+    configs = [json.loads(json.dumps(plain)) | {"seed": seed} for seed in range(4)]
+    for config in configs:
+        config["paths"]["outputs"] = str(tmp_path)
+    seeds = [str(seed) for seed in range(4)]
+    made = make("s", tmp_path, [(f"seed={seed}",) for seed in seeds], configs, {"seed": seeds})
+    made.write()
+    return made

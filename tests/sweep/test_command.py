@@ -2,24 +2,30 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from commands import SWEEP_FILE, Said, Shell, held, wait_for
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from untrained import SMALL
 
 from bridge import record
 from bridge.cli import main
+from bridge.config import conf_dir
+from bridge.schema import register
+from bridge.sweep.grid import expand
 from bridge.sweep.manifest import read
 from bridge.sweep.sources import BRIDGE
 
 Bridge = Callable[..., tuple[int, str, str]]
 Sweeps = Callable[..., Path]
-SMALLER = ["dataset.size=20,40", "dataset.split.eval_size=20", "hydra.launcher.jobs=1", "report=false"]
+SMALLER = ["dataset.size=20,40", "dataset.split.eval_size=20", "hydra/launcher=basic", "report=false"]
 GRID = "layer: \"'1','2'\", control: 'fitted,random,mean'"
 
 
@@ -32,39 +38,59 @@ def numbers(outputs: Path) -> dict[str, object]:
     return {r.folder.name: {key: r.data[key] for key in kept} for r in record.read_all(outputs) if r.ok}
 
 
-def test_a_sweep_runs_in_jobs_once_and_then_has_nothing_left_to_do(
-    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
-) -> None:
-    sweeps("mine", GRID)
-    code, out, err = bridge("sweep", "mine", "hydra.launcher.jobs=2")
-    assert (code, err) == (0, "")
-    assert "6 cells in 2 jobs on local" in out
-    assert out.count("lm_head") == 2
-    before = wall_times(bare_outputs)
-    assert len(before) == 6
-    code, out, _ = bridge("sweep", "mine", "hydra.launcher.jobs=2")
-    assert (code, out) == (0, "mine: 6 of 6 cells done, nothing left to do; bridge report mine shows them\n")
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, untrained: Path) -> tuple[Shell, Said]:
+    """A sweep that ran in two jobs, on a machine that says that it has three GPUs, and what the command answered."""
+    folder = tmp_path_factory.mktemp("packed")
+    (folder / "sweeps").mkdir()
+    (folder / "outputs").mkdir()
+    (folder / "outputs" / "models").symlink_to(untrained)
+    params = "layer: \"'1','2'\", control: 'fitted,random', injection: 'lm_head,late_layer,soft_prefix'"
+    (folder / "sweeps" / "mine.yaml").write_text(SWEEP_FILE.format(name="mine", params=params, launcher="local"))
+    shell = Shell(folder / "outputs")
+    with pytest.MonkeyPatch.context() as patched:
+        # Only their discovery is replaced: what a job sees is what it is started with.
+        patched.setattr("bridge.sweep.launcher.visible_gpus", lambda: ["3", "GPU-5af0", "MIG-1"])
+        more = ["hydra.launcher.gpus=2", "hydra.launcher.setup=['export MARK=1']"]
+        return shell, shell.here("sweep", "mine", *SMALL, *more)
+
+
+def test_a_sweep_runs_in_jobs_once_and_then_has_nothing_left_to_do(packed: tuple[Shell, Said]) -> None:
+    shell, said = packed
+    assert (said.code, said.err) == (0, "")
+    assert "12 cells in 2 jobs on local" in said.out
+    assert len(re.findall(r"^lm_head ", said.out, re.MULTILINE)) == 2
+    before = wall_times(shell.outputs)
+    assert len(before) == 12
+    words = [*SMALL, "hydra.launcher.gpus=2", "hydra.launcher.setup=['export MARK=1']"]
+    said = shell.here("sweep", "mine", *words)
+    told = "mine: 12 of 12 cells done, nothing left to do; bridge report mine shows them\n"
+    assert (said.code, said.out) == (0, told)
     # The same file as plain Hydra, on another launcher: the same cells.
-    code, out, _ = bridge("--config-dir", "sweeps", "--config-name", "mine", "-m", "hydra/launcher=basic")
-    assert code == 0
-    assert out.count("read back") == 6
-    assert wall_times(bare_outputs) == before
-    manifest = read(bare_outputs, "mine")
-    assert manifest.axes == {"layer": ["'1'", "'2'"], "control": ["fitted", "random", "mean"]}
+    basic = ["--config-dir", "sweeps", "--config-name", "mine", "-m", "hydra/launcher=basic"]
+    said = shell.here(*basic, *SMALL)
+    assert said.code == 0
+    assert said.out.count("read back") == 12
+    assert wall_times(shell.outputs) == before
+    manifest = read(shell.outputs, "mine")
+    assert list(manifest.axes) == ["layer", "control", "injection"]
+    assert manifest.axes["control"] == ["fitted", "random"]
     assert set(manifest.run_ids) == set(before)
 
 
 def test_jobs_leave_the_numbers_that_one_process_leaves(
-    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path
+    packed: tuple[Shell, Said], bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweeps("mine", "layer: \"'1','2'\", control: 'fitted,random', injection: 'lm_head,late_layer,soft_prefix'")
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    (alone / "models").symlink_to((bare_outputs / "models").resolve())
-    assert bridge("sweep", "mine", "hydra.launcher.jobs=2")[0] == 0
-    assert bridge("sweep", "mine", "hydra/launcher=basic", outputs=alone)[0] == 0
-    assert numbers(alone) == numbers(bare_outputs)
-    assert len(numbers(alone)) == 12
+    shell, _ = packed
+    monkeypatch.chdir(shell.outputs.parent)
+    assert bridge("sweep", "mine", "hydra/launcher=basic")[0] == 0
+    assert numbers(shell.outputs) == numbers(bare_outputs)
+    assert len(numbers(bare_outputs)) == 12
+
+
+def test_each_job_on_this_machine_sees_a_gpu_of_its_own(packed: tuple[Shell, Said]) -> None:
+    shell, _ = packed
+    assert {job["gpus"] for job in shell.jobs("mine").values()} == {"3", "GPU-5af0"}
 
 
 def test_changed_words_are_composed_again_and_a_larger_grid_keeps_its_name(
@@ -73,9 +99,9 @@ def test_changed_words_are_composed_again_and_a_larger_grid_keeps_its_name(
     sweeps("mine", GRID)
     bridge("sweep", "mine", "hydra/launcher=basic")
     before = wall_times(bare_outputs)
-    code, out, _ = bridge("sweep", "mine", "control=fitted,random,mean,identity", "hydra.launcher.jobs=1")
+    code, out, _ = bridge("sweep", "mine", "control=fitted,random,mean,identity", "hydra/launcher=basic")
     assert code == 0
-    assert "2 cells in " in out
+    assert out.count("read back") == 6
     after = wall_times(bare_outputs)
     assert len(after) == 8
     assert {k: after[k] for k in before} == before
@@ -108,9 +134,9 @@ def test_a_cell_that_fails_fails_alone_and_only_that_one_is_tried_again(
     code, out, _ = bridge("status", "mine")
     assert code == 1
     assert out.startswith("mine: 2 done, 1 failed of 3 cells\n  failed: layer=9: layer 9 is out of range")
-    code, out, _ = bridge("sweep", "mine", "hydra.launcher.jobs=1")
+    code, out, _ = bridge("sweep", "mine", "hydra/launcher=basic")
     assert code == 1
-    assert "1 cells in 1 jobs" in out
+    assert out.count("read back") == 2
 
 
 def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
@@ -202,18 +228,18 @@ def test_edited_items_are_computed_again(bridge: Bridge, sweeps: Sweeps, bare_ou
     file = tmp_path / "items.json"
     words = ("sweep", "mine", "dataset=json", f"dataset.path={file}")
 
-    def run() -> None:
+    def run(launcher: str) -> None:
         small = [w for w in SMALL if not w.startswith("dataset.")]
         with pytest.raises(SystemExit, match="0"):
-            main([*words, *small, f"paths.outputs={bare_outputs}", "hydra.launcher.jobs=1"])
+            main([*words, *small, f"paths.outputs={bare_outputs}", launcher])
 
     file.write_text(json.dumps(items))
-    run()
+    run("hydra/launcher=basic")
     before = wall_times(bare_outputs)
-    run()
+    run("hydra/launcher=basic")
     assert wall_times(bare_outputs) == before
     file.write_text(json.dumps(items[:-5]))
-    run()
+    run("hydra.launcher.jobs=1")
     after = wall_times(bare_outputs)
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
@@ -230,13 +256,6 @@ def spawn(*words: str, outputs: Path, cwd: Path) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 90) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
 def started(outputs: Path, name: str) -> list[int]:
     return [json.loads(p.read_text())["pid"] for p in (outputs / "sweeps" / name / "jobs").glob("*.json")]
 
@@ -248,55 +267,79 @@ def alive(pid: int) -> bool:
         return False
 
 
-LONG = "layer: \"'0','1','2','3'\", control: 'fitted,random,mean', seed: 'range(12)', control.n_draws: 20"
+LONG = {"seed": ["0", "1", "2"], "layer": ["'0'", "'1'", "'2'", "'3'"], "control": ["fitted", "random", "mean"]}
+LONG_PARAMS = ", ".join(f'{axis}: "{",".join(values)}"' for axis, values in LONG.items())
 
 
-def test_a_killed_worker_and_a_killed_launcher_lose_nothing(sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
-    sweeps("long", LONG)
-    process = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
-    wait_for(lambda: len(started(bare_outputs, "long")) == 2 and len(wall_times(bare_outputs)) > 4)
-    process.kill()
-    process.communicate()
-    first, second = started(bare_outputs, "long")
-    assert alive(first)
-    assert alive(second)
-    os.kill(first, signal.SIGKILL)
-    before = wall_times(bare_outputs)
+@pytest.fixture(scope="module")
+def long() -> list[str]:
+    """Run ids of the cells of LONG, seed by seed."""
+
+    def composed(overrides: Sequence[str]) -> DictConfig:
+        register()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", [*SMALL, *overrides])
+
+    return [record.run_id(config) for config in expand(LONG, composed)[1]]
+
+
+def begin(outputs: Path, cwd: Path) -> "subprocess.Popen[str]":
+    """Start LONG in two jobs, and wait until both are at it."""
+    process = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=outputs, cwd=cwd)
+    wait_for(lambda: len(started(outputs, "long")) == 2, "two jobs run")
+    wait_for(lambda: len(wall_times(outputs)) > 4, "five cells are done")
+    return process
+
+
+def test_a_killed_worker_and_a_killed_launcher_lose_nothing(
+    sweeps: Sweeps, bare_outputs: Path, tmp_path: Path, long: list[str]
+) -> None:
+    sweeps("long", LONG_PARAMS)
+    with held(bare_outputs, long[18:]):
+        process = begin(bare_outputs, tmp_path)
+        process.kill()
+        process.communicate()
+        first, second = started(bare_outputs, "long")
+        assert alive(first)
+        assert alive(second)
+        os.kill(first, signal.SIGKILL)
+        before = wall_times(bare_outputs)
     # The other job outlives its launcher and takes over what the killed one leaves.
-    wait_for(lambda: not alive(second))
+    wait_for(lambda: not alive(second), "the other job has ended")
     after = wall_times(bare_outputs)
-    assert len(after) == 144
+    assert after.keys() == set(long)
     assert {k: after[k] for k in before} == before
     runs = bare_outputs / "runs"
     assert [p.name for p in runs.glob(".*") if p.name != ".locks"] == []
 
 
-def test_ctrl_c_stops_the_jobs_and_the_same_command_goes_on(sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
-    sweeps("long", LONG)
-    process = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
-    wait_for(lambda: len(started(bare_outputs, "long")) == 2 and len(wall_times(bare_outputs)) > 4)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "bridge: stopped; run the same command again to go on"
-    assert "Traceback" not in err
-    wait_for(lambda: not any(alive(pid) for pid in started(bare_outputs, "long")))
+def test_ctrl_c_stops_the_jobs_and_the_command_goes_on(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path, long: list[str]
+) -> None:
+    sweeps("long", LONG_PARAMS)
+    with held(bare_outputs, long[18:]):
+        process = begin(bare_outputs, tmp_path)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "bridge: stopped; run the same command again to go on"
+        assert "Traceback" not in err
+        wait_for(lambda: not any(alive(pid) for pid in started(bare_outputs, "long")), "the jobs have ended")
     before = wall_times(bare_outputs)
-    assert len(before) < 144
-    done = spawn("sweep", "long", "hydra.launcher.jobs=2", outputs=bare_outputs, cwd=tmp_path)
-    out, err = done.communicate(timeout=120)
-    assert done.returncode == 0, err
+    assert len(before) <= 18
+    code, out, err = bridge("sweep", "long", "hydra.launcher.jobs=1")
+    assert code == 0, err
     after = wall_times(bare_outputs)
-    assert len(after) == 144
+    assert after.keys() == set(long)
     assert {k: after[k] for k in before} == before
-    assert f"{144 - len(before)} cells in 2 jobs" in out
+    assert f"{len(long) - len(before)} cells in 1 jobs" in out
 
 
 def test_what_a_finished_sweep_has_left_is_known_without_torch(
     bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
 ) -> None:
     sweeps("mine", GRID)
-    words = ["sweep", "mine", "hydra.launcher.jobs=1"]
+    words = ["sweep", "mine", "hydra/launcher=basic"]
     bridge(*words)
     code = (
         "import sys; from bridge.sweep.command import sweep_verb; "
@@ -325,18 +368,6 @@ def test_a_launcher_of_ones_own_lies_beside_the_sweep_files(
         code, out, _ = bridge("sweep", name, "--dry-run", "hydra/launcher=h100", "layer=0,1,2,3,4")
         assert code == 0
         assert "jobs: 4 on slurm, each with one GPU" in out
-
-
-def test_each_job_on_this_machine_sees_a_gpu_of_its_own(
-    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Only their discovery is replaced: what a job sees is what it is started with.
-    monkeypatch.setattr("bridge.sweep.launcher.visible_gpus", lambda: ["3", "GPU-5af0", "MIG-1"])
-    sweeps("mine", GRID)
-    code, _, err = bridge("sweep", "mine", "hydra.launcher.gpus=2", "hydra.launcher.setup=['export MARK=1']")
-    assert code == 0, err
-    jobs = [json.loads(p.read_text()) for p in (bare_outputs / "sweeps" / "mine" / "jobs").glob("*.json")]
-    assert {job["gpus"] for job in jobs} == {"3", "GPU-5af0"}
 
 
 def test_another_sweeper_may_use_the_packed_launcher(bridge: Bridge, bare_outputs: Path) -> None:

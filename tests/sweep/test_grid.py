@@ -34,9 +34,9 @@ def composer() -> Composer:
 
 AXES = {
     "injection": ["lm_head", "late_layer", "soft_prefix", "late_layer_same_prompt"],
-    "layer": ["'0'", "'2'", "final", "'0.5'"],
-    "control": ["fitted", "random", "all"],
-    "dataset.size": ["10", "20", "null"],
+    "layer": ["'0'", "final", "'0.5'"],
+    "control": ["fitted", "all"],
+    "dataset.size": ["10", "null"],
     "pair": ["tiny", "tiny_same"],
     "direction": ["forward", "reverse"],
     "map": ["ridge"],
@@ -45,10 +45,10 @@ AXES = {
 
 def test_every_combination_is_what_hydra_composes_for_it(composer: Composer) -> None:
     combinations, configs = expand(AXES, composer)
-    assert len(combinations) == len(configs) == 4 * 4 * 3 * 3 * 2 * 2
+    assert len(combinations) == len(configs) == 4 * 3 * 2 * 2 * 2 * 2
     assert combinations[1][-2] == "direction=reverse"
-    assert composer.n == 1 + 3 + 3 + 2 + 2 + 1 + 1 + 3
-    for i in range(0, len(combinations), 37):
+    assert composer.n == 1 + 3 + 2 + 1 + 1 + 1 + 1 + 3
+    for i in range(0, len(combinations), 17):
         whole = compose_config(*combinations[i])
         assert configs[i] == to_plain(whole)
         assert run_id(from_plain(configs[i])) == run_id(whole)
@@ -68,7 +68,7 @@ def test_axes_that_meet_in_one_part_of_the_config_are_composed_cell_by_cell(comp
         config.seed = sum("2" in o for o in overrides)
         return config
 
-    axes = {"layer": ["'1'", "'2'", "'3'"], "dataset.size": ["10", "20", "30"], "batch_size": ["8", "9"]}
+    axes = {"layer": ["'1'", "'2'"], "dataset.size": ["10", "20"], "batch_size": ["8", "9"]}
     combinations, configs = expand(axes, both_set_the_seed)
     assert [c["seed"] for c in configs] == [("layer='2'" in o) + ("dataset.size=20" in o) for o in combinations]
     assert composer.n > len(combinations)
@@ -103,3 +103,29 @@ def test_a_grid_without_a_name_has_that_of_its_cells(composer: Composer) -> None
     names = [name(seeds) for seeds in itertools.permutations((1, 2))]
     assert names[0] == names[1] != name([1])
     assert names[0].startswith("multirun_")
+
+
+def test_a_layer_that_is_written_otherwise_is_another_cell(tmp_path: Path) -> None:
+    configs = [to_plain(compose_config()) for _ in range(2)]
+    configs[0]["layer"]["source"], configs[1]["layer"]["source"] = 1, 1.0
+    made = make("x", tmp_path, [("layer=1",), ("layer=1.0",)], configs, {"layer": ["1", "1.0"]})
+    assert [type(made.config(cell)["layer"]["source"]) for cell in made.cells] == [int, float]
+
+
+def test_cells_that_come_out_otherwise_than_hydra_composes_them_are_composed_whole(composer: Composer) -> None:
+    def only_together(overrides: Sequence[str]) -> DictConfig:
+        config = composer(overrides)
+        config.batch_size = 7 if overrides[0] != "layer='1'" and overrides[1] != "dataset.size=10" else 8
+        return config
+
+    axes = {"layer": ["'1'", "'2'", "'3'", "'4'"], "dataset.size": ["10", "20", "30", "40"]}
+    combinations, configs = expand(axes, only_together)
+    wanted = [8 if "layer='1'" in o or "dataset.size=10" in o else 7 for o in combinations]
+    assert [c["batch_size"] for c in configs] == wanted
+
+
+def test_options_with_fewer_keys_than_the_first_are_put_together_too(composer: Composer) -> None:
+    axes = {"injection": ["soft_prefix", "lm_head", "late_layer"], "seed": ["0", "1", "2", "3", "4"]}
+    combinations, configs = expand(axes, composer)
+    assert composer.n == 1 + 2 + 4 + 3 < len(combinations)
+    assert configs[-1] == to_plain(compose_config("injection=late_layer", "seed=4"))

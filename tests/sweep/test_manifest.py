@@ -1,6 +1,7 @@
 """A manifest on disk: whole or not there, and cheap to read."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,12 @@ def test_a_manifest_is_read_without_torch_and_without_hydra() -> None:
     code = "import sys, bridge.sweep.manifest, bridge.sweep.status, bridge.sweep.command; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "hydra", "transformers", "wandb"} & set(done.stdout.split())
+
+
+def test_a_file_that_is_edited_in_its_length_has_changed(tmp_path: Path) -> None:
+    made, file = manifest(tmp_path), tmp_path / "items.json"
+    file.write_text("[1]")
+    made.inputs = {str(file): stamp(file) or []}
+    file.write_text("[2]")
+    os.utime(file, ns=(1, 1))
+    assert not made.unchanged()

@@ -1,6 +1,7 @@
 """Cells stand in an order in which models and states stay in memory, and are dealt to jobs by pair."""
 
 import itertools
+from functools import cache
 from pathlib import Path
 
 from bridge.config import compose_config, to_plain
@@ -11,6 +12,7 @@ from bridge.sweep.order import ordered, shares, turns
 PAIRS, LAYERS, CONTROLS = ("tiny", "tiny_same"), (10, 2, 4), ("random", "fitted", "mean")
 
 
+@cache
 def grid(pairs: tuple[str, ...] = PAIRS) -> Manifest:
     combinations = list(itertools.product(CONTROLS, LAYERS, pairs))
     words = [(f"control={c}", f"layer={n}", f"pair={p}") for c, n, p in combinations]

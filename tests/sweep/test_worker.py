@@ -13,33 +13,18 @@ import pytest
 
 import bridge.run
 from bridge import record
-from bridge.config import compose_config, run_id, to_plain
+from bridge.config import run_id
 from bridge.errors import FitError
 from bridge.schema import BridgeConfig
 from bridge.sweep import worker as worker_module
 from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts
-from bridge.sweep.grid import make
 from bridge.sweep.manifest import Manifest
 from bridge.sweep.status import states
 from bridge.sweep.worker import Worker
 
-N_CELLS = 4
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGALRM, signal.SIGINT)
-PLAIN = to_plain(compose_config("device=cpu"))
 # What happens in a cell, by its seed; a cell without an entry is computed at once.
 Deeds = dict[int, Callable[[], Any]]
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
-    """A sweep of four cells that differ in their seed."""
-    configs = [json.loads(json.dumps(PLAIN)) | {"seed": seed} for seed in range(N_CELLS)]
-    for config in configs:
-        config["paths"]["outputs"] = str(tmp_path)
-    seeds = [str(seed) for seed in range(N_CELLS)]
-    made = make("s", tmp_path, [(f"seed={seed}",) for seed in seeds], configs, {"seed": seeds})
-    made.write()
-    return made
 
 
 @pytest.fixture
@@ -139,6 +124,8 @@ def test_a_cell_that_kills_its_process_is_given_up_and_the_others_are_not(
         killed(job(manifest))
         assert told(manifest, 1)[0] == "failed"
         assert Attempts(manifest.folder, manifest.run_ids[1]).read()["n_deaths"] == n_deaths - 1
+    # from here on it would be computed
+    calls.deeds.clear()
     assert job(manifest)()["failed"] == 1
     assert 1 not in calls.seeds
     name, error = told(manifest, 1)
@@ -147,7 +134,6 @@ def test_a_cell_that_kills_its_process_is_given_up_and_the_others_are_not(
     assert error.endswith("see whether memory ran out")
     assert [state.name for state in states(manifest)].count("done") == 3
     # a new launch tries it again
-    calls.deeds.clear()
     assert job(manifest, "second")() == {"computed": 1, "failed": 0}
     assert told(manifest, 1) == ("done", "")
 
@@ -210,7 +196,7 @@ def test_a_cell_that_is_cut_off_late_in_a_job_is_not_counted_against_it(
 def test_a_job_that_is_told_to_make_room_lets_its_cell_finish_if_it_can(
     manifest: Manifest, calls: SimpleNamespace
 ) -> None:
-    calls.deeds[1] = lambda: os.kill(os.getpid(), signal.SIGUSR2)
+    calls.deeds[1] = lambda: (os.kill(os.getpid(), signal.SIGUSR2), time.sleep(0.1))
     assert job(manifest, grace_s=30)()["computed"] == 2
     assert calls.seeds == [0, 1]
     assert calls.n_requeued == 1
@@ -279,6 +265,21 @@ def test_a_job_waits_for_the_cells_that_another_holds_and_takes_them_when_they_a
     os.waitpid(pid, 0)
     assert counts == {"computed": 3, "failed": 0}
     assert calls.seeds == [0, 3, 2]
+
+
+def test_a_cell_that_another_finishes_just_before_it_is_held_is_not_computed_again(
+    manifest: Manifest, calls: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, done = record.claimed, {"status": "done", "inputs": {}}
+
+    def late(outputs: Path, run_id: str, wait: bool = True) -> Any:
+        if run_id == manifest.run_ids[1]:
+            record.write(outputs, run_id, done, "", None, "")
+        return claimed(outputs, run_id, wait)
+
+    monkeypatch.setattr(record, "claimed", late)
+    assert job(manifest)() == {"computed": 3, "failed": 0}
+    assert calls.seeds == [0, 2, 3]
 
 
 def test_an_interrupted_job_drops_its_cell_and_ends(

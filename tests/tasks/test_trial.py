@@ -63,16 +63,19 @@ def test_a_control_scores_the_same_alone_as_with_all_others(cell: Cell) -> None:
     whole = told(cell("injection=late_layer", "layer=2"))
     for name in CONTROLS:
         part = told(cell("injection=late_layer", "layer=2", f"control={name}"))
-        shown = {name, "native_source", "native_target"}
+        shown = {name, "own_state", "native_source", "native_target"}
         assert part["scores"].keys() == shown
         assert part["scores"] == {n: whole["scores"][n] for n in shown}
         assert part["state_scores"] == {name: whole["state_scores"][name]}
-        for label, answers in whole["scores_by_answer"].items():
-            assert part["scores_by_answer"][label]["scores"] == {n: answers["scores"][n] for n in shown}
-        for same in ("gates", "fit", "layers", "warnings", "coverage"):
+        for label, answers in whole["by_answer"].items():
+            assert part["by_answer"][label]["n_units"] == answers["n_units"] > 1
+            assert part["by_answer"][label]["scores"] == {n: answers["scores"][n] for n in shown}
+        for same in ("gates", "fit", "layers", "warnings", "coverage", "absent", "chance"):
             assert part[same] == whole[same]
     fitted = told(cell("injection=late_layer", "layer=2", "control.names=[fitted,random]"))
-    assert fitted["contrasts"] == {n: whole["contrasts"][n] for n in ("random", "native_source", "native_target")}
+    assert fitted["contrasts"] == {
+        n: whole["contrasts"][n] for n in ("random", "own_state", "native_source", "native_target")
+    }
 
 
 def test_a_session_that_saw_other_settings_first_leaves_the_record_of_another_process(
@@ -151,4 +154,4 @@ def test_items_of_every_control_and_draw_stand_in_the_table(cell: Cell) -> None:
     rows = list(zip(table["items"]["control"], table["items"]["draw"], table["items"]["item"], strict=True))
     m = table["n_eval"]
     wanted = [("random", draw, item) for draw in range(3) for item in range(m)]
-    assert rows == wanted + [(name, 0, i) for name in ("native_source", "native_target") for i in range(m)]
+    assert rows == wanted + [(name, 0, i) for name in ("own_state", "native_source", "native_target") for i in range(m)]

@@ -8,7 +8,8 @@ from wandb_files import WANDB
 
 from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
-from bridge.tracking.curves import Curve, Plan, Row, axis_name
+from bridge.tracking import ledger as ledger_module
+from bridge.tracking.curves import Curve, Plan, Row, axis_name, lead_row
 from bridge.tracking.ledger import Ledger
 
 
@@ -128,3 +129,57 @@ def test_another_cell_at_the_same_place_is_no_further_row(outputs: Path, tmp_pat
 def test_a_cell_whose_gates_failed_is_a_row_that_says_so(outputs: Path) -> None:
     found = rows(outputs, plan(), failed_gate="planted")
     assert {row.values["valid"] for _, row in found.values()} == {0.0}
+
+
+def test_the_last_number_of_a_text_is_the_place(outputs: Path) -> None:
+    source = {"name": "pythia-70m-step3000"}
+    _, row = rows(outputs, plan(x="pair.source.name"), pair__source=source)["fitted"]
+    assert row.x == 3000.0
+
+
+def test_a_lead_is_fitted_minus_control() -> None:
+    control, fitted = Row("scores", 2.0, "c", {"top1": 0.2}), Row("scores", 2.0, "f", {"top1": 0.7, "mrr": 0.8})
+    assert lead_row(control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
+
+
+def test_a_cell_that_scored_both_gets_no_second_lead(outputs: Path, tmp_path: Path) -> None:
+    together, apart = Ledger(tmp_path / "together"), Ledger(tmp_path / "apart")
+    together.add(rows(outputs, plan(), controls=("fitted", "mean")).values())
+    for control in ("fitted", "mean"):
+        apart.add([rows(outputs, plan(), controls=(control,))[control]])
+    kinds = [[row.kind for e in some.entries.values() for row in e.rows] for some in (together, apart)]
+    assert "lead" not in kinds[0]
+    assert kinds[1].count("lead") == 1
+
+
+def test_a_result_that_went_back_is_a_further_row(outputs: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    curve, row = rows(outputs, plan())["mean"]
+    changed = dataclasses.replace(row, values={"top1": 0.5})
+    for found in (row, changed, row):
+        ledger.add([(curve, found)])
+    assert ledger.entries[curve.id].rows == [row, changed, row]
+
+
+def test_what_has_arrived_is_noted_on_disk(outputs: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.add(rows(outputs, plan()).values())
+    ledger.save()
+    entry = next(iter(ledger.entries.values()))
+    ledger.mark(entry, "offline", 1)
+    ledger.save()
+    assert Ledger(tmp_path / "ledger").entries[entry.curve.id].sent == {"offline": 1}
+
+
+def test_a_ledger_that_has_not_changed_is_not_written(
+    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(ledger_module, "write_whole", lambda path, content: written.append(path))
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.add(rows(outputs, plan()).values())
+    ledger.save()
+    n_files = len(written)
+    assert n_files == len(ledger.entries) + 1
+    ledger.save()
+    assert len(written) == n_files

@@ -86,7 +86,7 @@ def test_a_server_that_is_dead_or_a_key_that_is_wrong_does_not_lose_a_cell(
     with caplog.at_level(logging.WARNING, "bridge"):
         for layer in (1, 2):
             online.send(write_cell(outputs, layers=(layer, 4)))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     (line,) = [r.message for r in caplog.records if r.name == "bridge"]
     assert line.startswith("W&B did not take the run (")
     assert line.endswith("): going on offline; send the runs later with wandb sync")

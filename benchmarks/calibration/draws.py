@@ -1,0 +1,81 @@
+"""Nulls over draws: one more draw of a control plays the fitted map."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.calibration.rates import Rates
+from benchmarks.calibration.records import N_DRAWS, Scores
+from bridge.controls import KINDS, NEGATIVES
+from bridge.family import _Contrast, _corrected
+from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p
+from bridge.verdict import finding
+
+
+def ranks(rates: Rates, cells: Sequence[Scores], control: str, n: int) -> None:
+    """The rank among draws in one cell, in all of them, and at the best layers, for 21 chosen draws and other units.
+
+    Args:
+        rates: counted into.
+        cells: on the same items; curves of three layers first.
+        control: whose draws.
+        n: simulations.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tables = {
+        name: torch.stack([c.branches[control].metrics[metric].double() for c in cells], 1)
+        for metric, name in (("top1", "top-1"), ("logprob_nats", "nats"))
+    }
+    for _ in range(n):
+        chosen = torch.randperm(N_DRAWS, generator=generator)[: ENOUGH_DRAWS + 1]
+        rows, _units = cells[0].resampled(cells[0].n_units, generator)
+        for name, table in tables.items():
+            means = table[chosen][:, :, rows].mean(2)
+            alone, joint = draw_rank_p(means[0], means[1:]), draw_family_p(means[0], means[1:])
+            label = f"{name}, {control}"
+            at = [first + int(means[0, first : first + 3].argmax()) for first in range(0, len(cells) - 2, 3)]
+            rates.count("type1", f"rank among draws, {label}", bool(alone[2] <= ALPHA))
+            rates.count("family", f"joint rank over {len(cells)} cells, {label}", bool(joint.min() <= ALPHA))
+            rates.count("family", f"joint rank at the best layers, {label}", bool(joint[at].min() <= ALPHA))
+            name = f"ranks of {len(cells)} cells, none corrected, {label}"
+            rates.count("family", name, bool(alone.min() <= ALPHA), is_gated=False)
+
+
+def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
+    """The whole verdict "above every negative control" of any cell and of the best layers, for a draw as fitted map.
+
+    Args:
+        rates: counted into.
+        cells: on the same items; curves of three layers first.
+        n: simulations.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"n": len(cells[0].units), "n_units": cells[0].n_units}
+    for _ in range(n):
+        chosen = torch.randperm(N_DRAWS, generator=generator)[: ENOUGH_DRAWS + 1]
+        rows, units = cells[0].resampled(cells[0].n_units, generator)
+        members = [_member(str(i), c, name, chosen, rows, units) for i, c in enumerate(cells) for name in NEGATIVES]
+        corrected = _corrected(members)
+        above = []
+        for i in range(len(cells)):
+            contrasts = {
+                x.control: {"top1": {"difference": float(x.differences.mean()), "p": None}
+                            | corrected[x.cell, x.part, x.control, x.metric]}
+                for x in members if x.cell == str(i)
+            }  # fmt: skip
+            above.append(finding(contrasts, sizes, {}).is_above)
+        rates.count("family", f"verdict of any of {len(cells)} cells", any(above))
+        tops = [float(x.fitted) for x in members if x.control == NEGATIVES[0]]
+        at = [max(range(first, first + 3), key=tops.__getitem__) for first in range(0, len(cells) - 2, 3)]
+        rates.count("family", "verdict at the best layers", any(above[i] for i in at))
+
+
+def _member(cell: str, scores: Scores, control: str, chosen: Tensor, rows: Tensor, units: Tensor) -> _Contrast:
+    """A draw of shuffled_within less a control, of which it has 20 other draws."""
+    fitted = scores.score("shuffled_within", "top1", int(chosen[0]))[rows]
+    draws = scores.branches[control].metrics["top1"].double()
+    draws = (draws[chosen[1:]] if KINDS[control].drawn else draws)[:, rows]
+    return _Contrast(
+        cell, "all", control, "top1", fitted - draws.mean(0), units, fitted.mean(), draws.mean(1)
+    )  # fmt: skip

@@ -1,0 +1,171 @@
+"""Nulls over items: whole units of a record drawn with replacement, so that its own means are the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.calibration.rates import Rates
+from benchmarks.calibration.records import Scores, part
+from bridge.statistics import ALPHA, exact_p, holm, max_statistic_p
+from bridge.tasks.summary import Branch, contrast, summarize
+
+# Random flips of the max statistic; 9,999 in the product, and the test holds its level with any number.
+N_FLIPS = 299
+# Rates of successes that are called rare.
+RARE = (0.005, 0.2)
+ENOUGH_UNITS = 40
+# With fewer the flips of skewed differences reject too often on their longer side, the more so at p of 0.05 over ten.
+MANY_UNITS = 100
+# Where a difference is kept, where its null is, and what it is of.
+PAIRED = (("top1", "top10", "top-1"), ("top5", "agreement", "top-1 where few differ"), ("logprob_nats", "mrr", "nats"))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Scores of one record under metric names that the product treats as these scores.
+
+    Attributes:
+        fitted: metric -> (m,) scores; where `names` gives them a control, less that control's they are differences.
+        control: metric -> (m,) scores of a control.
+        rare: (r, m) scores of 0 and 1 with rates in `RARE`.
+        steps: metric -> what its null differences are multiples of; None for any number.
+    """
+
+    fitted: dict[str, Tensor]
+    control: dict[str, Tensor]
+    native: Tensor
+    rare: Tensor
+    steps: dict[str, float | None]
+
+    @classmethod
+    def of(cls, scores: Scores) -> "Columns":
+        fitted, nats = scores.score("fitted", "top1"), scores.score("fitted", "logprob_nats")
+        n_draws = scores.branches["shuffled_within"].n_draws
+        within, within_nats = (scores.score("shuffled_within", m) for m in ("top1", "logprob_nats"))
+        few = scores.score("lookup", "top1")
+        rows = torch.cat([scores.branches[n].metrics["top1"] for n in ("random", "shuffled", "shuffled_within")])
+        rates = rows.double().mean(1)
+        zero = torch.zeros_like(nats)
+        return cls(
+            # top10, agreement and mrr hold differences of which the null is true
+            fitted={
+                "top1": fitted,
+                "top5": fitted,
+                "logprob_nats": nats,
+                "top10": centered(fitted - within, 1.0 / n_draws),
+                "agreement": centered(fitted - few, 1.0),
+                "mrr": centered(nats - within_nats, None),
+            },
+            control={
+                "top1": within,
+                "top5": few,
+                "logprob_nats": within_nats,
+                "top10": zero,
+                "agreement": zero,
+                "mrr": zero,
+            },
+            native=scores.score("native_target", "top1"),
+            rare=rows[(rates >= RARE[0]) & (rates <= RARE[1])].double(),
+            steps={"top10": 1.0 / n_draws, "agreement": 1.0, "mrr": None},
+        )
+
+
+def centered(differences: Tensor, step: float | None) -> Tensor:
+    """Differences whose mean over all items is zero, still multiples of `step` where there is one.
+
+    With a step the items are moved by the two multiples around the mean, at random.
+    """
+    if step is None:
+        return differences - differences.mean()
+    total = round(float(differences.sum()) / step)
+    down, more = divmod(total, len(differences))
+    moved = torch.full_like(differences, down)
+    moved[torch.randperm(len(differences), generator=torch.Generator().manual_seed(0))[:more]] += 1.0
+    return differences - step * moved
+
+
+def singles(
+    rates: Rates, scores: Scores, n_units: int, n: int, n_resamples: int, label: str, is_blind: bool = False
+) -> None:
+    """Every interval and every test of a cell, on `n` resamples of `n_units` units.
+
+    Args:
+        rates: counted into. Below `ENOUGH_UNITS` units, intervals and tests of rare events stay outside the gates:
+            what is exact for so few events is conservative.
+        scores: of a real record.
+        n_units: drawn in each simulation.
+        n: simulations.
+        n_resamples: of the intervals and the random sign flips.
+        label: what the units are.
+        is_blind: take items as independent, as a contrast outside the gates.
+    """
+    columns, generator = Columns.of(scores), torch.Generator().manual_seed(n_units)
+    truth = {metric: float((columns.fitted[metric] - columns.control[metric]).mean()) for metric in columns.fitted}
+    for seed in range(n):
+        rows, units = scores.resampled(n_units, generator)
+        if is_blind:
+            units = torch.arange(len(units))
+        some, rare = part(units, n_resamples, seed), columns.rare[seed % len(columns.rare)]
+        fitted = {metric: values[None, rows] for metric, values in columns.fitted.items()}
+        shown = Branch({"top1": fitted["top1"], "top5": rare[None, rows], "mrr": fitted["logprob_nats"]})
+        own = summarize(shown, Branch({"top1": columns.native[None, rows]}), some)
+        means = (columns.fitted["top1"], rare, columns.fitted["logprob_nats"])
+        for metric, name, values in zip(("top1", "top5", "mrr"), ("top-1", "rare top-1", "nats"), means, strict=True):
+            is_gated = not is_blind and (metric != "top5" or n_units >= ENOUGH_UNITS)
+            rates.covers(f"interval of {name}, {label}", own[metric], float(values.mean()), is_gated)
+        if "fraction_of_native" in own:
+            share = float(means[0].mean() / columns.native.mean())
+            rates.covers(f"interval of share of native, {label}", own["fraction_of_native"], share, not is_blind)
+        control = Branch({metric: values[None, rows] for metric, values in columns.control.items()})
+        against = contrast(Branch(fitted), control, some)
+        for metric, null, name in PAIRED:
+            is_gated = not is_blind and (metric != "top5" or n_units >= ENOUGH_UNITS)
+            rates.covers(f"interval of difference of {name}, {label}", against[metric], truth[metric], is_gated)
+            # An exact test of few events cannot reach 5 %.
+            is_gated = not is_blind and metric != "top5"
+            rates.count("type1", f"sign flip of {name}, {label}", against[null]["p"] <= ALPHA, is_gated)
+            exact = exact_p(fitted[null][0][:, None], columns.steps[null], units).item()
+            rates.count("type1", f"exact sign flip of {name}, {label}", exact <= ALPHA, is_gated)
+
+
+def families(rates: Rates, cells: Sequence[Scores], n_units: int, n: int, label: str, is_blind: bool = False) -> None:
+    """Holm over all cells, and the best of three layers with Holm over the curves, on the same resampled units.
+
+    Counted is what a verdict would say: that the fitted map is above the control somewhere. Differences are skewed, so
+    that their flips reject more often on one side than on the other; mirrored nulls are skewed towards the fitted map.
+
+    Args:
+        rates: counted into.
+        cells: on the same items; curves of three layers first, and at most two more.
+        n_units: drawn in each simulation.
+        n: simulations.
+        label: what the units are.
+        is_blind: take items as independent, as a contrast outside the gates.
+    """
+    step, n_curves = 1.0 / cells[0].branches["shuffled_within"].n_draws, len(cells) // 3
+    above = [c.score("fitted", "top1") - c.score("shuffled_within", "top1") for c in cells]
+    null = torch.stack([centered(lead, step) for lead in above], -1)
+    generator = torch.Generator().manual_seed(n_units)
+    for seed in range(n):
+        rows, units = cells[0].resampled(n_units, generator)
+        if is_blind:
+            units = torch.arange(len(units))
+        exact = holm(exact_p(null[rows], step, units))
+        leads = null[rows].sum(0)
+        curves = null[rows][:, : 3 * n_curves].view(len(rows), n_curves, 3).transpose(1, 2)  # (k, layers, curves)
+        p = max_statistic_p(curves, N_FLIPS, torch.Generator().manual_seed(seed), units)
+        for side, sign in (("", 1.0), (", mirrored", -1.0)):
+            # As a verdict does: a difference in favour of the control is none, whatever its p.
+            beaten = torch.where(sign * curves.sum(0) > 0, p, 1.0)
+            best = holm(p.gather(0, (sign * curves.sum(0)).argmax(0, keepdim=True))[0])
+            is_gated = not is_blind and (sign > 0 or n_units >= MANY_UNITS)
+            for name, ours in (
+                (f"Holm over {len(cells)} cells", torch.where(sign * leads > 0, exact, 1.0)),
+                ("max statistic over 3 layers", beaten[:, 0]),
+                (f"best layers of {n_curves} curves", torch.where(beaten.amin(0) < 1, best, 1.0)),
+            ):
+                rates.count("family", f"{name}, {label}{side}", bool(ours.min() <= ALPHA), is_gated)
+        for name, ours in ((f"Holm over {len(cells)} cells", exact), ("max statistic over 3 layers", p[:, 0])):
+            rates.count("family", f"{name}, {label}, either side", bool(ours.min() <= ALPHA), is_gated=False)

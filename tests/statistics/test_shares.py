@@ -1,0 +1,91 @@
+"""Exact intervals of rare successes, and of differences where few units differ."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from noise import seeded
+
+from bridge.statistics import difference_interval, effective_number, effective_units, is_rare, share_interval
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 58), (1, 20), (7, 20), (20, 20)])
+def test_an_exact_interval_ends_where_the_binomial_tail_is_half_of_what_may_be_outside(k, n):
+    low, high = share_interval(k / n, n, level=0.9)
+    assert (low == 0.0) == (k == 0)
+    assert (high == 1.0) == (k == n)
+    if k > 0:
+        assert scipy.stats.binom.sf(k - 1, n, low) == pytest.approx(0.05)
+    if k < n:
+        assert scipy.stats.binom.cdf(k, n, high) == pytest.approx(0.05)
+
+
+def test_none_of_58_may_be_six_in_a_hundred_and_more_where_items_come_in_units():
+    assert share_interval(0.0, 58) == pytest.approx((0.0, 0.0616), abs=1e-4)
+    assert share_interval(0.0, 14.5)[1] == pytest.approx(1.0 - 0.025 ** (1 / 14.5))
+
+
+def test_an_exact_interval_covers_every_share_at_least_as_often_as_it_says():
+    n = 30
+    bounds = [share_interval(k / n, n) for k in range(n + 1)]
+    for share in np.linspace(0.001, 0.999, 333):
+        inside = [low <= share <= high for low, high in bounds]
+        assert scipy.stats.binom.pmf(np.arange(n + 1)[inside], n, share).sum() >= 0.95
+
+
+def test_successes_or_failures_in_fewer_than_ten_units_are_rare():
+    groups = torch.arange(120) // 4
+    values = torch.zeros(120)
+    values[: 4 * 9] = 1.0
+    assert is_rare(values, groups)
+    assert is_rare(1.0 - values, groups)
+    assert not is_rare(values, None)
+    values[4 * 9] = 1.0
+    assert not is_rare(values, groups)
+    assert not is_rare(1.0 - values, groups)
+
+
+def test_differences_that_are_all_zero_have_width_on_both_sides():
+    low, high = difference_interval(torch.zeros(40), torch.arange(40) // 2)
+    assert (low, high) == pytest.approx((-share_interval(0.0, 20.0)[1], share_interval(0.0, 20.0)[1]))
+    assert low < -0.1 < 0.1 < high
+
+
+def test_an_interval_of_rare_differences_turns_with_their_sign_and_covers_the_truth():
+    draws = torch.rand(600, 60, generator=seeded())
+    values = (draws < 0.06).double() - (draws > 0.98).double()
+    covered = 0
+    for row in values:
+        low, high = difference_interval(row, torch.arange(60))
+        covered += low <= 0.04 <= high
+        assert (-high, -low) == pytest.approx(difference_interval(-row, torch.arange(60)))
+    assert covered / 600 >= 0.95
+
+
+def test_items_of_a_unit_that_are_all_alike_count_once_and_independent_ones_each():
+    groups = torch.arange(4000) // 4
+    alike = (torch.rand(1000, generator=seeded()) < 0.1).double().repeat_interleave(4)
+    independent = (torch.rand(4000, generator=seeded()) < 0.1).double()
+    assert effective_number(alike, groups) == pytest.approx(1000, rel=0.01)
+    assert effective_number(independent, groups) == pytest.approx(4000, rel=0.1)
+    assert effective_number(1.0 - alike, groups) == pytest.approx(effective_number(alike, groups))
+
+
+def test_where_nothing_varies_the_items_of_a_unit_count_as_alike_and_no_number_exceeds_that_of_the_items():
+    groups = torch.tensor([0, 0, 0, 1])
+    for same in (0.0, 1.0):
+        assert effective_number(torch.full((4,), same), groups) == effective_units(groups) == 1.6
+    pairs = torch.arange(20) // 2
+    opposite = torch.tensor([1.0, 0.0]).repeat(10)
+    opposite[0] = 0.0
+    assert effective_number(opposite, pairs) == 20.0
+    assert effective_number(opposite, torch.arange(20)) == pytest.approx(20.0)
+
+
+def test_both_sides_of_a_difference_are_not_at_their_bounds_at_once():
+    values = torch.zeros(80)
+    values[:4], values[4:6] = 1.0, -1.0
+    gained, lost = share_interval(4 / 80, 80), share_interval(2 / 80, 80)
+    low, high = difference_interval(values, torch.arange(80))
+    assert gained[0] - lost[1] < low < 2 / 80 < high < gained[1] - lost[0]
+    assert (high - 0.025) ** 2 == pytest.approx((gained[1] - 0.05) ** 2 + (0.025 - lost[0]) ** 2)
