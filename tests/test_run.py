@@ -71,8 +71,19 @@ def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None
     data = json.loads((found.folder / "record.json").read_text())
     assert data.keys() >= {
         *("run_id", "record_version", "status", "config", "n_fit", "n_eval", "rank", "gates", "valid", "scores"),
-        *("contrasts", "versions", "commit", "dirty", "wall_s", "coverage", "fit", "warnings", "by_answer", "absent",
-        *("unit", "n_units")),
+        *(
+            "contrasts",
+            "versions",
+            "commit",
+            "dirty",
+            "wall_s",
+            "coverage",
+            "fit",
+            "warnings",
+            "by_answer",
+            "absent",
+            *("unit", "n_units"),
+        ),
     }
     assert (data["status"], data["n_fit"], data["rank"]) == ("done", 100, 99)
     assert data["scores"].keys() >= {*CONTROLS, "own_state", "native_source", "native_target"}

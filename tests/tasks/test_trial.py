@@ -154,6 +154,4 @@ def test_items_of_every_control_and_draw_stand_in_the_table(cell: Cell) -> None:
     rows = list(zip(table["items"]["control"], table["items"]["draw"], table["items"]["item"], strict=True))
     m = table["n_eval"]
     wanted = [("random", draw, item) for draw in range(3) for item in range(m)]
-    assert rows == wanted + [
-        (name, 0, i) for name in ("own_state", "native_source", "native_target") for i in range(m)
-    ]
+    assert rows == wanted + [(name, 0, i) for name in ("own_state", "native_source", "native_target") for i in range(m)]
