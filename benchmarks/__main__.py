@@ -14,6 +14,7 @@ from rich.table import Table
 MODULES = (
     *("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep"),
     *("bench_maps", "bench_stream", "bench_polar", "bench_training", "bench_calibration"),
+    "bench_gates",
 )
 RESULT = Path("outputs/bench.json")
 
@@ -34,7 +35,7 @@ def main(chosen: list[str]) -> None:
         for key, row in made.items():
             ours, theirs = (f"{row[side]:.4g} {row['unit']}" for side in ("ours", "theirs"))
             table.add_row(key, ours, theirs, f"{row['ratio']:.3g}x", str(row["what"]))
-    # Calibration has rates in place of times, and a table of its own.
+    # Calibration and gates have rates in place of times, and tables of their own.
     if not table.row_count:
         return
     RESULT.parent.mkdir(exist_ok=True)

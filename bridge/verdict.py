@@ -106,6 +106,12 @@ def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | No
         if value < gates["alive"]["threshold"]:
             return f"dead: the target's own states, put in without a map, reach only {value:.0%} of its native score"
         return f"invalid: the target's own states, put in without a map, reach {value:.0%} of its native score"
+    if failed == ["pairing"]:
+        gate = gates["pairing"]
+        return (
+            f"invalid: no evidence in {gate['n']} items that the rows of both models belong together "
+            f"(p = {gate['value']:.2g} among permuted rows, wanted {gate['threshold']:.3g} at most)"
+        )
     return f"invalid: gate {', '.join(failed)} failed"
 
 

@@ -40,7 +40,7 @@ METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement
 GATES: dict[str, dict[str, Any]] = {
     "states": {"value": 1e-6, "threshold": 1e-3},
     "drift": {"value": 1e-6, "threshold": 1e-3},
-    "pairing": {"value": 0.002, "threshold": 0.05, "p": {"free": 0.002, "within": 0.002}},
+    "pairing": {"value": 0.002, "threshold": 0.05, "p": {"free": 0.002, "within": 0.002}, "n": 400},
     "known": {"value": 0.92, "threshold": 0.05, "above": True},
     "alive": {"value": 0.98, "threshold": 0.8, "most": 1.25},
     "planted": {"value": 1e-15, "threshold": 0.05},

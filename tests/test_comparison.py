@@ -223,7 +223,10 @@ def test_a_failed_gate_of_any_cell_makes_the_comparison_invalid(tmp_path: Path) 
     for order in ([good, bad], [bad, good]):
         (compared,) = comparisons(order)
         assert not compared.valid
-        assert compared.verdict() == "invalid: gate pairing failed"
+        assert compared.verdict() == (
+            "invalid: no evidence in 400 items that the rows of both models belong together "
+            "(p = 0.3 among permuted rows, wanted 0.05 at most)"
+        )
 
 
 def test_the_mean_of_what_was_not_scored_is_none(tmp_path: Path) -> None:

@@ -101,6 +101,12 @@ def gates(**failed: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ({"states": {}}, 0.9, "invalid: gate states failed"),
         ({"drift": {}, "pairing": {}}, 0.9, "invalid: gate drift, pairing failed"),
         (
+            {"pairing": {"value": 0.124, "threshold": 0.005, "n": 20}},
+            0.9,
+            "invalid: no evidence in 20 items that the rows of both models belong together "
+            "(p = 0.12 among permuted rows, wanted 0.005 at most)",
+        ),
+        (
             {"known": {"value": 0.05, "threshold": 0.925}, "states": {}},
             0.05,
             "dead: the target itself is right on 5% of the items, and the commonest answer on 92%",

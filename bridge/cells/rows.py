@@ -24,12 +24,12 @@ class CellRows:
     Attributes:
         fit: rows to fit on.
         evaluation: rows to carry, one entry per eval item.
-        pool: (X, Y, relations) of all items that are not evaluated on, for the pairing gate.
+        every: (X, Y, relations) of all items, for the pairing gate.
     """
 
     fit: Rows
     evaluation: Rows
-    pool: tuple[Tensor, Tensor, Tensor]
+    every: tuple[Tensor, Tensor, Tensor]
 
 
 def cell_rows(
@@ -66,9 +66,9 @@ def cell_rows(
         _check_distinct(states[:, -1], layers[side], model.name)
     about = _About.of(rosetta, config.dataset.split.by.value)
     evaluation = about.rows(X, Y, parts.eval)
-    pool = X[parts.pool, -1], Y[parts.pool, -1], about.relations[parts.pool]
+    every = X[:, -1], Y[:, -1], about.relations
     if position != "aligned":
-        return CellRows(about.rows(X[:, -1], Y[:, -1], parts.fit), evaluation, pool)
+        return CellRows(about.rows(X[:, -1], Y[:, -1], parts.fit), evaluation, every)
 
     tokenizers = [session.model(model).tokenizer for _, model, _ in sides]
     matched = aligned_contexts(rosetta, *tokenizers)
@@ -87,7 +87,7 @@ def cell_rows(
     fit = about.rows(X[kept], Y[kept], item[kept], [[texts[i] for i in at_rows] for texts in read])
     # Both last positions of an item are its last pair.
     ends = torch.cat([item[1:] != item[:-1], torch.ones(1, dtype=torch.bool)])
-    return CellRows(replace(fit, ends=ends[kept]), evaluation, pool)
+    return CellRows(replace(fit, ends=ends[kept]), evaluation, every)
 
 
 @dataclass(frozen=True)

@@ -164,11 +164,9 @@ def _checks(
         (session.checker(model), layers[side], side)
         for side, model in (("source", config.pair.source), ("target", config.pair.target))
     ]
-    tried = rows.evaluation.X[:, -1], rows.evaluation.Y[:, -1]
-    known = content_hash([*rows.pool, *tried])
     pairing = session.memo(
-        f"pairing {known} {config.seed} {limits.pairing}",
-        lambda: pairing_gate(rows.pool, tried, limits.pairing, config.seed),
+        f"pairing {content_hash(rows.every)} {config.seed} {limits.pairing}",
+        lambda: pairing_gate(rows.every, limits.pairing, config.seed),
     )
     own = {"source": native.source, "target": native.target}
     states = state_gates(sides, rows.fit, rows.evaluation, own, config.layer.position, config.seed, limits)

@@ -17,9 +17,9 @@ from bridge.tasks.summary import Branch
 
 # Rows of the fit, and of the evaluation, that are compared with texts read alone, replayed, and padded.
 N_ALONE, N_REPLAYED, N_PADDED = 32, 8, 4
-# The pairing probe: permutations of each form, principal components of the target, rows it is fitted on and
-# rows it is tried on.
-N_PERMUTED, N_PROBED, N_POOL, N_TRIED, PROBE_PENALTY = 499, 16, 1000, 200, 0.1
+# The pairing probe: permutations of each null, and how many are tried at once; principal components of the target; rows
+# it looks at; in how many parts, and how many rows of these it is tried on.
+N_PERMUTED, N_AT_ONCE, N_PROBED, N_POOL, N_FIFTHS, N_TRIED, PROBE_PENALTY = 499, 50, 16, 1000, 5, 200, 0.1
 
 
 def state_gates(
@@ -55,7 +55,7 @@ def state_gates(
         if position == "mean":
             replayed = max(replayed, alone)
         else:
-            few = slice(None, None, max(1, len(texts) // (2 * N_REPLAYED)))
+            few = slice(2 * N_REPLAYED)
             replayed = max(replayed, checker.replay_error(texts[few], states[few], layer))
             alone = max(alone, checker.padding_drift(texts[: 2 * N_PADDED], layer))
         own = native[side]
@@ -81,38 +81,52 @@ def _sampled(fit: Rows, evaluation: Rows, side: str, seed: int) -> tuple[list[tu
     return [text for text, _ in pairs], torch.stack([state for _, state in pairs])
 
 
-def pairing_gate(
-    pool: tuple[Tensor, Tensor, Tensor], tried: tuple[Tensor, Tensor], threshold: float, seed: int
-) -> dict[str, Any]:
-    """Rank p of a probe's held-out error among those of probes fitted on permuted rows; of two nulls the larger p.
+def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: int) -> dict[str, Any]:
+    """Rank p of a probe's held-out error among those of the same rows permuted; of two nulls the larger p.
 
-    The probe is ridge regression onto the leading principal components of the target's states, whatever the cell's
-    own map and number of rows. Where the two sides of a pair are out of step it does no better than on rows permuted
-    on purpose. One null permutes rows freely, the harder one inside their relation, where there are relations.
+    The probe is ridge regression onto the leading principal components of the target's states, fitted on four fifths of
+    the rows and tried on the fifth one, whatever the cell's own split, map and number of rows. Where the two sides of a
+    pair are out of step it does no better than on rows permuted on purpose. One null permutes rows freely, the harder
+    one inside their relation, where there are relations. Under its null each p is exact, for any number of rows.
 
     Args:
-        pool: states (n, d_source) and (n, d_target) of all items that are not evaluated on, and their relations (n,).
-        tried: states (m, d_source) and (m, d_target) of the eval items.
+        rows: states (n, d_source) and (n, d_target) of all items, and their relations (n,).
         threshold: the largest p that passes.
-        seed: picks the permutations.
+        seed: picks rows, fifths and permutations.
     """
-    some = torch.randperm(len(pool[0]), generator=seeded(seed, "pairing rows"))[:N_POOL]
-    X, Y, relations = (part[some] for part in pool)
-    source, target = (Normalize(scale="frobenius").fit(states) for states in (X, Y))
-    Z, wanted = source.transform(X), target.transform(Y)
-    leading = thin_svd(wanted)[2][:, :N_PROBED]
-    some = torch.randperm(len(tried[0]), generator=seeded(seed, "tried rows"))[:N_TRIED]
-    X_tried, Y_tried = (states[some] for states in tried)
+    some = torch.randperm(len(rows[0]), generator=seeded(seed, "pairing rows"))[:N_POOL]
+    X, Y, relations = (part[some.to(part.device)] for part in rows)
+    Z, wanted = (Normalize(scale="frobenius").fit(states).transform(states) for states in (X, Y))
+    leading = wanted @ thin_svd(wanted)[2][:, :N_PROBED]
+    residual = _held_out_residual(Z)
     p = {}
     for null, labels in (("free", None), ("within", within(relations)[0])):
         if null == "within" and labels is None:
             continue
         moved = permutations(labels, len(Z), N_PERMUTED, seeded(seed, f"pairing {null}"))
-        orders = torch.cat([torch.arange(len(Z))[None], moved])
-        probed = Ridge(PROBE_PENALTY).transform_permuted(Z, wanted @ leading, orders, source.transform(X_tried))
-        errors = (probed - target.transform(Y_tried) @ leading).square().sum((1, 2))
+        orders = torch.cat([torch.arange(len(Z))[None], moved]).to(leading.device)
+        errors = torch.cat([(residual @ leading[some]).square().sum((1, 2)) for some in orders.split(N_AT_ONCE)])
         p[null] = (1 + int((errors[1:] <= errors[0]).sum())) / len(errors)
-    return _most(max(p.values()), threshold) | {"p": p}
+    return _most(max(p.values()), threshold) | {"p": p, "n": len(Z)}
+
+
+def _held_out_residual(Z: Tensor) -> Tensor:
+    """What takes targets (n, k) to the residuals (t, k) of the probe on rows of Z (n, d) that it was not fitted on.
+
+    Fifths are tried in turn until there are enough rows. Ridge regression is linear in its targets.
+    """
+    n, parts = len(Z), []
+    for tried in torch.arange(n).chunk(N_FIFTHS):
+        kept = torch.ones(n, dtype=torch.bool)
+        kept[tried] = False
+        part = Z.new_zeros(len(tried), n)
+        unit = torch.eye(n - len(tried), dtype=Z.dtype, device=Z.device)
+        part[:, kept] = Ridge(PROBE_PENALTY).fit(Z[kept], unit).transform(Z[tried])
+        part[torch.arange(len(tried)), tried] = -1.0
+        parts.append(part)
+        if sum(map(len, parts)) >= N_TRIED:
+            break
+    return torch.cat(parts)
 
 
 def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -> dict[str, Any]:

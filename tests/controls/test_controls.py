@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from bridge.controls import CONTROLS, Carrier, Rows, haar_rotated, haar_rows, permutations, within
+from bridge.controls.draws import NOT_RULED_OUT
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize
 
@@ -146,9 +147,9 @@ def test_rows_alone_in_their_relation_are_permuted_among_themselves_and_join_no_
 @pytest.mark.parametrize(
     ("relations", "why_not"),
     [
-        (torch.full((80,), -1), "the items name no relation to permute inside"),
+        (torch.full((80,), -1), f"{NOT_RULED_OUT}: the items name no relation to permute inside"),
         (torch.zeros(80, dtype=torch.long), "all items are of one relation, so shuffled is the same"),
-        (torch.arange(80), "no two fit rows share a relation"),
+        (torch.arange(80), f"{NOT_RULED_OUT}: no two fit rows share a relation"),
     ],
 )
 def test_permuting_inside_relations_is_absent_with_the_reason_where_it_can_mean_nothing(

@@ -28,7 +28,7 @@ def pair(seed: int, n_relations: int = 6, noise: float = 1.0) -> tuple[Tensor, T
 
 
 def pairing(X: Tensor, Y: Tensor, relations: Tensor, seed: int = 0) -> dict:
-    return pairing_gate((X[:N], Y[:N], relations[:N]), (X[N:], Y[N:]), LIMITS.pairing, seed)
+    return pairing_gate((X, Y, relations), LIMITS.pairing, seed)
 
 
 def inside(relations: Tensor, g: torch.Generator) -> Tensor:
