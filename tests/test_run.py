@@ -22,7 +22,6 @@ from bridge.session import Session
 pytestmark = pytest.mark.trained
 # Enough where no random control is asked about.
 FEW = ("control.n_draws=2",)
-NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 
 Cell = Callable[..., Record]
 
