@@ -69,7 +69,12 @@ def test_sync_sends_what_is_not_there_yet_and_nothing_twice(here: Path) -> None:
     manifest = sweep(here, sizes=(100, 200))
     state = stream.sync(here, "ablation", "offline")
     assert state["n_cells"] == state["n_done"] == 6
-    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (2 * N_CURVES, 6 * N_CURVES, 0, "offline")
+    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (
+        2 * N_CURVES,
+        6 * N_CURVES,
+        0,
+        "offline",
+    )
     written = wandb_files(manifest.folder)
     assert stream.sync(here, "ablation", "offline") == state
     assert wandb_files(manifest.folder) == written
