@@ -5,7 +5,7 @@ from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
-from bridge.statistics.shares import difference_interval, effective_number, is_rare, share_interval
+from bridge.statistics.shares import difference_interval, exact_number, is_rare, share_interval
 from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
@@ -22,8 +22,8 @@ __all__ = [
     "draw_family_p",
     "draw_rank_p",
     "draws_needed",
-    "effective_number",
     "effective_units",
+    "exact_number",
     "exact_p",
     "exact_sign_flip_p",
     "expanded_interval",

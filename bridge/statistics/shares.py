@@ -6,7 +6,7 @@ import scipy.special
 from torch import Tensor
 
 from bridge.statistics.intervals import LEVEL
-from bridge.statistics.units import effective_units, unit_sums
+from bridge.statistics.units import effective_units, n_units, unit_sums
 
 # With fewer units that have a success, or a failure, a bootstrap of 0 and 1 is too narrow.
 RARE_UNITS = 10
@@ -60,6 +60,24 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
     return min(n, max(1.0, share * (1.0 - share) * n**2 / spread))
 
 
+def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
+    """`effective_number`, less what is lost because the variance between few units is itself a guess.
+
+    Source: Korn and Graubard (1998): times the squared ratio of Student's quantiles, with a degree of freedom for each
+    item in place of one for each unit.
+
+    Args:
+        values: (n,) scores in [0, 1].
+        groups: (n,) unit of each item.
+        level: of the interval that the number is for.
+    """
+    n, units = len(values), n_units(groups)
+    if units < 2:
+        return 1.0
+    of_items, of_units = (scipy.special.stdtrit(k - 1.0, (1.0 + level) / 2.0) for k in (n, units))
+    return max(1.0, effective_number(values, groups) * float(of_items / of_units) ** 2)
+
+
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
     """Whether too few units have anything but failures, or anything but successes, for a bootstrap.
 
@@ -94,7 +112,7 @@ def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) ->
     parts = [part.clamp_min(0.0).double() for part in (values, -values)]
     gained, lost = (float(part.mean()) for part in parts)
     (low_gained, high_gained), (low_lost, high_lost) = (
-        share_interval(float(part.mean()), effective_number(part, groups), level) for part in parts
+        share_interval(float(part.mean()), exact_number(part, groups, level), level) for part in parts
     )
     difference = gained - lost
     return (

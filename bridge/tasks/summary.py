@@ -13,7 +13,7 @@ from bridge.statistics import (
     Resampling,
     difference_interval,
     draw_rank_p,
-    effective_number,
+    exact_number,
     is_rare,
     n_units,
     share_interval,
@@ -151,7 +151,7 @@ def _over_units(
     }
     for i, name in enumerate(names):
         if name in BINARY and is_rare(values[:, i], resampling.groups):
-            exact = share_interval(float(means[i]), effective_number(values[:, i], resampling.groups))
+            exact = share_interval(float(means[i]), exact_number(values[:, i], resampling.groups))
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
                 if of == name:

@@ -10,7 +10,7 @@ from planted import draw
 
 from bridge.config import compose_config
 from bridge.data.facts import relations
-from bridge.data.rosetta import split
+from bridge.data.splitting import split
 from bridge.errors import ConfigError
 from bridge.record import Record
 from bridge.run import run

@@ -6,7 +6,8 @@ import scipy.stats
 import torch
 from noise import seeded
 
-from bridge.statistics import difference_interval, effective_number, effective_units, is_rare, share_interval
+from bridge.statistics import difference_interval, effective_units, is_rare, share_interval
+from bridge.statistics.shares import effective_number
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 58), (1, 20), (7, 20), (20, 20)])

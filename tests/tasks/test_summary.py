@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.statistics import effective_number, share_interval
+from bridge.statistics import exact_number, share_interval
 from bridge.tasks.summary import Branch, Part, contrast, summarize
 
 
@@ -83,7 +83,7 @@ def test_rare_successes_get_the_exact_interval_of_the_effective_number_of_units_
     scores, native = torch.zeros(1, 60), coins(0.8, 1, 60, 3)
     scores[0, units == 2] = 1.0
     summary = summarize(branch(scores), branch(native), part(units))
-    exact = share_interval(3 / 60, effective_number(scores[0], units))
+    exact = share_interval(3 / 60, exact_number(scores[0], units))
     assert (summary["top1"]["low"], summary["top1"]["high"]) == pytest.approx(exact)
     own = float(native.mean())
     share = summary["fraction_of_native"]
