@@ -34,9 +34,9 @@ def state_gates(
     """Whether the rows of a cell are the states that both models have after their texts.
 
     *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
-    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding; so are the
-    final states that both models' own answers are decoded from. A mean over positions cannot be put in, so both gates
-    compare it with the mean of the text read alone.
+    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding, and so
+    are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so both
+    gates compare it with the mean of the text read alone.
 
     Args:
         sides: checker, layer, and "source" or "target", of both models.
