@@ -10,7 +10,15 @@ from bridge.comparison import Comparison
 from bridge.controls import KINDS, NEGATIVES
 from bridge.grids import Grid, layers
 from bridge.item_scores import item_scores
-from bridge.statistics import ALPHA, LEAST_UNITS, draw_family_p, exact_sign_flip_p, holm, max_statistic_p, n_units
+from bridge.statistics import (
+    ALPHA,
+    LEAST_UNITS,
+    draw_family_p,
+    exact_p,
+    holm,
+    max_statistic_p,
+    n_units,
+)
 from bridge.tasks.summary import BINARY, LOWER_IS_BETTER
 from bridge.verdict import ABOVE
 
@@ -224,7 +232,7 @@ def _exact_p(members: Sequence[_Contrast]) -> Tensor:
     for (_, n_draws), rows in alike.items():
         differences = torch.stack([members[i].differences for i in rows], -1)
         step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
-        p[torch.tensor(rows)] = exact_sign_flip_p(differences, step, members[rows[0]].units)
+        p[torch.tensor(rows)] = exact_p(differences, step, members[rows[0]].units)
     return p
 
 

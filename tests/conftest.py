@@ -1,11 +1,16 @@
+import hashlib
 import os
+import shutil
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from untrained import UNTRAINED
 
+ROOT = Path(__file__).parents[1]
 # A shell's background job ignores Ctrl-C and hands that on to the commands that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,7 +23,7 @@ collect_ignore_glob = ["*conftest.py"]
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models of pair=tiny, trained once for all workers."""
+    """The folder of the models of pair=tiny."""
     return models_of(tmp_path_factory, "trained")
 
 
@@ -29,13 +34,25 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: str) -> Path:
+    """Models that all test processes share: a copy of those of the last run, unless what decides them has changed."""
     from bridge.config import compose_config
     from bridge.session import Session
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
-    Session(shared, "cpu", 64).locate(compose_config(*overrides).pair)
+    kept = ROOT / ".pytest_cache" / "bridge" / f"{name}-{recipe(overrides)}"
+    Session(kept, "cpu", 64).locate(compose_config(*overrides).pair)
+    with FileLock(shared.with_suffix(".lock")):
+        if not shared.exists():
+            shutil.copytree(kept, shared)
     return shared / "models"
+
+
+def recipe(overrides: tuple[str, ...]) -> str:
+    """A hash of what decides the weights: code, facts, libraries, overrides."""
+    files = [(ROOT / "bridge" / name).read_text() for name in ("models/zoo.py", "data/facts.py", "data/facts.json")]
+    versions = [version(name) for name in ("torch", "transformers", "tokenizers")]
+    return hashlib.sha256(repr((files, versions, overrides)).encode()).hexdigest()[:16]
 
 
 @pytest.fixture

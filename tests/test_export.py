@@ -52,7 +52,10 @@ def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_
         names = ("pair", "source", "target", "injection", "map", "dataset", "valid", "n_negatives")
         assert tuple(row[k] for k in names) == shared
         assert (row["n_fit"], row["size"], row["seed"]) == (data["n_fit"], data["n_fit"], data["config"]["seed"])
-        assert row["verdict"].startswith("new answers: above every negative control, and above lookup; all answers: ")
+        assert row["verdict"] == (
+            "new answers: not above shuffled_within, and not above lookup; all answers: above every negative control, and "
+            "above lookup"
+        )
         assert row["kind"] == {"fitted": "estimate", "mean": "negative", "lookup": "baseline", "clustered": "baseline",
                                "own_state": "reference"}.get(control, row["kind"])  # fmt: skip
 

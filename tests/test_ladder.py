@@ -63,12 +63,12 @@ def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -
 
 def test_every_share_on_the_terminal_stands_beside_its_hardest_control(one: Ladder) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(ladder_table(one))
+    console.print(ladder_table(one, 120))
     lines = console.export_text().splitlines()
     assert lines[0].startswith("tiny: tiny-llama → tiny-mistral, lm_head, layer 4→4")
     for r in one.rungs:
         (line,) = [line for line in lines if line.startswith(r.name)]
-        cells = re.findall(r"(\d+) \[ *(\d+), *(\d+)\] \| +(\d+)([ ~x]|$)", line)
+        cells = re.findall(r"(\d+) \[ *(\d+), *(\d+)\] \| +(\d+) +\d+([ ~x]|$)", line)
         assert len(cells) == 2
         for (share, low, high, control, _), c in zip(cells, r.cells, strict=True):
             score = c.scores["fitted"][SHARE]
@@ -81,7 +81,7 @@ def test_an_invalid_cell_and_one_below_its_controls_are_marked(tmp_path: Path) -
     rung(tmp_path, {"name": "lora"}, 0.1)
     (one,) = ladders(comparisons(read_all(tmp_path)))
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(ladder_table(one))
+    console.print(ladder_table(one, 120))
     text = console.export_text()
     assert re.search(r"orthogonal .*x$", text, re.M)
     assert re.search(r"lora .*~$", text, re.M)

@@ -20,16 +20,38 @@ from bridge.run import _to_yaml, run
 from bridge.session import Session
 
 pytestmark = pytest.mark.trained
+# Enough where no random control is asked about.
+FEW = ("control.n_draws=2",)
 
 Cell = Callable[..., Record]
 
 
-@pytest.fixture
-def cell(outputs: Path) -> Cell:
-    session = Session(outputs, "cpu", 64)
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Session:
+    """What all tests share that need no outputs folder of their own: models, states, records."""
+    outputs = tmp_path_factory.mktemp("common") / "outputs"
+    outputs.mkdir()
+    (outputs / "models").symlink_to(trained)
+    return Session(outputs, "cpu", 64)
 
-    def compute(*overrides: str, session: Session = session) -> Record:
-        return run(compose_config(f"paths.outputs={outputs}", *overrides), session)
+
+@pytest.fixture
+def cell(common: Session) -> Cell:
+    """A cell, computed for the first test that asks for it and read back for the others."""
+    return in_session(common)
+
+
+@pytest.fixture
+def fresh(outputs: Path, common: Session) -> Cell:
+    """A cell of an outputs folder of its own; only states are shared."""
+    (common.outputs / "activations").mkdir(exist_ok=True)
+    (outputs / "activations").symlink_to(common.outputs / "activations")
+    return in_session(Session(outputs, "cpu", 64))
+
+
+def in_session(own: Session) -> Cell:
+    def compute(*overrides: str, session: Session = own) -> Record:
+        return run(compose_config(f"paths.outputs={own.outputs}", *overrides), session)
 
     return compute
 
@@ -66,8 +88,8 @@ def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
     assert top1(found, "own_state") >= top1(found, "same_model") - 0.02
 
 
-def test_the_record_holds_what_a_reader_needs(cell: Cell, outputs: Path) -> None:
-    found = cell("dataset.size=100")
+def test_the_record_holds_what_a_reader_needs(fresh: Cell, outputs: Path) -> None:
+    found = fresh("dataset.size=100")
     data = json.loads((found.folder / "record.json").read_text())
     assert data.keys() >= {
         *("run_id", "record_version", "status", "config", "n_fit", "n_eval", "rank", "gates", "valid", "scores"),
@@ -127,12 +149,12 @@ def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
     assert not any(found.items()["known_answer"].to_pylist())
 
 
-def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(cell: Cell, outputs: Path) -> None:
-    first = cell("dataset.size=60")
-    again = cell("dataset.size=60")
+def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(fresh: Cell, outputs: Path) -> None:
+    first = fresh("dataset.size=60")
+    again = fresh("dataset.size=60")
     assert (first.reused, again.reused) == (False, True)
     assert again.data == json.loads((first.folder / "record.json").read_text())
-    anew = cell("dataset.size=60", "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
+    anew = fresh("dataset.size=60", "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
     assert not anew.reused
     assert anew.data["scores"] == first.data["scores"]
     assert anew.data["contrasts"] == first.data["contrasts"]
@@ -155,12 +177,12 @@ class OutOfStep(Session):
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-mistral"])
-def test_rows_out_of_step_are_caught_by_a_gate(cell: Cell, outputs: Path, name: str) -> None:
-    one_late = cell("dataset.size=200", session=OutOfStep(outputs, name, finals=True))
+def test_rows_out_of_step_are_caught_by_a_gate(fresh: Cell, outputs: Path, name: str) -> None:
+    one_late = fresh("dataset.size=200", session=OutOfStep(outputs, name, finals=True))
     assert not one_late.data["gates"]["states"]["passed"]
     assert not one_late.data["valid"]
     layer = ["layer=3", "injection=late_layer", "dataset.size=200"]
-    mixed = cell(*layer, session=OutOfStep(outputs, name, finals=False))
+    mixed = fresh(*layer, session=OutOfStep(outputs, name, finals=False))
     assert not mixed.data["gates"]["states"]["passed"]
     assert not mixed.data["gates"]["pairing"]["passed"]
 
@@ -172,7 +194,7 @@ def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:
 
 
 def test_a_dead_strategy_says_so_itself(cell: Cell) -> None:
-    (compared,) = comparisons([cell("injection=soft_prefix", "injection.template='The capital of {state} is'")])
+    (compared,) = comparisons([cell(*FEW, "injection=soft_prefix", "injection.template='The capital of {state} is'")])
     assert not compared.valid
     assert compared.verdict().startswith("dead: the target's own states reach only ")
 
@@ -195,23 +217,23 @@ def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cel
 
 
 def test_the_same_prompt_leaks_and_the_neutral_one_does_not(cell: Cell) -> None:
-    neutral = cell("injection=late_layer", "layer=1")
-    same = cell("injection=late_layer_same_prompt", "layer=1")
+    neutral = cell(*FEW, "injection=late_layer", "layer=1")
+    same = cell(*FEW, "injection=late_layer_same_prompt", "layer=1")
     assert top1(neutral, "mean") < 0.03
     assert top1(same, "mean") > top1(neutral, "mean") + 0.05
     assert top1(same, "same_model") == top1(same, "native_target")
 
 
 def test_aligned_positions_give_many_rows_of_one_prompt(cell: Cell) -> None:
-    found = cell("layer.position=aligned", "dataset.size=50")
+    found = cell(*FEW, "layer.position=aligned", "dataset.size=50")
     assert found.data["n_fit"] == 50
     assert found.data["fit"]["n_rows"] > 200
-    mean = cell("layer.position=mean", "dataset.size=50", "injection=late_layer", "layer=2")
+    mean = cell(*FEW, "layer.position=mean", "dataset.size=50", "injection=late_layer", "layer=2")
     assert mean.data["fit"]["n_rows"] == 50
 
 
 def test_several_states_can_enter_as_a_soft_prefix(cell: Cell) -> None:
-    found = cell("injection=soft_prefix", "injection.k=3", "dataset.size=100")
+    found = cell(*FEW, "injection=soft_prefix", "injection.k=3", "dataset.size=100")
     assert found.data["status"] == "done"
 
 
@@ -261,28 +283,28 @@ def test_config_yaml_is_read_back_as_what_was_run(template: str) -> None:
     assert OmegaConf.to_container(again, resolve=False) == config
 
 
-def test_a_failed_cell_leaves_its_traceback_and_is_run_again(cell: Cell, outputs: Path) -> None:
+def test_a_failed_cell_leaves_its_traceback_and_is_run_again(fresh: Cell, outputs: Path) -> None:
     with pytest.raises(DataError, match=r"Got a data set size of 5000, but \d+ of 947 items are left to fit on"):
-        cell("dataset.size=5000")
+        fresh("dataset.size=5000")
     (failed,) = record.read_all(outputs)
     assert failed.data["status"] == "failed"
     assert "DataError" in failed.data["traceback"]
     assert failed.data["error"].startswith("Got a data set size of 5000")
     assert not (failed.folder / "items.parquet").exists()
     with pytest.raises(DataError):
-        cell("dataset.size=5000")
+        fresh("dataset.size=5000")
 
 
-def test_a_recomputation_that_fails_loses_nothing(cell: Cell, outputs: Path) -> None:
+def test_a_recomputation_that_fails_loses_nothing(fresh: Cell, outputs: Path) -> None:
     class Unreachable(Session):
         def model(self, config: Any) -> Any:
             raise DataError("the model is not reachable today")
 
-    first = cell("dataset.size=60")
+    first = fresh("dataset.size=60")
     with pytest.raises(DataError, match="not reachable today"):
-        cell("dataset.size=60", "recompute=true", session=Unreachable(outputs, "cpu", 64))
+        fresh("dataset.size=60", "recompute=true", session=Unreachable(outputs, "cpu", 64))
     assert record.read_all(outputs)[0].data == json.loads((first.folder / "record.json").read_text())
-    assert cell("dataset.size=60").reused
+    assert fresh("dataset.size=60").reused
 
 
 def test_models_in_half_precision_pass_the_same_gates(cell: Cell) -> None:
@@ -292,12 +314,13 @@ def test_models_in_half_precision_pass_the_same_gates(cell: Cell) -> None:
     assert cell("dataset.size=60").data["gates"]["states"]["threshold"] == 1e-4
 
 
-def test_states_of_the_two_models_are_extracted_once_for_a_grid(cell: Cell, outputs: Path) -> None:
+def test_states_of_the_two_models_are_extracted_once_for_a_grid(outputs: Path) -> None:
+    cell = in_session(Session(outputs, "cpu", 64))
     cell("layer=2", "dataset.size=60")
     entries = {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")}
     assert len(entries) == 10
-    fresh = Session(outputs, "cpu", 64)
-    cell("layer=3", "dataset.size=100", "injection=late_layer", session=fresh)
+    again = in_session(Session(outputs, "cpu", 64))
+    again("layer=3", "dataset.size=100", "injection=late_layer")
     assert {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")} == entries
 
 

@@ -101,9 +101,10 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         f"{FEW_UNITS} units intervals are wide and rough; under {LEAST_UNITS} no p is given.",
         "<b>New, known</b>: whether no fit row, or some fit row, has the answer of an eval item; for scores of one "
         "token its first token. Only on new answers can a map show more than a table of known answers would.",
-        f"<b>Intervals (95 %)</b>: a bootstrap over units ({_list(resamples)} resamples), widened for their number as "
-        "Student's t is; where fewer than ten units have a success, or a failure, exact (Clopper and Pearson) on the "
-        f"effective number of units. For controls drawn many times ({escape(drawn)}): the lowest and the highest draw.",
+        f"<b>Intervals (95 %)</b>: a bootstrap over units ({_list(resamples)} resamples), widened for their number "
+        "as Student's t is and moved for their skewness; where fewer than ten units have a success, or a failure, "
+        "exact (Clopper and Pearson) on the effective number of items. "
+        f"For controls drawn many times ({escape(drawn)}): the lowest and the highest draw.",
         "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with an interval "
         "over units.",
         "<b>p</b>: two-sided sign-flip test in which the differences of a unit are flipped together, over all flips at "

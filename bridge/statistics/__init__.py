@@ -1,11 +1,12 @@
 """Intervals and p values for scores of items that come in units: whole units are resampled, never single items."""
 
 from bridge.statistics.draws import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
-from bridge.statistics.flips import SMALLEST_P, exact_sign_flip_p, max_statistic_p, paired_permutation_p
+from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_statistic_p, paired_permutation_p
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
 from bridge.statistics.shares import difference_interval, effective_number, is_rare, share_interval
+from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "draws_needed",
     "effective_number",
     "effective_units",
+    "exact_p",
     "exact_sign_flip_p",
     "expanded_interval",
     "holm",
@@ -33,4 +35,5 @@ __all__ = [
     "paired_permutation_p",
     "resampled_means",
     "share_interval",
+    "skewness_p",
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.statistics.skewness import skewness_p, transformed
 from bridge.statistics.units import check_resamples, unit_sums
 
 # resamples x items held in memory at once
@@ -115,17 +116,23 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
     return torch.cat(p).clamp(SMALLEST_P, 1.0)
 
 
+def exact_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
+    """Two-sided p (c,) without a floor: the larger of `exact_sign_flip_p` and `skewness_p`, with their arguments."""
+    return torch.maximum(exact_sign_flip_p(differences, step, groups), skewness_p(differences, groups))
+
+
 def max_statistic_p(
     differences: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | None = None
 ) -> Tensor:
     """Sign-flip p of each candidate, corrected for having searched all candidates for the best one.
 
-    Each candidate's sum is divided by the root sum of squares of its unit sums, which no flip changes; p =
-    (1 + hits) / (1 + n_resamples), where a hit is a flip whose largest statistic *over all candidates* is at least as
-    far from zero as this candidate's observed one. A unit has the same sign everywhere, so candidates that go
-    together cost little. A candidate without any difference is never the best.
+    The statistic is a t of the unit sums with its skewness taken out (`skewness.transformed`), for the flipped sums as
+    for the observed ones; p = (1 + hits) / (1 + n_resamples), where a hit is a flip whose largest statistic *over all
+    candidates* is at least as far from zero as this candidate's observed one. A unit has the same sign everywhere, so
+    candidates that go together cost little. A candidate without any difference is never the best.
 
-    Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
+    Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure; Hall (1992),
+    doi:10.1111/j.2517-6161.1992.tb01872.x, for the statistic.
 
     Args:
         differences: (n, c) differences of two scores on the same n items, one column a candidate; or (n, c, b)
@@ -135,7 +142,7 @@ def max_statistic_p(
         groups: (n,) long unit of each item, any labels; None where each item is a unit.
 
     Returns:
-        p (c,) or (c, b) float64 in (0, 1], two-sided; never below the p of a single candidate.
+        p (c,) or (c, b) float64 in (0, 1], two-sided; never below the p of that candidate searched alone.
 
     Raises:
         FitError: no rows, values that are not finite, or numbers out of range.
@@ -151,24 +158,30 @@ def max_statistic_p(
     shape = differences.shape[1:]
     check_resamples(n_resamples)
     sums, _ = unit_sums(differences.flatten(1), groups)
-    sums = sums / sums.square().sum(dim=0).sqrt().clamp_min(1e-300)
-    observed = (sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)).view(shape)
+    sums = sums / sums.square().mean(dim=0).sqrt().clamp_min(1e-300)
+    observed = _sizes(sums.new_ones(1, len(sums)), sums)[0].view(shape)
     # A few searches at a time, so that the flipped sums of all of them need not be held together.
     blocks = torch.split(sums.view(len(sums), shape[0], -1), max(1, 64 // shape[0]), dim=2)
-    largest = (
-        torch.cat([_largest(signs, blocks) for signs in flips(len(sums), n_resamples, generator, sums.device)])
-        .sort(dim=0)
-        .values
-    )
+    every = flips(len(sums), n_resamples, generator, sums.device)
+    largest = torch.cat([_largest(signs, blocks) for signs in every]).sort(dim=0).values
+    # Rounding must not break ties, which are common in scores of 0 and 1.
+    observed = observed - 1e-9 * (1.0 + observed)
     above = (t.movedim(0, -1).contiguous() for t in (largest.view(-1, *shape[1:]), observed))
     n_below = torch.searchsorted(*above).movedim(-1, 0).to(torch.float64)
     return (1.0 + n_resamples - n_below) / (1.0 + n_resamples)
 
 
 def _largest(signs: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-    """The largest absolute flipped sum of each search (r, b), for sums (n, c, b) in blocks along b."""
-    flipped = (torch.tensordot(signs, block, dims=1) for block in blocks)
-    return torch.cat([torch.maximum(f.amax(dim=1), -f.amin(dim=1)) for f in flipped], dim=1)
+    """The largest absolute statistic of each search (r, b) under flips, for unit sums (n, c, b) in blocks along b."""
+    sizes = (_sizes(signs, block.flatten(1)).view(len(signs), *block.shape[1:]) for block in blocks)
+    return torch.cat([size.amax(dim=1) for size in sizes], dim=1)
+
+
+def _sizes(signs: Tensor, sums: Tensor) -> Tensor:
+    """Absolute statistics (r, c) of unit sums (n, c) of mean square 1 or 0, each row under its signs (r, n)."""
+    n = len(sums)
+    squares = sums.square().mean(dim=0)
+    return transformed(signs @ sums / n, squares, signs @ sums.pow(3) / n, n).abs()
 
 
 def flips(

@@ -8,6 +8,7 @@ from torch import Tensor
 from bridge.seeds import seeded
 from bridge.statistics.flips import flips
 from bridge.statistics.intervals import LEVEL, acceleration, expanded_interval, resamples
+from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import check_resamples, effective_units, n_units, unit_sums
 
 
@@ -63,8 +64,12 @@ class Resampling:
         """
         return expanded_interval(means, self.n_effective, level, acceleration(values, self.groups, over))
 
+    def p(self, differences: Tensor) -> Tensor:
+        """Two-sided p (c,) of differences (n, c): the larger of `flip_p` and `bridge.statistics.skewness_p`."""
+        return torch.maximum(self.flip_p(differences), skewness_p(differences, self.groups))
+
     def flip_p(self, differences: Tensor) -> Tensor:
-        """Two-sided p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
+        """Sign-flip p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
         sums, _ = unit_sums(differences, self.groups)
         observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
         hits = ((self._signs @ sums).abs() >= observed).sum(dim=0)

@@ -35,6 +35,8 @@ SHARED = (
 POLL_S = 0.25
 ASK_SLURM_S = 5.0
 LOCAL_JOBS_AT_MOST = 4
+# How long a job on this machine may take to end after its last cell: a moment, and more where the machine is busy.
+ENDING_S = 60.0
 
 
 def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> bool:
@@ -240,8 +242,8 @@ def _wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted
             if over:
                 break
             time.sleep(POLL_S)
-    # A job ends a moment after its last cell; its log should be whole when the command returns.
-    until = time.monotonic() + 10
+    # The log of a job should be whole when the command returns.
+    until = time.monotonic() + ENDING_S
     while cluster == "local" and not ended() and time.monotonic() < until:
         time.sleep(POLL_S / 5)
 

@@ -91,7 +91,7 @@ def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
     """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
-    failure, it is exact on the effective number of units. `fraction_of_native` is top-1 over the target's own top-1
+    failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
     on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where whole answers are
     scored. There is none where the target itself scores 0.
 
@@ -183,7 +183,7 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         differences = ours[0] - theirs.mean(0)
         low, high = resampling.interval(resampling.means(differences), differences)
         enough = resampling.n_units >= LEAST_UNITS
-        p = resampling.flip_p(differences).tolist() if enough else [None] * len(names)
+        p = resampling.p(differences).tolist() if enough else [None] * len(names)
         sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]

@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import undisturbed
 from commands import Said, Shell, held, leftovers, scores
 from filelock import FileLock
 from untrained import SMALL
@@ -62,9 +61,9 @@ class Disturbed:
         assert found["running"] == 0, found
         assert {name: found[name] for name in wanted} == wanted
 
-    def assert_completed(self, *more: str) -> None:
+    def assert_completed(self) -> None:
         """A second command does what is left, and the scores are those of an undisturbed run."""
-        said = self.bridge.here(*self.words("gpus=1"), *more)
+        said = self.bridge.here(*self.words("gpus=1"))
         assert said.code == 0, said.err
         self.assert_whole()
 
@@ -79,6 +78,9 @@ class Disturbed:
 
 def _undisturbed(bridge: Shell, folder: Path) -> dict[str, Any]:
     """The scores of the grid when nothing happens to it; computed once for all test processes."""
+    # Loads torch, which those who only ask whether there is a SLURM can do without.
+    import undisturbed
+
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "whole").exists():
             folder.mkdir(exist_ok=True)

@@ -135,6 +135,8 @@ def test_a_cell_that_raises_fails_alone_and_is_run_again_alone(slurm: Cluster, b
     assert len(told) == 1, said
     assert " and 2 more: " in told[0]
     assert bridge.states("raises") == {"done": 3, "failed": 3}
+    # The command returns when every cell is settled, and the job ends a moment later.
+    slurm.wait_until_empty()
     assert all(job.state == "COMPLETED" for job in slurm.jobs() if job.id in bridge.jobs("raises"))
     failed = [data for data in bridge.records().values() if data["status"] == "failed"]
     assert len(failed) == 3

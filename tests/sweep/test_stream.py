@@ -18,13 +18,16 @@ from wandb_account import no_account, server
 from wandb_files import arrive, curves, expected, sweep, wandb_files
 from wandb_server import Server
 
+from bridge.controls import CONTROLS, REFERENCES
 from bridge.errors import ConfigError
-from bridge.record import runs_folder
+from bridge.record import read_all, runs_folder
 from bridge.sweep import stream
 from bridge.sweep.manifest import Manifest, read
 from bridge.tracking.ledger import Ledger
 
 __all__ = ["no_account", "server"]
+# The controls, own_state and both native scores.
+N_CURVES = len(CONTROLS) + 3
 
 
 @pytest.fixture
@@ -66,7 +69,12 @@ def test_sync_sends_what_is_not_there_yet_and_nothing_twice(here: Path) -> None:
     manifest = sweep(here, sizes=(100, 200))
     state = stream.sync(here, "ablation", "offline")
     assert state["n_cells"] == state["n_done"] == 6
-    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (20, 60, 0, "offline")
+    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (
+        2 * N_CURVES,
+        6 * N_CURVES,
+        0,
+        "offline",
+    )
     written = wandb_files(manifest.folder)
     assert stream.sync(here, "ablation", "offline") == state
     assert wandb_files(manifest.folder) == written
@@ -81,7 +89,7 @@ def test_failed_and_damaged_records_are_not_sent_and_keep_nothing_else_back(here
     made.folder.rename(runs_folder(here) / "elsewhere")
     (runs_folder(here) / "elsewhere" / "record.json").replace(runs_folder(here) / second / "record.json")
     state = stream.sync(here, "ablation", "offline")
-    assert (state["n_done"], state["n_curves"], state["n_rows"]) == (1, 10, 10)
+    assert (state["n_done"], state["n_curves"], state["n_rows"]) == (1, N_CURVES, N_CURVES)
 
 
 def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_changed(here: Path) -> None:
@@ -90,10 +98,10 @@ def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_c
     path = runs_folder(here) / manifest.run_ids[0] / "record.json"
     data = json.loads(path.read_text())
     path.write_text(json.dumps(data | {"wall_s": 99.0}))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 30
+    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES
     data["scores"]["fitted"]["top1"]["mean"] = 0.123
     path.write_text(json.dumps(data))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 31
+    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES + 1
     assert by_curve(manifest, curves(manifest.folder))["fitted", 100][1] == 0.123
 
 
@@ -103,7 +111,7 @@ def test_controls_in_cells_of_their_own_make_the_same_curves_and_the_leads_follo
     apart = sweep(here.with_name("apart"), controls=[("mean",), ("random",), ("fitted",)])
     stream.sync(apart.outputs, "ablation", "offline")
     found, wanted = (by_curve(m, curves(m.folder)) for m in (apart, whole))
-    assert found == {k: v for k, v in wanted.items() if k[0] in ("mean", "random", "fitted") or "native" in k[0]}
+    assert found == {k: v for k, v in wanted.items() if k[0] in ("mean", "random", "fitted", *REFERENCES)}
     entries = Ledger(apart.folder / "wandb" / "ledger").entries
     for entry in entries.values():
         leads = [row.values for row in entry.rows if row.kind == "lead"]
@@ -132,7 +140,7 @@ def test_a_streamer_that_is_killed_again_and_again_loses_no_row_and_doubles_none
     assert (state["n_done"], state["n_left"], state["mode"]) == (12, 0, mode)
     rows = curves(manifest.folder) if mode == "offline" else arrived(server)
     assert by_curve(manifest, rows) == expected(manifest)
-    assert sum(map(len, rows.values())) == 12 * 5
+    assert sum(map(len, rows.values())) == 12 * 6
 
 
 def test_rows_are_sent_while_the_sweep_runs_by_one_process_that_ends_with_it(here: Path, server: Server) -> None:
@@ -209,7 +217,8 @@ def test_one_run_per_cell_for_those_who_want_it(here: Path) -> None:
     stream.sync(here, "ablation", "offline")
     rows = curves(manifest.folder)
     assert len(rows) == 3
-    assert all(len(some) == 1 and some[0]["top1/fitted"] == 0.575 for some in rows.values())
+    scored = read_all(here, manifest.run_ids)[0].data["scores"]["fitted"]["top1"]["mean"]
+    assert all(len(some) == 1 and some[0]["top1/fitted"] == scored for some in rows.values())
 
 
 def test_a_grid_from_the_command_line_is_one_run_per_curve_and_is_sent_once(

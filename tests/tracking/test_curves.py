@@ -82,7 +82,7 @@ def test_any_key_whose_value_is_or_holds_a_number_is_an_axis(outputs: Path, x: s
     ("x", "said"),
     [
         ("map.name", "map.name is 'orthogonal', which holds no number"),
-        ("dataset", "dataset is a group (name, size, ...), which holds no number"),
+        ("dataset", "dataset is a group (name, size, unit, ...), which holds no number"),
         ("dataset.sise", "dataset.sise is not in the config"),
     ],
 )
