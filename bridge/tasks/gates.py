@@ -33,25 +33,20 @@ def state_gates(
 ) -> dict[str, dict[str, Any]]:
     """Whether the rows of a cell are the states that both models have after their texts.
 
-        *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
-        own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding, and so
-    <<<<<<< HEAD
-        are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so both
-        gates compare it with the mean of the text read alone.
-    =======
-        are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so
-        both gates compare it with the mean of the text read alone.
-    >>>>>>> main
+    *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
+    own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding, and so
+    are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so
+    both gates compare it with the mean of the text read alone.
 
-        Args:
-            sides: checker, layer, and "source" or "target", of both models.
-            fit: rows to fit on.
-            evaluation: rows to carry.
-            native: "source" and "target" -> the model's own final states on the eval items.
-            position: where states are read; "mean" is the only one that is not a position.
-            seed: picks the rows.
-            limits: thresholds `states` and `drift`; neither is held below four rounding steps of a model's dtype, because
-                the order of additions differs between a batch and a text alone.
+    Args:
+        sides: checker, layer, and "source" or "target", of both models.
+        fit: rows to fit on.
+        evaluation: rows to carry.
+        native: "source" and "target" -> the model's own final states on the eval items.
+        position: where states are read; "mean" is the only one that is not a position.
+        seed: picks the rows.
+        limits: thresholds `states` and `drift`; neither is held below four rounding steps of a model's dtype, because
+            the order of additions differs between a batch and a text alone.
     """
     replayed, drift, eps = 0.0, 0.0, 0.0
     for checker, layer, side in sides:
