@@ -88,7 +88,7 @@ class GatesConfig:
     states: float = 1e-4
     drift: float = 1e-4
     pairing: float = 0.005
-    alive: float = 0.8
+    alive: float = 0.7
     planted: float = 0.05
 
 
