@@ -108,9 +108,10 @@ def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | No
         return f"invalid: the target's own states, put in without a map, reach {value:.0%} of its native score"
     if failed == ["pairing"]:
         gate = gates["pairing"]
+        hardest = "permuted rows" if max(gate["p"], key=gate["p"].get) == "free" else "rows permuted inside relations"
         return (
             f"invalid: no evidence in {gate['n']} items that the rows of both models belong together "
-            f"(p = {gate['value']:.2g} among permuted rows, wanted {gate['threshold']:.3g} at most)"
+            f"(p = {gate['value']:.2g} among {hardest}, wanted {gate['threshold']:.3g} at most)"
         )
     return f"invalid: gate {', '.join(failed)} failed"
 

@@ -196,7 +196,7 @@ def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:
 def test_a_dead_strategy_says_so_itself(cell: Cell) -> None:
     (compared,) = comparisons([cell(*FEW, "injection=soft_prefix", "injection.template='The capital of {state} is'")])
     assert not compared.valid
-    assert compared.verdict().startswith("dead: the target's own states reach only ")
+    assert compared.verdict().startswith("dead: the target's own states, put in without a map, reach only ")
 
 
 def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cell) -> None:

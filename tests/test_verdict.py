@@ -101,10 +101,16 @@ def gates(**failed: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ({"states": {}}, 0.9, "invalid: gate states failed"),
         ({"drift": {}, "pairing": {}}, 0.9, "invalid: gate drift, pairing failed"),
         (
-            {"pairing": {"value": 0.124, "threshold": 0.005, "n": 20}},
+            {"pairing": {"value": 0.124, "threshold": 0.005, "n": 20, "p": {"free": 0.124}}},
             0.9,
             "invalid: no evidence in 20 items that the rows of both models belong together "
             "(p = 0.12 among permuted rows, wanted 0.005 at most)",
+        ),
+        (
+            {"pairing": {"value": 0.3, "threshold": 0.005, "n": 20, "p": {"free": 0.002, "within": 0.3}}},
+            0.9,
+            "invalid: no evidence in 20 items that the rows of both models belong together "
+            "(p = 0.3 among rows permuted inside relations, wanted 0.005 at most)",
         ),
         (
             {"known": {"value": 0.05, "threshold": 0.925}, "states": {}},

@@ -131,7 +131,7 @@ def test_permutations_inside_a_relation_move_rows_and_keep_relations() -> None:
 
 
 def test_rows_alone_in_their_relation_are_permuted_among_themselves_and_join_no_other() -> None:
-    relations = torch.tensor([5, 0, 0, 2, 0, 3, 3, -1, 4, -1])
+    relations = torch.tensor([4, 0, 0, 2, 0, 5, 5, -1, 3, -1])
     labels, why_not = within(relations)
     assert labels is not None
     assert why_not == ""

@@ -79,6 +79,12 @@ def test_aligned_rows_are_those_of_fit_items_alone(session: Session) -> None:
     assert not set(rows.fit.source) & {context for context in held if context not in fitted}
 
 
+def test_aligned_rows_pass_the_gates_that_read_their_texts(cell: Callable[..., Record]) -> None:
+    gates = cell("layer.position=aligned", "layer=2", "injection=late_layer", "control.names=[fitted]").data["gates"]
+    assert gates["states"]["passed"]
+    assert gates["drift"]["passed"]
+
+
 @pytest.fixture
 def two_words(session: Session, tmp_path: Path) -> list[str]:
     """Overrides for items of which every other one has an answer of two words; the first words are few."""
