@@ -72,10 +72,11 @@ def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
         level: of the interval that the number is for.
     """
     n, units = len(values), n_units(groups)
+    number = effective_number(values, groups)
     if units < 2 or bool((values == values[0]).all()):
-        return effective_units(groups)
+        return number
     of_items, of_units = (scipy.special.stdtrit(k - 1.0, (1.0 + level) / 2.0) for k in (n, units))
-    return max(1.0, effective_number(values, groups) * float(of_items / of_units) ** 2)
+    return max(1.0, number * float(of_items / of_units) ** 2)
 
 
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
