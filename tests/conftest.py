@@ -17,8 +17,36 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
 
+# Modules that take a quarter of a minute or more, the longest first.
+LONG = (
+    "test_run.py",
+    "slurm/test_disturbed.py",
+    "sweep/test_command.py",
+    "test_cli.py",
+    "sweep/test_stream.py",
+    "tasks/test_ladder_cells.py",
+    "tracking/test_sender.py",
+    "test_chaos.py",
+    "slurm/test_packed_launcher.py",
+    "test_config.py",
+    "tasks/test_trial.py",
+    "slurm/test_stock_launcher.py",
+    "models/test_zoo.py",
+    "similarity/test_similarity_cell.py",
+)
+
 # --doctest-modules would import every conftest.py under the one name "conftest" and refuse the second
 collect_ignore_glob = ["*conftest.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the modules out, the long ones first: xdist gives each of its processes an equal part of the list."""
+    n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    modules: dict[Path, list[pytest.Item]] = {ROOT / "tests" / name: [] for name in LONG}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    dealt = [list(modules.values())[i::n_processes] for i in range(n_processes)]
+    items[:] = [item for hand in dealt for module in hand for item in module]
 
 
 @pytest.fixture(scope="session")

@@ -549,19 +549,25 @@ def test_a_folder_of_ones_own_adds_options_from_any_working_directory(
     assert (said.code, said.err) == (0, "")
     assert "n=33" in said.out
     assert not list((tmp_path / "elsewhere").iterdir())
-    assert max(map(len, printed(said))) <= 120, said.out
+    assert max(map(len, printed(said.out))) <= 120, said.out
 
 
-def test_outputs_go_to_the_working_directory_unless_told_otherwise(untrained: Path, tmp_path: Path) -> None:
+def test_outputs_go_to_the_working_directory_unless_told_otherwise(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "models").symlink_to(untrained)
-    said = shell(*SMALL, "dataset.size=33", cwd=tmp_path, COLUMNS="80")
-    assert (said.code, said.err) == (0, "")
-    assert "record written to outputs/runs/" in said.out
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main([*SMALL, "dataset.size=33"])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "record written to outputs/runs/" in out
     assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "logs", "models", "runs"}
-    assert max(map(len, printed(said))) <= 80, said.out
+    assert max(map(len, printed(out))) <= 80, out
 
 
-def printed(said: Said) -> list[str]:
+def printed(out: str) -> list[str]:
     """The lines that are as long as the console is wide, and not as long as a path."""
-    return [line for line in said.out.splitlines() if not line.startswith(("record", "extracting", "training"))]
+    return [line for line in out.splitlines() if not line.startswith(("record", "extracting", "training"))]

@@ -91,8 +91,9 @@ def test_with_a_key_the_workspace_is_saved(tmp_path: Path, server: Server, capsy
 
 
 def test_a_dead_server_leaves_the_workspace_on_disk(
-    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wandb.apis.public.Api._HTTP_TIMEOUT", 2)
     manifest = sweep(tmp_path)
     server.close()
     with pytest.raises(SystemExit) as stop:

@@ -36,7 +36,5 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     made = Server()
     monkeypatch.setenv("WANDB_BASE_URL", made.url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    # Rows are sent every 15 s otherwise.
-    monkeypatch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "0.5")
     yield made
     made.close()

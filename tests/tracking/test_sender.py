@@ -202,7 +202,7 @@ def test_a_server_that_comes_back_gets_what_is_not_there(outputs: Path, server: 
     manifest = sweep(outputs)
     send(manifest, "online", n=1)
     server.refusing = True
-    assert send(manifest, "online", n=2).client.mode == "offline"
+    assert send(manifest, "online", n=2, init_timeout_s=3.0).client.mode == "offline"
     assert {len(run.history) for run in server.runs.values()} == {1}
     # only what had not arrived lies in the files
     assert {tuple(r["_step"] for r in rows) for rows in curves(manifest.folder).values()} == {(1,)}
