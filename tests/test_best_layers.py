@@ -66,10 +66,10 @@ def test_best_layers_are_corrected_for_the_number_of_curves(tmp_path: Path) -> N
     made = [
         cell(tmp_path, layers=(i, 4), n=n, rates={"fitted": 0.34, "shuffled_within": 0.2})
         for i in range(2)
-        for n in range(50, 60)
+        for n in range(50, 70)
     ]
     _, bests = best_layers(made)
-    assert [b.cell.data["n_fit"] for b in bests] == list(range(50, 60))
+    assert [b.cell.data["n_fit"] for b in bests] == list(range(50, 70))
     p = [max(b.p.values()) for b in bests]
     assert [b.p_holm for b in bests] == holm(torch.tensor(p, dtype=torch.float64)).tolist()
     assert max(p) < 0.05 < min(b.p_holm for b in bests)

@@ -41,7 +41,7 @@ def check(rates: Rates, names: set[str]) -> None:
 def test_intervals_and_tests_of_a_cell_keep_their_level_where_items_come_in_units(cells: list[Scores]) -> None:
     rates = Rates()
     singles(rates, cells[2], 40, N, 300, "40 answers")
-    kinds = {"top-1", "rare top-1", "nats", "share of native"}
+    kinds = {"top-1", "nats", "share of native"}
     differences = {"top-1", "top-1 where few differ", "nats"}
     tests = {f"{test} of {name}" for test in ("sign flip", "exact sign flip") for name in ("top-1", "nats")}
     check(rates, {f"interval of {k}" for k in kinds} | {f"interval of difference of {k}" for k in differences} | tests)

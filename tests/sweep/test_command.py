@@ -362,7 +362,7 @@ def test_a_launcher_of_ones_own_lies_beside_the_sweep_files(
     (tmp_path / "sweeps" / "derived.yaml").write_text(text)
     code, out, _ = bridge("sweep", "derived", "--dry-run")
     assert code == 0
-    assert "derived: 32 cells" in out
+    assert "derived: 40 cells" in out
     assert "jobs: 4 on slurm" in out
     for name in ("mine", "smoke"):
         code, out, _ = bridge("sweep", name, "--dry-run", "hydra/launcher=h100", "layer=0,1,2,3,4")
@@ -390,7 +390,7 @@ def test_an_experiment_says_what_the_axes_are_for_every_direction(
 
 
 def test_every_sweep_of_bridge_itself_can_be_planned(bare_outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    n_cells = {"smoke": 32, "layer_ablation": 120, "dataset_size": 60, "direction": 30, "interlingua": 120}
+    n_cells = {"smoke": 40, "layer_ablation": 150, "dataset_size": 60, "direction": 30, "interlingua": 120}
     n_cells["similarity"] = 12
     assert {path.stem for path in (BRIDGE.parent / "sweeps").glob("*.yaml")} == n_cells.keys()
     for name, n in n_cells.items():
