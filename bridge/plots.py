@@ -165,7 +165,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     with mpl.rc_context(SETTINGS):
-        height = 2.85 * rows + 0.6
+        height = 2.85 * rows + 0.8
         figure = Figure(figsize=(max(10.0 * columns / 3, 5.0), height), facecolor="white")
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for ax, grid in zip(axes, shown, strict=False):
@@ -187,7 +187,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
             columnspacing=1.6,
         )
         figure.subplots_adjust(
-            left=0.045, right=0.99, top=1 - 0.5 / height, bottom=0.98 / height, hspace=0.75, wspace=0.14
+            left=0.045, right=0.99, top=1 - 0.5 / height, bottom=1.18 / height, hspace=0.75, wspace=0.14
         )
         path = Path(path)
         write_whole(path, png(figure) if path.suffix == ".png" else standalone(figure).encode())
