@@ -139,6 +139,8 @@ def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
         text = f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1"
         with pytest.raises(ConfigError, match=f"(?i)^{re.escape(text)}$"):
             compose_config(f"control.n_draws={n_draws}")
+    with pytest.raises(ConfigError, match="^batch_size=0 must be at least 1$"):
+        compose_config("batch_size=0")
     for fraction in (0.0, 1.0, 1.5):
         with pytest.raises(ConfigError, match=rf"dataset\.split\.eval_fraction={fraction} must lie between 0 and 1"):
             compose_config(f"dataset.split.eval_fraction={fraction}")

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks.bench_gates import CHEAP, WEAK, settings
 from bridge import record
 from bridge.comparison import comparisons
 from bridge.config import compose_config, to_plain
@@ -185,6 +186,23 @@ def test_rows_out_of_step_are_caught_by_a_gate(fresh: Cell, outputs: Path, name:
     mixed = fresh(*layer, session=OutOfStep(outputs, name, finals=False))
     assert not mixed.data["gates"]["states"]["passed"]
     assert not mixed.data["gates"]["pairing"]["passed"]
+
+
+def test_a_map_too_small_to_carry_much_is_not_taken_for_a_dead_way_in(cell: Cell) -> None:
+    """``same_model`` is the ceiling of this map; whether the way in is alive is asked of the target's own state."""
+    data = cell("map=reduced_rank", "map.rank=8", "injection=late_layer", "layer=3", *FEW).data
+    assert data["scores"]["same_model"]["top1"]["mean"] < 0.5 * data["scores"]["native_target"]["top1"]["mean"]
+    assert data["gates"]["alive"]["passed"]
+    assert data["valid"]
+
+
+def test_no_gate_refuses_a_sound_cell(cell: Cell) -> None:
+    """A short form of ``python -m benchmarks gates``."""
+    for words in settings(10, seed=1):
+        gates = cell(*words, *CHEAP).data["gates"]
+        # A soft prefix says little to models this small, and `alive` says so.
+        allowed = {"alive"} if f"injection={WEAK}" in words else set()
+        assert {name for name, gate in gates.items() if not gate["passed"]} <= allowed, (words, gates)
 
 
 def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:

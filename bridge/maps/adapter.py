@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -71,7 +72,8 @@ class Adapter:
         folder.mkdir(parents=True, exist_ok=True)
         sides = {"source": self.source, "target": self.target}
         tensors = {f"{name}.{key}": t for name, side in sides.items() for key, t in side.parts().items()}
-        data = save({key: t.detach().cpu().contiguous() for key, t in tensors.items()})
+        # safetensors refuses tensors that share memory, as those of one Normalize on both sides do.
+        data = save({key: t.detach().cpu().clone(memory_format=torch.contiguous_format) for key, t in tensors.items()})
         replace(folder / TENSORS, data)
         # The JSON file comes last, so what it describes is there.
         self.map.save(folder, {**(about or {}), "scale": self.source.scale, "sha256": hashlib.sha256(data).hexdigest()})

@@ -14,6 +14,9 @@ log = logging.getLogger("bridge")
 MISSING = "tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none"
 # Uploads that have not ended after this long are left to the next `bridge sync`.
 FINISH_TIMEOUT_S = 60.0
+# wandb reads its settings when they are first asked for, and without a lock: a second thread would see the public
+# server in place of the one in WANDB_BASE_URL (wandb 0.31).
+_LOGIN = threading.Lock()
 
 
 def require_wandb() -> None:
@@ -86,7 +89,8 @@ class Client:
             raise OfflineError(self.why_offline)
         try:
             # Asked first because wandb.init would wait for a key to be typed where there is a terminal.
-            has_key = mode != "online" or wandb.login(prompt=False, verify=False)
+            with _LOGIN:
+                has_key = mode != "online" or wandb.login(prompt=False, verify=False)
             if has_key:
                 return self._init(wandb, folder, mode, options)
         # Besides its own errors wandb raises those of its service process, which may have died.

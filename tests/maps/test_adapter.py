@@ -28,6 +28,13 @@ def test_a_stored_adapter_transforms_bit_for_bit_as_before(tmp_path, map, scale)
     assert {p.name for p in tmp_path.iterdir()} == {"map.json", "map.safetensors", "normalize.safetensors"}
 
 
+def test_an_adapter_between_two_layers_of_one_model_is_stored_with_its_one_normalisation(tmp_path):
+    side = Normalize(scale="whiten").fit(X)
+    made = Adapter(side, Orthogonal().fit(side.transform(X), side.transform(X)), side)
+    made.save(tmp_path)
+    assert torch.equal(Adapter.load(tmp_path).transform(X), made.transform(X))
+
+
 def test_an_adapter_trained_for_another_pair_is_refused_in_one_line(tmp_path):
     adapter(Orthogonal()).save(tmp_path, ABOUT)
     with pytest.raises(FitError, match=r"was fitted for target=b, got target=c; wanted the same") as caught:

@@ -89,7 +89,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def make_room(while_s: float = 0.5) -> None:
+def make_room(while_s: float = 1.0) -> None:
     """Be told in the middle of a cell, which would go on for long."""
     time.sleep(while_s)
     os.kill(os.getpid(), signal.SIGUSR2)

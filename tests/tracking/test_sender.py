@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from commands import wait_for
+from wandb_account import wandb
 from wandb_files import curves, expected, sent, sweep, wandb_files
 from wandb_server import Server
 
@@ -249,3 +251,27 @@ def test_a_network_that_dies_under_open_runs_costs_a_capped_wait_and_no_row(
     assert sender.client.mode == "online"
     assert by_curve(sender.ledger, {k: run.rows for k, run in server.runs.items()}) == expected(manifest)
     assert {tuple(run.steps) for run in server.runs.values()} == {(0, 1, 2)}
+
+
+def test_threads_that_open_runs_at_once_log_in_one_after_the_other(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb shows a second thread the public server while a first one still reads WANDB_BASE_URL."""
+    login, inside, most = wandb.login, [], []
+
+    def counted(**options: object) -> bool:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.2)
+        is_done: bool = login(**options)
+        inside.pop()
+        return is_done
+
+    monkeypatch.setattr(wandb, "login", counted)
+    client = Client("bridge", None, "online", 60.0, "later")
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda i: client.open(tmp_path, "online", id=f"run{i}"), range(4)))
+    for run in runs:
+        client.close(run)
+    assert most == [1, 1, 1, 1]
+    assert set(server.runs) == {"run0", "run1", "run2", "run3"}
