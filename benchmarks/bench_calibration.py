@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.calibration.draws import ranks, verdicts
-from benchmarks.calibration.items import families, singles
+from benchmarks.calibration.items import families, rare_shares, singles
 from benchmarks.calibration.nested import nested
 from benchmarks.calibration.rates import BANDS, NOMINAL, Rates
 from benchmarks.calibration.records import GRID, LAYERS, SIZES, WORDINGS, scores, states
@@ -40,6 +40,7 @@ def measured(outputs: Path) -> Rates:
         _timed(label, lambda a=asked, n=n_units, label=label: singles(rates, a, n, N, N_RESAMPLES, label))
     blind = f"{asked.n_units} facts, items taken as independent"
     _timed(blind, lambda: singles(rates, asked, asked.n_units, N_BLIND, N_RESAMPLES, blind, is_blind=True))
+    _timed("rare shares", lambda: rare_shares(rates, N))
     for n_units in (n_facts, UNITS[0]):
         _timed("families", lambda n=n_units: families(rates, cells, n, N, f"{n} answers"))
     blind = f"{n_facts} answers, items taken as independent"

@@ -210,16 +210,14 @@ def _corrected(members: Sequence[_Contrast]) -> dict[tuple[str, str, str, str], 
     exact = _exact_p(members)
     for x, one, corrected in zip(members, exact.tolist(), holm(exact).tolist(), strict=True):
         p[x.cell, x.part, x.control, x.metric] = {"p_exact": one, "p_holm": corrected}
-    alike: dict[tuple[str, int], list[_Contrast]] = {}
-    for x in members:
-        if x.is_ranked:
-            alike.setdefault((x.control, len(x.draws)), []).append(x)
-    for (control, _), some in alike.items():
-        # Cells with another number of draws cannot be taken draw by draw with these.
-        n_families = sum(name == control for name, _ in alike)
-        ranks = draw_family_p(torch.stack([x.fitted for x in some]), torch.stack([x.draws for x in some], -1))
+    for control in {x.control for x in members if x.is_ranked}:
+        some = [x for x in members if x.control == control]
+        # Draw b is the same permutation in every cell; a cell with more draws than another gives its first ones.
+        n_draws = min(len(x.draws) for x in some)
+        draws = torch.stack([x.draws[:n_draws] for x in some], -1)
+        ranks = draw_family_p(torch.stack([x.fitted for x in some]), draws)
         for x, rank in zip(some, ranks.tolist(), strict=True):
-            p[x.cell, x.part, x.control, x.metric]["p_draws_family"] = min(1.0, n_families * rank)
+            p[x.cell, x.part, x.control, x.metric]["p_draws_family"] = rank
     return p
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from bridge.controls import NEGATIVES
 from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
+from bridge.tasks.summary import LOWER_IS_BETTER
 
 ABOVE = "above every negative control"
 
@@ -19,10 +20,10 @@ def p_of(contrast: Mapping[str, Any]) -> float | None:
     return None if p is None else max(p, contrast.get("p_draws_family", contrast.get("p_draws", 0.0)))
 
 
-def is_beaten(contrast: Mapping[str, Any]) -> bool:
-    """Whether the fitted map is above a control: a positive difference, and p at most 0.05."""
-    p = p_of(contrast)
-    return bool(contrast["difference"] > 0 and p is not None and p <= ALPHA)
+def is_beaten(contrast: Mapping[str, Any], metric: str = "top1") -> bool:
+    """Whether the fitted map is better than a control: a difference in its favour, and p at most 0.05."""
+    p, sign = p_of(contrast), -1.0 if metric in LOWER_IS_BETTER else 1.0
+    return bool(sign * contrast["difference"] > 0 and p is not None and p <= ALPHA)
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def finding(
         n=sizes["n"],
         n_units=sizes["n_units"],
         missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
-        losers=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n])),
-        lookup=is_beaten(scored["lookup"]) if "lookup" in scored else None,
+        losers=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
+        lookup=is_beaten(scored["lookup"], metric) if "lookup" in scored else None,
     )
 
 

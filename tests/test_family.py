@@ -120,14 +120,14 @@ def test_ranks_are_taken_draw_by_draw_over_all_cells(tmp_path: Path) -> None:
     assert shuffled[2]["p_draws_family"] > shuffled[2]["p_draws"]
 
 
-def test_cells_with_other_numbers_of_draws_are_ranked_apart_and_corrected_for_it(
+def test_cells_with_more_draws_than_others_give_their_first_ones_to_the_family(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [cell(tmp_path, layers=(i, 4)) for i in range(2)]
     monkeypatch.setattr(synthetic_records, "N_DRAWS", 50)
     made.append(cell(tmp_path, layers=(3, 4), control__n_draws=50))
     p = {c.data["layers"]["source"]: c.contrasts["random"]["top1"]["p_draws_family"] for c in family_of(made).cells}
-    assert p == pytest.approx({0: 2 / 21, 1: 2 / 21, 3: 2 / 51})
+    assert p == pytest.approx({0: 1 / 21, 1: 1 / 21, 3: 1 / 21})
     # Another control in another number of cells changes nothing here.
     assert family_of(made[:2]).cells[0].contrasts["random"]["top1"]["p_draws_family"] == pytest.approx(1 / 21)
 

@@ -43,6 +43,9 @@ def test_above_is_a_positive_difference_and_p_at_most_five_in_a_hundred() -> Non
     assert not is_beaten(lead(p=0.001, p_draws=1 / 19))
     assert not is_beaten(lead(difference=0.0))
     assert not is_beaten(lead(p=None))
+    # The lower, the better.
+    assert not is_beaten(lead(p=0.01), "kl_nats")
+    assert is_beaten(lead(difference=-0.2, p=0.01), "kl_nats")
 
 
 @pytest.mark.parametrize("name", [*NEGATIVES, "lookup"])

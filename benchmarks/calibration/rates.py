@@ -19,12 +19,14 @@ class Rate:
     Attributes:
         kind: type1 and family count rejections, coverage counts intervals with the truth inside.
         is_gated: whether the rate has to lie in the band of its kind; what is shown for contrast has not.
+        has_floor: whether it must not be below that band; for what is exact, and so conservative.
         hits: how often it happened.
         n: simulations.
     """
 
     kind: Kind
     is_gated: bool = True
+    has_floor: bool = False
     hits: int = 0
     n: int = 0
 
@@ -41,7 +43,7 @@ class Rate:
     def is_off(self) -> bool:
         """Whether it has to lie in its band and does not."""
         low, high = BANDS[self.kind]
-        return self.is_gated and not low <= self.measured <= high
+        return (self.is_gated and not low <= self.measured <= high) or (self.has_floor and self.measured < low)
 
 
 class Rates:
@@ -50,15 +52,18 @@ class Rates:
     def __init__(self) -> None:
         self.by_name: dict[str, Rate] = {}
 
-    def count(self, kind: Kind, name: str, hit: bool, is_gated: bool = True) -> None:
-        rate = self.by_name.setdefault(name, Rate(kind, is_gated))
+    def count(self, kind: Kind, name: str, hit: bool, is_gated: bool = True, has_floor: bool = False) -> None:
+        rate = self.by_name.setdefault(name, Rate(kind, is_gated, has_floor))
         rate.hits += int(hit)
         rate.n += 1
 
-    def covers(self, name: str, shown: Mapping[str, float], truth: float, is_gated: bool = True) -> None:
+    def covers(
+        self, name: str, shown: Mapping[str, float], truth: float, is_gated: bool = True, has_floor: bool = False
+    ) -> None:
         """Count whether a shown interval {low, high} holds the truth."""
         # The bounds of a score that never varies are its mean, to rounding.
-        self.count("coverage", name, shown["low"] - 1e-9 <= truth <= shown["high"] + 1e-9, is_gated)
+        is_inside = shown["low"] - 1e-9 <= truth <= shown["high"] + 1e-9
+        self.count("coverage", name, is_inside, is_gated, has_floor)
 
     def as_json(self) -> dict[str, dict[str, float | str]]:
         """name -> {kind, nominal, measured, low, high, n} of the gated rates."""

@@ -5,7 +5,7 @@ from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
-from bridge.statistics.shares import difference_interval, exact_number, is_rare, share_interval
+from bridge.statistics.shares import difference_interval, exact_number, is_rare, is_seldom, share_interval
 from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
@@ -29,6 +29,7 @@ __all__ = [
     "expanded_interval",
     "holm",
     "is_rare",
+    "is_seldom",
     "least_p",
     "max_statistic_p",
     "n_units",

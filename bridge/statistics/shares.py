@@ -24,6 +24,9 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
         n_effective: effective number of items, `effective_number`.
         level: least share of true shares inside, in (0, 1).
 
+    Returns:
+        low and high, in [0, 1].
+
     Example:
         >>> [round(bound, 3) for bound in share_interval(0.0, 58)]
         [0.0, 0.062]
@@ -35,10 +38,10 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
 
 
 def effective_number(values: Tensor, groups: Tensor) -> float:
-    """How many independent items a share is worth: its variance were items independent, over that between units.
+    """Effective sample size of a share: the number of items divided by the design effect.
 
-    Where nothing varies there is no variance to go by, and the items of a unit count as all alike. Where
-    each item is a unit, it is n.
+    The design effect is the variance between units over the variance of independent items. Where no item differs from
+    another there is none to estimate, and the items of a unit count as all alike. Where each item is a unit, it is n.
 
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
     counts estimated from survey data", Survey Methodology 24.
@@ -46,6 +49,9 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
     Args:
         values: (n,) scores in [0, 1].
         groups: (n,) unit of each item.
+
+    Returns:
+        A number in [1, n].
 
     Example:
         >>> import torch
@@ -61,22 +67,39 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
 
 
 def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
-    """`effective_number`, less what is lost because the variance between few units is itself a guess.
+    """Effective sample size for an exact interval of a rare share; the items of a unit count as all alike.
 
-    Source: Korn and Graubard (1998): times the squared ratio of Student's quantiles, with a degree of freedom for each
-    item in place of one for each unit.
+    One success, or two in two units, look independent however dependent items are: an estimate of the design effect
+    says nothing where successes are rare (an interval by it held the truth 88 % of the time, with 40 units of 10 items,
+    a share of 2 % and a correlation of 0.5). So the number is at most `effective_units`; where the estimate is smaller,
+    it counts, less what is lost because it is one: times the squared ratio of Student's quantiles, with a degree of
+    freedom for each item in place of one for each unit.
+
+    Source: Korn and Graubard (1998), for the ratio of quantiles.
 
     Args:
         values: (n,) scores in [0, 1].
         groups: (n,) unit of each item.
         level: of the interval that the number is for.
+
+    Returns:
+        A number in [1, `effective_units`].
     """
-    n, units = len(values), n_units(groups)
-    number = effective_number(values, groups)
+    most, units = effective_units(groups), n_units(groups)
     if units < 2 or bool((values == values[0]).all()):
-        return number
-    of_items, of_units = (scipy.special.stdtrit(k - 1.0, (1.0 + level) / 2.0) for k in (n, units))
-    return max(1.0, number * float(of_items / of_units) ** 2)
+        return most
+    of_items, of_units = (scipy.special.stdtrit(k - 1.0, (1.0 + level) / 2.0) for k in (len(values), units))
+    return min(most, max(1.0, effective_number(values, groups) * float(of_items / of_units) ** 2))
+
+
+def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
+    """Whether fewer than `RARE_UNITS` units have any value but 0.
+
+    Args:
+        values: (n,) scores or differences.
+        groups: (n,) long unit of each item; None where each item is a unit.
+    """
+    return int((unit_sums(values.abs()[:, None], groups)[0] > 0.0).sum()) < RARE_UNITS
 
 
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
@@ -86,9 +109,7 @@ def is_rare(values: Tensor, groups: Tensor | None) -> bool:
         values: (n,) scores in [0, 1].
         groups: (n,) long unit of each item; None where each item is a unit.
     """
-    sums, sizes = unit_sums(values[:, None], groups)
-    n_with = min(int((sums > 0.0).sum()), int((sums < sizes).sum()))
-    return n_with < RARE_UNITS
+    return is_seldom(values, groups) or is_seldom(1.0 - values, groups)
 
 
 def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) -> tuple[float, float]:
@@ -104,6 +125,9 @@ def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) ->
         values: (n,) differences in [-1, 1], one an item.
         groups: (n,) unit of each item.
         level: nominal share of true differences inside, in (0, 1).
+
+    Returns:
+        low and high, in [-1, 1].
 
     Example:
         >>> import torch

@@ -15,6 +15,7 @@ from bridge.statistics import (
     draw_rank_p,
     exact_number,
     is_rare,
+    is_seldom,
     n_units,
     share_interval,
 )
@@ -23,6 +24,8 @@ from bridge.statistics import (
 SHARES = {"fraction_of_native": "top1", "fraction_of_native_f1": "token_f1"}
 # Scores that are 0 or 1 for every item.
 BINARY = ("top1", "top5", "top10", "agreement", "exact_match")
+# Scores in [0, 1].
+BOUNDED = (*BINARY, "token_f1")
 # Scores of whole answers; all others are of the answer's first token.
 WHOLE = ("answer_logprob_nats", "token_f1", "exact_match")
 LOWER_IS_BETTER = ("kl_nats",)
@@ -92,8 +95,9 @@ def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
     failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
-    on the same items, resampled together; `fraction_of_native_f1` the same of token F1, where whole answers are
-    scored. There is none where the target itself scores 0.
+    on the same items, resampled together (where fewer than ten units have a success: the exact bounds over the target's
+    mean); `fraction_of_native_f1` the same of token F1, where whole answers are scored. There is none where the target
+    itself scores 0.
 
     Args:
         branch: the scores.
@@ -150,11 +154,13 @@ def _over_units(
         )
     }
     for i, name in enumerate(names):
-        if name in BINARY and is_rare(values[:, i], resampling.groups):
+        if name in BOUNDED and is_rare(values[:, i], resampling.groups):
             exact = share_interval(float(means[i]), exact_number(values[:, i], resampling.groups))
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
-                if of == name:
+                # The target beside itself has all of its own score, for certain.
+                is_own = torch.equal(values[:, i], own[:, k])
+                if of == name and is_seldom(values[:, i], resampling.groups) and not is_own:
                     native_mean = float(means[len(names) + k])
                     summary[share] |= {"low": exact[0] / native_mean, "high": exact[1] / native_mean}
     return summary
@@ -188,7 +194,7 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         for i, name in enumerate(names):
             column = differences[:, i]
             bounds = float(low[i]), float(high[i])
-            if name in BINARY and is_rare((column != 0).double(), resampling.groups):
+            if name in BOUNDED and is_seldom(column, resampling.groups):
                 bounds = difference_interval(column, resampling.groups)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
         if ranked:

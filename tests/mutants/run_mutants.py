@@ -99,7 +99,7 @@ class Runner:
     Args:
         folder: for the copies.
         n_workers: how many.
-        timeout_s: seconds after which tests of a broken tree count as failed.
+        timeout_s: seconds after which tests of a broken tree are stopped, and count as not run.
     """
 
     def __init__(self, folder: Path, n_workers: int, timeout_s: float) -> None:
@@ -131,7 +131,7 @@ class Runner:
         if code in (0, FAILED):
             return OUTCOMES[1 - code], mutant.why, wall_s
         if code is None:
-            return "caught", f"{mutant.why} (stopped after {self.timeout_s:.0f} s)", wall_s
+            return "not run", f"{mutant.name}: its tests had not ended after {self.timeout_s:.0f} s", wall_s
         return "not run", f"{mutant.name}: pytest answered {code}: {(said.strip().splitlines() or [''])[-1]}", wall_s
 
     def unbroken(self, tests: list[str]) -> str:

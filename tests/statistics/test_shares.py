@@ -6,8 +6,8 @@ import scipy.stats
 import torch
 from noise import seeded
 
-from bridge.statistics import difference_interval, effective_units, is_rare, share_interval
-from bridge.statistics.shares import effective_number
+from bridge.statistics import difference_interval, effective_units, is_rare, is_seldom, share_interval
+from bridge.statistics.shares import effective_number, exact_number
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 58), (1, 20), (7, 20), (20, 20)])
@@ -90,3 +90,35 @@ def test_both_sides_of_a_difference_are_not_at_their_bounds_at_once():
     low, high = difference_interval(values, torch.arange(80))
     assert gained[0] - lost[1] < low < 2 / 80 < high < gained[1] - lost[0]
     assert (high - 0.025) ** 2 == pytest.approx((gained[1] - 0.05) ** 2 + (0.025 - lost[0]) ** 2)
+
+
+def test_one_more_success_never_lowers_a_bound():
+    groups = torch.arange(40).repeat_interleave(torch.arange(40) % 7 + 1)
+    values, bounds = torch.zeros(len(groups)), []
+    for i in range(9):
+        bounds.append(share_interval(float(values.mean()), exact_number(values, groups)))
+        values[groups.tolist().index(4 * i)] = 1.0
+    assert bounds == sorted(bounds)
+    assert [high for _, high in bounds] == sorted(high for _, high in bounds)
+
+
+def test_an_interval_of_a_rare_share_of_dependent_items_covers_it():
+    """40 units of 10 items, a share of 2 %, a correlation of 0.5 within units."""
+    groups, covered = torch.arange(40).repeat_interleave(10), 0
+    rates = np.random.default_rng(0).beta(0.02, 0.98, size=(600, 40))
+    draws = np.random.default_rng(1).random((600, 40, 10)) < rates[:, :, None]
+    for row in torch.from_numpy(draws).reshape(600, 400).double():
+        assert is_rare(row, groups)
+        low, high = share_interval(float(row.mean()), exact_number(row, groups))
+        covered += low <= 0.02 <= high
+    assert covered / 600 >= 0.95
+
+
+def test_differences_are_seldom_where_few_units_have_any_of_either_sign():
+    groups, values = torch.arange(60) // 3, torch.ones(60)
+    assert not is_seldom(values, groups)
+    values[27:] = 0.0
+    assert is_seldom(values, groups)
+    assert is_seldom(-values, groups)
+    values[27] = -1.0
+    assert not is_seldom(values, groups)

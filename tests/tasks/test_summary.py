@@ -90,6 +90,27 @@ def test_rare_successes_get_the_exact_interval_of_the_effective_number_of_units_
     assert (share["low"], share["high"]) == pytest.approx((exact[0] / own, exact[1] / own))
 
 
+def test_whole_answers_that_are_never_right_have_an_interval_with_width() -> None:
+    zeros = torch.zeros(1, 40)
+    summary = summarize(branch(zeros, token_f1=zeros), branch(zeros, token_f1=zeros), part(40))
+    assert summary["token_f1"]["low"] == 0.0
+    assert summary["token_f1"]["high"] == pytest.approx(share_interval(0.0, 40)[1])
+
+
+def test_the_target_has_all_of_its_own_score_however_rarely_it_is_right() -> None:
+    native = torch.zeros(1, 40)
+    native[0, :3] = 1.0
+    share = summarize(branch(native), branch(native), part(40))["fraction_of_native"]
+    assert (share["low"], share["high"]) == (1.0, 1.0)
+
+
+def test_a_fraction_of_native_is_resampled_where_failures_alone_are_rare() -> None:
+    native, fitted = torch.ones(1, 60), torch.ones(1, 60)
+    native[0, :2], fitted[0, :4] = 0.0, 0.0
+    share = summarize(branch(fitted), branch(native), part(60))["fraction_of_native"]
+    assert 0.85 < share["low"] < share["mean"] < share["high"] <= 1.0
+
+
 def test_scores_that_are_no_shares_keep_their_bootstrap_however_rare_a_difference_is() -> None:
     mrr = torch.zeros(1, 40)
     mrr[0, 3] = 0.5
