@@ -60,14 +60,14 @@ class Best:
 
     def not_beaten(self) -> list[str]:
         """Negative controls that the best layer is not above after the search."""
-        losers = [
+        unbeaten = [
             name
             for name, p in self.p.items()
             if self.cell.contrasts[name]["top1"]["difference"] <= 0 or max(p, self.p_draws.get(name, 0.0)) > ALPHA
         ]
-        if self.p_holm > ALPHA and not losers:
-            losers = [name for name, p in self.p.items() if p == max(self.p.values())]
-        return losers
+        if self.p_holm > ALPHA and not unbeaten:
+            unbeaten = [name for name, p in self.p.items() if p == max(self.p.values())]
+        return unbeaten
 
     def verdict(self) -> str:
         """What may be concluded, in a few words."""
@@ -78,8 +78,8 @@ class Best:
         missing = [name for name in NEGATIVES if name not in self.p and name not in self.cell.absent]
         if missing:
             return f"open: no score yet for {', '.join(missing)}"
-        losers = self.not_beaten()
-        return f"not above {', '.join(losers)}" if losers else ABOVE
+        unbeaten = self.not_beaten()
+        return f"not above {', '.join(unbeaten)}" if unbeaten else ABOVE
 
 
 @dataclass(frozen=True)

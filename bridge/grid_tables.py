@@ -82,8 +82,8 @@ def _curves_table(
             table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, "", "", style="dim")
             continue
         new, _, lookup = _above(chosen.cell)
-        said = chosen.verdict()
-        every = "open" if said.startswith("open") else _yes(said == ABOVE) if chosen.p else "-"
+        verdict = chosen.verdict()
+        every = "open" if verdict.startswith("open") else _yes(verdict == ABOVE) if chosen.p else "-"
         table.add_row(label, layer_label(chosen.cell), n, *_scores(chosen.cell, names), new, every, lookup)
     return table
 
@@ -127,9 +127,9 @@ def _above(c: Comparison) -> list[str]:
     if is_withheld(c) or "fitted" not in c.scores:
         return ["-", "-", "-"]
     parts = [c.finding(part) for part in ("new", "all")]
-    said = ["open" if f.missing and f.is_tested else _yes(f.is_above) if f.is_tested else "-" for f in parts]
+    above = ["open" if f.missing and f.is_tested else _yes(f.is_above) if f.is_tested else "-" for f in parts]
     lookup = parts[1].lookup
-    return [*said, "-" if lookup is None else _yes(lookup)]
+    return [*above, "-" if lookup is None else _yes(lookup)]
 
 
 def _yes(value: bool) -> str:
@@ -157,15 +157,15 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
         f"{' or '.join(map(str, draws))} draws of each random control, ranked over all cells at once: "
         f"p of a rank is at least {least_p(draws[0]):.3f} for one cell and for many"
     )
-    said = f"top-1 over {' or '.join(str(n) for n, _ in units)} units ({units[0][1]})"
+    units_text = f"top-1 over {' or '.join(str(n) for n, _ in units)} units ({units[0][1]})"
     n_curves = sum(len(grid.curves()) for grid in grids(cells))
     if len(cells) <= MOST_ROWS:
         lines.append(
-            f"{said}; p of all cells together (Holm), and among the largest leads of every draw over all cells"
+            f"{units_text}; p of all cells together (Holm), and among the largest leads of every draw over all cells"
         )
     else:
         more = f"; the first {MOST_ROWS} curves are shown" if n_curves > MOST_ROWS else ""
-        lines.append(f"{said}; p corrected for the search over layers and {n_curves} curves{more}")
+        lines.append(f"{units_text}; p corrected for the search over layers and {n_curves} curves{more}")
         lines.append("every cell: bridge report (a page), bridge export (a table)")
     return "\n".join(lines + few)
 

@@ -34,14 +34,14 @@ class Finding:
         n: items.
         n_units: units.
         missing: negative controls that were not scored.
-        losers: negative controls that the fitted map is not above.
+        unbeaten: negative controls that the fitted map is not above.
         lookup: whether the fitted map is above the table of known answers; None where that was not scored.
     """
 
     n: int
     n_units: int
     missing: tuple[str, ...] = ()
-    losers: tuple[str, ...] = ()
+    unbeaten: tuple[str, ...] = ()
     lookup: bool | None = None
 
     @property
@@ -52,7 +52,7 @@ class Finding:
     @property
     def is_above(self) -> bool:
         """Whether the fitted map is above every negative control."""
-        return self.is_tested and not self.missing and not self.losers
+        return self.is_tested and not self.missing and not self.unbeaten
 
     def __str__(self) -> str:
         if self.n == 0:
@@ -61,11 +61,11 @@ class Finding:
             return f"no test, only {counted(self.n_units, 'unit')}"
         if self.missing:
             return f"open: no score yet for {', '.join(self.missing)}"
-        said = ABOVE if not self.losers else f"not above {', '.join(self.losers)}"
+        verdict = ABOVE if not self.unbeaten else f"not above {', '.join(self.unbeaten)}"
         if self.lookup is None:
-            return said
-        joint = "and" if self.lookup == (not self.losers) else "but"
-        return f"{said}, {joint} {'above' if self.lookup else 'not above'} lookup"
+            return verdict
+        joint = "and" if self.lookup == (not self.unbeaten) else "but"
+        return f"{verdict}, {joint} {'above' if self.lookup else 'not above'} lookup"
 
 
 def finding(
@@ -84,7 +84,7 @@ def finding(
         n=sizes["n"],
         n_units=sizes["n_units"],
         missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
-        losers=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
+        unbeaten=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
         lookup=is_beaten(scored["lookup"], metric) if "lookup" in scored else None,
     )
 

@@ -207,7 +207,7 @@ def test_no_gate_refuses_a_sound_cell(cell: Cell) -> None:
 
 def test_a_single_shuffled_draw_cannot_pass_for_a_control(cell: Cell) -> None:
     (compared,) = comparisons([cell("control.n_draws=1")])
-    assert compared.finding("all").losers == ("random", "shuffled", "shuffled_within")
+    assert compared.finding("all").unbeaten == ("random", "shuffled", "shuffled_within")
     assert "all answers: not above random, shuffled, shuffled_within" in compared.verdict()
 
 

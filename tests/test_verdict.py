@@ -52,7 +52,7 @@ def test_above_is_a_positive_difference_and_p_at_most_five_in_a_hundred() -> Non
 def test_a_control_that_is_significantly_above_the_fitted_map_is_not_beaten(name: str) -> None:
     above = lead(-0.4, p=0.0001, p_holm=0.001, p_draws=0.05, p_draws_family=0.05)
     said = finding(contrasts(**{name: above}), ENOUGH, {})
-    assert said.losers == ((name,) if name in NEGATIVES else ())
+    assert said.unbeaten == ((name,) if name in NEGATIVES else ())
     assert said.lookup is (name != "lookup")
     assert f"not above {name}" in str(said)
 
@@ -63,14 +63,14 @@ def test_a_control_that_is_significantly_above_the_fitted_map_is_not_beaten(name
         (Finding(9, 8), "above every negative control", True),
         (Finding(9, 8, lookup=True), "above every negative control, and above lookup", True),
         (Finding(9, 8, lookup=False), "above every negative control, but not above lookup", True),
-        (Finding(9, 8, losers=("mean",)), "not above mean", False),
-        (Finding(9, 8, losers=("mean", "random"), lookup=True), "not above mean, random, but above lookup", False),
-        (Finding(9, 8, losers=("mean",), lookup=False), "not above mean, and not above lookup", False),
+        (Finding(9, 8, unbeaten=("mean",)), "not above mean", False),
+        (Finding(9, 8, unbeaten=("mean", "random"), lookup=True), "not above mean, random, but above lookup", False),
+        (Finding(9, 8, unbeaten=("mean",), lookup=False), "not above mean, and not above lookup", False),
         (Finding(9, 8, missing=("mean", "random"), lookup=True), "open: no score yet for mean, random", False),
-        (Finding(9, 8, missing=("mean",), losers=("random",)), "open: no score yet for mean", False),
+        (Finding(9, 8, missing=("mean",), unbeaten=("random",)), "open: no score yet for mean", False),
         (Finding(9, 6), "above every negative control", True),
         (Finding(9, 5), "no test, only 5 units", False),
-        (Finding(9, 1, lookup=False, losers=NEGATIVES), "no test, only 1 unit", False),
+        (Finding(9, 1, lookup=False, unbeaten=NEGATIVES), "no test, only 1 unit", False),
         (Finding(0, 0, missing=NEGATIVES), "none", False),
     ],
     ids=str,
@@ -84,7 +84,7 @@ def test_a_control_that_was_not_scored_is_missing_unless_it_cannot_mean_anything
     some = {k: v for k, v in contrasts().items() if k not in ("shuffled_within", "lookup")}
     assert finding(some, ENOUGH, {}).missing == ("shuffled_within",)
     said = finding(some, ENOUGH, {"shuffled_within": "no labels"})
-    assert (said.missing, said.losers, said.lookup) == ((), (), None)
+    assert (said.missing, said.unbeaten, said.lookup) == ((), (), None)
     assert finding(contrasts(), ENOUGH, {}, metric="mrr").missing == NEGATIVES
     assert finding({}, {"n": 4, "n_units": 3}, {}) == Finding(4, 3, missing=NEGATIVES)
 

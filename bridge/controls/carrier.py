@@ -9,7 +9,9 @@ from torch import Tensor
 
 from bridge.controls.draws import haar_rotated, permutations, within
 from bridge.controls.lookup import Lookup
+from bridge.controls.names import CONTROLS
 from bridge.controls.rows import Rows
+from bridge.errors import FitError
 from bridge.maps.base import Map
 from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
@@ -37,8 +39,9 @@ class Carrier:
         normalize: an unfitted normalisation; copies of it are fitted on each side.
         fit: states (n, d_source) and (n, d_target) to fit on, with what is known of every row.
         n_draws: draws of each random control.
-        seed: with a control's name it seeds that control's draws, whatever other controls there are. A draw is the
-            same permutation or rotation for any states of as many rows of the same widths.
+        seed: with a control's name it seeds that control's draws, whatever other controls there are. Draw b is the
+            same permutation for any states of as many rows, and the same rotation for any of as many rows and the same
+            widths where there are at least as many rows as dimensions.
         trainer: trains what is fitted, the same in every branch with a fit; None leaves it as fitted on states.
 
     Attributes:
@@ -75,7 +78,13 @@ class Carrier:
 
         Returns:
             (n_draws or 1, m, d_target) float64 in the target's own scale and mean.
+
+        Raises:
+            FitError: no such control, one that is absent here, or `clustered` without answers.
         """
+        if control not in CONTROLS or control in self.absent_:
+            why = self.absent_.get(control, f"there is none of that name; wanted one of {', '.join(CONTROLS)}")
+            raise FitError(f"control {control}: {why}")
         X, Y = X.double(), Y.double()
         fit = self.fit_rows
         if control == "mean":
@@ -93,7 +102,8 @@ class Carrier:
             planted = Carrier(undo, self.normalize, replace(fit, X=rotated[:n]), 1, self.seed)
             return planted.carry("fitted", rotated[n:], Y)
         if control == "clustered":
-            assert answers is not None
+            if answers is None:
+                raise FitError("control clustered: no answers; wanted (m,) integers, as in the fit rows")
             return torch.cat([self._clustered(answers, generator) for _ in range(min(N_CLUSTERED, self.n_draws))])
         Z = self.source_.transform(X)
         return self.target_.inverse(self._mapped(control, Z, generator), self.source_.row_scale(X))

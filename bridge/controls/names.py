@@ -57,7 +57,7 @@ CONTROLS: dict[str, Control] = _by_name(
         "source's, fitted alike. It is told the answers, so it is a mark to read a score against, not one to beat",
     ),
     Control(
-        "same_model", "ceiling", False, "that the map is too small: the target's own states, same fit, same way in"
+        "same_model", "ceiling", False, "that the map is too small: the target's own states, same fit, same injection"
     ),
     Control(
         "planted",
@@ -68,7 +68,7 @@ CONTROLS: dict[str, Control] = _by_name(
 )
 # Scored in every cell, whatever was chosen.
 REFERENCES: dict[str, Control] = _by_name(
-    Control("own_state", "reference", False, "the target's own state put in without a map: is the way in alive?"),
+    Control("own_state", "reference", False, "the target's own state put in without a map: is the injection alive?"),
     Control("native_source", "reference", False, "the source itself on the same items"),
     Control("native_target", "reference", False, "the target itself on the same items"),
     Control(
@@ -80,4 +80,3 @@ REFERENCES: dict[str, Control] = _by_name(
 )
 KINDS: dict[str, Control] = {**CONTROLS, **REFERENCES}
 NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
-BASELINES = tuple(c.name for c in CONTROLS.values() if c.kind == "baseline")

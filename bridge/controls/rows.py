@@ -19,7 +19,7 @@ class Rows:
         relations: (n,) integer relation of the item, -1 where it has none.
         answers: (n,) integer answer of the item.
         groups: (n,) integer group of the item: what fit and eval never share.
-        source: the tokens that the source had read at [:, -1], row by row; empty where a row is a mean.
+        source: the tokens that the source had read at [:, -1], row by row; those averaged over where a row is a mean.
         target: the same of the target.
         ends: (n,) whether a row stands at the end of its prompt; None where all do.
     """

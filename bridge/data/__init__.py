@@ -1,7 +1,7 @@
 """Items with one gold answer each: where they come from, which can be used, and how they are split."""
 
 from bridge.data.facts import Relation, held_out_template, relations
-from bridge.data.pairing import aligned_contexts, aligned_positions, last_position, paired_positions
+from bridge.data.pairing import aligned_contexts, aligned_positions
 from bridge.data.questions import question_word
 from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
@@ -25,9 +25,7 @@ __all__ = [
     "fingerprint",
     "held_out_template",
     "labels",
-    "last_position",
     "numbered",
-    "paired_positions",
     "question_word",
     "relations",
     "repeated_facts",

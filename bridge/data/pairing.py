@@ -1,6 +1,5 @@
 """Token positions at which two tokenizers have read exactly the same text."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.data.placing import joined
@@ -9,15 +8,6 @@ from bridge.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-def last_position(text: str, tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The position of the last token of a text that is not a special token.
-
-    Raises:
-        DataError: the tokenizer is slow, or the text has no token.
-    """
-    return max(_ends(text, tokenizer).values())
 
 
 def aligned_positions(
@@ -44,20 +34,6 @@ def aligned_positions(
     """
     source, target = _ends(text, source_tokenizer), _ends(text, target_tokenizer)
     return [(source[end], target[end]) for end in sorted(source.keys() & target.keys())]
-
-
-def paired_positions(
-    texts: Sequence[str],
-    source_tokenizer: "PreTrainedTokenizerBase",
-    target_tokenizer: "PreTrainedTokenizerBase",
-) -> tuple[list[list[int]], list[list[int]]]:
-    """The aligned positions of many texts, as one list per text for the source and one for the target.
-
-    Raises:
-        DataError: a tokenizer is slow, or a text has no token.
-    """
-    pairs = [aligned_positions(text, source_tokenizer, target_tokenizer) for text in texts]
-    return [[i for i, _ in rows] for rows in pairs], [[j for _, j in rows] for rows in pairs]
 
 
 def aligned_contexts(

@@ -97,7 +97,7 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "<b>top-1</b>: share of eval items whose gold answer is the most probable token. <b>Gold log-probability</b>: "
         "mean natural logarithm of the gold token's probability. No eval item is among the fit rows.",
         f"<b>Units</b> ({escape(units)}): items of one unit depend on each other, because they share an answer, a "
-        "fact or a wording, so every interval and test resamples units and never single items. Under "
+        "fact or a wording, so intervals of means, and sign flips, take whole units and never single items. Under "
         f"{FEW_UNITS} units intervals are wide and rough; under {LEAST_UNITS} no p is given.",
         "<b>New, known</b>: whether no fit row, or some fit row, has the answer of an eval item; for scores of one "
         "token its first token. Only on new answers can a map show more than a table of known answers would.",
@@ -106,9 +106,12 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "exact (Clopper and Pearson) on the effective number of items. "
         f"For controls drawn many times ({escape(drawn)}): the lowest and the highest draw.",
         "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with an interval "
-        "over units.",
-        "<b>p</b>: two-sided sign-flip test in which the differences of a unit are flipped together, over all flips at "
-        "once rather than a sample of them; corrected by <b>Holm</b> for the "
+        "over units; where fewer than ten units differ, from the exact bounds of what is gained and lost (Newcombe). "
+        "Intervals are for other items under this fit; how much another choice of fit rows would change is outside "
+        "them, and shown by several seeds.",
+        "<b>p</b>: the larger of two two-sided p values: of a sign-flip test in which the differences of a unit are "
+        "flipped together, over all flips at once rather than a sample of them, and of a t whose skewness is taken out "
+        "(Hall); corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
         "top-1; invalid cells are outside). New answers are a family of their own, and so is lookup. p of ceilings and "
         "references are those of their cell, uncorrected.",
@@ -125,9 +128,10 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "standardised difference over all layers searched, with the same sign flip of a unit in every layer (max "
         "statistic), then corrected by Holm for the number of curves; its rank is that among the largest leads over "
         "all cells, which layer is best included.",
-        "<b>Dead</b>: the target's own states, put in without a map, do not reach its native score, or the target does "
-        "not know more than the commonest answer, so the cell says nothing about the map. <b>Invalid</b>: another gate "
-        "failed. <b>same_model</b> is the ceiling of the map itself: the target's own states through the same fit.",
+        "<b>Dead</b>: the target's own states, put in without a map, reach less than 70 % of its native score, or "
+        "the target does not know more than the commonest answer, so the cell says nothing about the map. "
+        "<b>Invalid</b>: another gate failed. "
+        "<b>same_model</b> is the ceiling of the map itself: the target's own states through the same fit.",
         "<b>n/d</b>: items to fit on per dimension of the source. <b>Outside span</b>: share of the eval states' "
         "variance in directions that no fit row has, where the map is undetermined.",
     ]

@@ -87,6 +87,8 @@ class SquadConfig(DatasetConfig):
 
     _target_: str = "bridge.data.sources.Squad"
     name: str = "squad"
+    # Questions of one article go together.
+    split: SplitConfig = field(default_factory=lambda: SplitConfig(by=SplitBy.subject))
     path: str = MISSING
     prompt: str = "Question: {question} Answer:"
     max_context_chars: int | None = None

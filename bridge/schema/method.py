@@ -66,7 +66,7 @@ class ControlConfig:
     """What is scored, and how many draws a random control has."""
 
     names: list[str] = field(default_factory=lambda: list(CONTROLS))
-    # auto: as many as p <= 0.05 needs in a family of any size.
+    # auto: 20, one more than p <= 0.05 needs, in a family of any size.
     n_draws: int | str = "auto"
 
 

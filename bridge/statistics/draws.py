@@ -66,7 +66,8 @@ def draw_family_p(fitted: Tensor, draws: Tensor) -> Tensor:
     (1 + n_draws). If in no cell the fitted map is anything but one more draw, the chance that any cell has p <= alpha
     is at most alpha: the fitted map's leads over the cells are then one more draw of them all. That holds where draw b
     is the same permutation or rotation in every cell, and where cells are independent; cells that share part of
-    their rows lie between. No number of cells asks for more draws.
+    their rows lie between. No number of cells asks for more draws. Leads are in the unit of the scores and not
+    standardised, so a cell of few items, whose draws vary much, makes all others harder to tell from draws.
 
     Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
 

@@ -64,7 +64,7 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
     is the inverse Fourier transform of its characteristic function, a product of cosines. So p has no floor
     that depends on a number of resamples, which matters where many p values are corrected together: 1,000 random
     flips cannot reject any of 100 hypotheses. The test is exact for the rounded sums; where all differences are
-    multiples of `step`, as shares of draws are, nothing is rounded.
+    multiples of `step`, as shares of draws are, nothing is rounded unless a unit's sum exceeds 120 steps.
 
     Source: Fisher (1935), "The Design of Experiments", section 21; Baglivo, Olivier and Pagano (1992), "Methods
     for exact goodness-of-fit tests", doi:10.1080/01621459.1992.10475227, for the transform.

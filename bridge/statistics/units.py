@@ -39,7 +39,7 @@ def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     """Sum the values of each unit (g, c) and count its items (g, 1); without groups each item is a unit.
 
     Raises:
-        FitError: no rows, values that are not finite, or as many labels as there are not rows.
+        FitError: no rows, values that are not finite, or a number of labels other than that of the rows.
     """
     check_scores(values)
     values = values.to(torch.float64)

@@ -222,6 +222,8 @@ class Similarity:
                 told += _forced(measure, variance, sides, n)
         if self.n_permutations < LEAST_PERMUTATIONS:
             told.append(f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}")
+        if len(relations.unique()) == 1:
+            told.append("all items are of one relation or of none, so shuffled_within is shuffled again")
         alone = int((torch.bincount(relations) == 1).sum())
         if alone:
             told.append(
