@@ -132,6 +132,11 @@ def test_a_missing_value_is_named_with_what_to_type() -> None:
         compose_config("pair=custom")
 
 
+def test_questions_of_one_article_go_together() -> None:
+    assert compose_config("dataset=squad", "dataset.path=x.json").dataset.split.by.value == "subject"
+    assert compose_config("dataset=json", "dataset.path=x.json").dataset.split.by.value == "item"
+
+
 def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"):
         compose_config("control.names=[fitted,rotated]")

@@ -136,7 +136,7 @@ def test_the_definitions_say_what_was_corrected(page: str) -> None:
 
 def test_a_card_says_what_is_left_after_the_search(page: str) -> None:
     head = sections(page)[""]
-    assert head.count("Corrected for the search over") == 3
+    assert head.count("corrected for the search over") == 3
     assert "over 10 layers on 6 curves: above every negative control, p " in head
 
 

@@ -192,7 +192,7 @@ def _searched(best: Best, n_curves: int) -> str:
     layers = "one layer" if best.n_layers == 1 else f"{best.n_layers} layers"
     rank = f", rank among draws {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
     where = f"{layers} on {n_curves} curves" if n_curves > 1 else layers
-    return f" Corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
+    return f" On all answers, corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
 
 
 def _new(c: Comparison) -> str:
