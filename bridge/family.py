@@ -16,6 +16,7 @@ from bridge.statistics import (
     draw_family_p,
     exact_p,
     holm,
+    least_p,
     max_statistic_p,
     n_units,
 )
@@ -63,7 +64,7 @@ class Best:
         unbeaten = [
             name
             for name, p in self.p.items()
-            if self.cell.contrasts[name]["top1"]["difference"] <= 0 or max(p, self.p_draws.get(name, 0.0)) > ALPHA
+            if self.cell.contrasts[name]["top1"]["low"] <= 0 or max(p, self.p_draws.get(name, 0.0)) > ALPHA
         ]
         if self.p_holm > ALPHA and not unbeaten:
             unbeaten = [name for name, p in self.p.items() if p == max(self.p.values())]
@@ -210,8 +211,12 @@ def _corrected(members: Sequence[_Contrast]) -> dict[tuple[str, str, str, str], 
     exact = _exact_p(members)
     for x, one, corrected in zip(members, exact.tolist(), holm(exact).tolist(), strict=True):
         p[x.cell, x.part, x.control, x.metric] = {"p_exact": one, "p_holm": corrected}
-    for control in {x.control for x in members if x.is_ranked}:
-        some = [x for x in members if x.control == control]
+    # A cell of too few draws for any verdict would leave all others as few.
+    alike: dict[tuple[str, bool], list[_Contrast]] = {}
+    for x in members:
+        if x.is_ranked:
+            alike.setdefault((x.control, least_p(len(x.draws)) <= ALPHA), []).append(x)
+    for some in alike.values():
         # Draw b is the same permutation in every cell; a cell with more draws than another gives its first ones.
         n_draws = min(len(x.draws) for x in some)
         draws = torch.stack([x.draws[:n_draws] for x in some], -1)

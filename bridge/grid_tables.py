@@ -148,6 +148,10 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
             f"fitted above every negative control on new answers in {above['new']} of {len(valid)} valid cells, on all "
             f"answers in {above['all']}; {beside or 'lookup was not scored'}"
         )
+    missing = Counter(name for c in valid for name in c.finding().missing)
+    if missing:
+        names = ", ".join(f"{name} ({k} of {len(valid)} cells)" for name, k in missing.items())
+        lines.append(f"open: no score yet for {names}; control=all gives every control")
     absent = Counter(f"no {name}: {why}" for c in cells for name, why in c.absent.items())
     lines += [f"{why} ({k} of {len(cells)} cells)" for why, k in absent.items()]
     units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from bridge.errors import RecordError
 from bridge.record import Record
 from bridge.tasks.summary import Branch, Part
 
@@ -49,11 +51,20 @@ def item_scores(records: Iterable[Record], controls: Sequence[str], metrics: Seq
         missing = {c for c in controls if c in record.data["scores"] and c not in scores.branches}
         if not missing:
             continue
-        table = pq.read_table(record.folder / "items.parquet", columns=["control", "draw", *LABELS, *metrics])
+        path = record.folder / "items.parquet"
+        try:
+            # A record has the scores that its cell was asked for, and not those of other records.
+            wanted = [metric for metric in metrics if metric in pq.read_schema(path).names]
+            table = pq.read_table(path, columns=["control", "draw", *LABELS, *wanted])
+        except (OSError, pa.ArrowException) as error:
+            raise RecordError(
+                f"cannot read {path} ({type(error).__name__}); the record is not whole: move {record.folder} away and "
+                "run its cell again"
+            ) from error
         column = table["control"].combine_chunks()
         names, index = column.dictionary.to_pylist(), column.indices.to_numpy()
         starts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist()]
-        values = {name: table[name].to_numpy() for name in (*LABELS, *metrics)}
+        values = {name: table[name].to_numpy() for name in (*LABELS, *wanted)}
         branches = dict(scores.branches)
         for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
             name = names[index[start]]
@@ -62,7 +73,7 @@ def item_scores(records: Iterable[Record], controls: Sequence[str], metrics: Seq
             n_draws = table["draw"][end - 1].as_py() + 1
             m = (end - start) // n_draws
             labels = [torch.tensor(values[label][start : start + m]) for label in LABELS]
-            parts = {metric: values[metric][start:end].reshape(n_draws, m) for metric in metrics}
+            parts = {metric: values[metric][start:end].reshape(n_draws, m) for metric in wanted}
             branches[name] = Branch({k: torch.tensor(v) for k, v in parts.items() if not np.isnan(v).any()})
             scores = ItemScores(branches, *labels)
     return scores

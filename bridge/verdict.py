@@ -21,9 +21,14 @@ def p_of(contrast: Mapping[str, Any]) -> float | None:
 
 
 def is_beaten(contrast: Mapping[str, Any], metric: str = "top1") -> bool:
-    """Whether the fitted map is better than a control: a difference in its favour, and p at most 0.05."""
-    p, sign = p_of(contrast), -1.0 if metric in LOWER_IS_BETTER else 1.0
-    return bool(sign * contrast["difference"] > 0 and p is not None and p <= ALPHA)
+    """Whether the fitted map is better than a control: p at most 0.05, and an interval on its side of zero.
+
+    Where few units differ the interval asks for more than p does, and a verdict must not contradict what stands beside
+    it.
+    """
+    p = p_of(contrast)
+    least = -contrast["high"] if metric in LOWER_IS_BETTER else contrast["low"]
+    return bool(least > 0 and p is not None and p <= ALPHA)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,8 @@ def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | No
         hardest = "permuted rows" if max(gate["p"], key=gate["p"].get) == "free" else "rows permuted inside relations"
         return (
             f"invalid: no evidence in {gate['n']} items that the rows of both models belong together "
-            f"(p = {gate['value']:.2g} among {hardest}, wanted {gate['threshold']:.3g} at most)"
+            f"(p = {gate['value']:.2g} among {hardest}, wanted {gate['threshold']:.3g} at most); see whether "
+            "the file's rows are in step, or give more items"
         )
     return f"invalid: gate {', '.join(failed)} failed"
 

@@ -79,4 +79,4 @@ def test_ranks_among_draws_and_whole_verdicts_keep_their_level(cells: list[Score
         joint, alone = (rates.by_name[f"{kind} 3 cells{rest}, {name}, shuffled_within"] for kind, rest in KINDS)
         assert 0 < joint.hits <= alone.hits
     verdicts(rates := Rates(), cells, N)
-    check(rates, {"verdict of any of 3 cells", "verdict at the best layers"})
+    check(rates, {"verdict of any of 3 cells", "verdict at the highest cells"})

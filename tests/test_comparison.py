@@ -227,7 +227,7 @@ def test_a_failed_gate_of_any_cell_makes_the_comparison_invalid(tmp_path: Path) 
         assert not compared.valid
         assert compared.verdict() == (
             "invalid: no evidence in 400 items that the rows of both models belong together "
-            "(p = 0.3 among permuted rows, wanted 0.05 at most)"
+            "(p = 0.3 among permuted rows, wanted 0.05 at most); see whether the file's rows are in step, or give more items"
         )
 
 

@@ -168,3 +168,13 @@ def test_what_cannot_be_exported_is_an_error_of_one_line_and_leaves_nothing(tmp_
         with pytest.raises(RecordError, match=r"^cannot write to .*; free some space or set"):
             write_export(tmp_path, to=to)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.csv", "runs", "taken"]
+
+
+def test_records_with_and_without_scores_of_whole_answers_are_exported_together(tmp_path: Path) -> None:
+    write_cell(tmp_path)
+    write_cell(tmp_path, n=50, metrics=("top1", "token_f1"))
+    table = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    fitted = [(row["n_fit"], row["metric"]) for row in table if row["control"] == "fitted" and row["answers"] == "all"]
+    assert (50, "token_f1") in fitted
+    assert (100, "mrr") in fitted
+    assert (100, "token_f1") not in fitted

@@ -128,6 +128,11 @@ def test_cells_with_more_draws_than_others_give_their_first_ones_to_the_family(
     made.append(cell(tmp_path, layers=(3, 4), control__n_draws=50))
     p = {c.data["layers"]["source"]: c.contrasts["random"]["top1"]["p_draws_family"] for c in family_of(made).cells}
     assert p == pytest.approx({0: 1 / 21, 1: 1 / 21, 3: 1 / 21})
+    # A cell that no number of items could bring to 5 % takes nothing from the others.
+    monkeypatch.setattr(synthetic_records, "N_DRAWS", 3)
+    made.append(cell(tmp_path, layers=(2, 4), control__n_draws=3))
+    p = {c.data["layers"]["source"]: c.contrasts["random"]["top1"]["p_draws_family"] for c in family_of(made).cells}
+    assert p == pytest.approx({0: 1 / 21, 1: 1 / 21, 2: 1 / 4, 3: 1 / 21})
     # Another control in another number of cells changes nothing here.
     assert family_of(made[:2]).cells[0].contrasts["random"]["top1"]["p_draws_family"] == pytest.approx(1 / 21)
 

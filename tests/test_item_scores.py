@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from synthetic_records import METRICS, N_DRAWS, N_ITEMS, write_cell
 
 from bridge.comparison import comparisons
 from bridge.controls import CONTROLS, KINDS
+from bridge.errors import RecordError
 from bridge.item_scores import PARTS, item_scores
 from bridge.tasks.summary import contrast, summarize
 
@@ -71,3 +73,18 @@ def test_a_score_that_a_control_does_not_have_is_left_out(tmp_path: Path) -> Non
     items = item_scores([made], ["fitted", "native_source"], ["top1", "kl_nats"])
     assert list(items.branches["fitted"].metrics) == ["top1", "kl_nats"]
     assert list(items.branches["native_source"].metrics) == ["top1"]
+
+
+def test_a_score_that_some_records_lack_is_read_where_it_is(tmp_path: Path) -> None:
+    plain, whole = write_cell(tmp_path), write_cell(tmp_path, n=50, metrics=("top1", "token_f1"))
+    for made, metrics in ((plain, ["top1"]), (whole, ["top1", "token_f1"])):
+        assert list(item_scores([made], ["fitted"], ["top1", "token_f1"]).branches["fitted"].metrics) == metrics
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_record_without_its_items_says_which_and_what_to_do(tmp_path: Path, damage: str) -> None:
+    made = write_cell(tmp_path)
+    path = made.folder / "items.parquet"
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RecordError, match=rf"^cannot read {path} .*; the record is not whole: move {made.folder} away"):
+        item_scores([made], ["fitted"], ["top1"])

@@ -43,6 +43,8 @@ def test_above_is_a_positive_difference_and_p_at_most_five_in_a_hundred() -> Non
     assert not is_beaten(lead(p=0.001, p_draws=1 / 19))
     assert not is_beaten(lead(difference=0.0))
     assert not is_beaten(lead(p=None))
+    # No verdict beside an interval that holds zero.
+    assert not is_beaten(lead(p=0.03) | {"low": -0.01})
     # The lower, the better.
     assert not is_beaten(lead(p=0.01), "kl_nats")
     assert is_beaten(lead(difference=-0.2, p=0.01), "kl_nats")
@@ -107,13 +109,15 @@ def gates(**failed: dict[str, Any]) -> dict[str, dict[str, Any]]:
             {"pairing": {"value": 0.124, "threshold": 0.005, "n": 20, "p": {"free": 0.124}}},
             0.9,
             "invalid: no evidence in 20 items that the rows of both models belong together "
-            "(p = 0.12 among permuted rows, wanted 0.005 at most)",
+            "(p = 0.12 among permuted rows, wanted 0.005 at most); "
+            "see whether the file's rows are in step, or give more items",
         ),
         (
             {"pairing": {"value": 0.3, "threshold": 0.005, "n": 20, "p": {"free": 0.002, "within": 0.3}}},
             0.9,
             "invalid: no evidence in 20 items that the rows of both models belong together "
-            "(p = 0.3 among rows permuted inside relations, wanted 0.005 at most)",
+            "(p = 0.3 among rows permuted inside relations, wanted 0.005 at most); "
+            "see whether the file's rows are in step, or give more items",
         ),
         (
             {"known": {"value": 0.05, "threshold": 0.925}, "states": {}},

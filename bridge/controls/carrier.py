@@ -65,6 +65,8 @@ class Carrier:
         self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
         self.relations_, why_not = within(fit.relations)
         self.absent_ = {"shuffled_within": why_not} if self.relations_ is None else {}
+        if bool((fit.answers == fit.answers[0]).all()):
+            self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
     def carry(self, control: str, X: Tensor, Y: Tensor, answers: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bridge.controls import CONTROLS, Carrier, Rows, haar_rotated, haar_rows, permutations, within
 from bridge.controls.draws import NOT_RULED_OUT
+from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize
 
@@ -262,3 +263,19 @@ def test_clustered_knows_the_answer_of_every_row_and_nothing_of_the_source() -> 
 def test_every_control_says_what_it_rules_out() -> None:
     assert len(CONTROLS) == 10
     assert all(len(c.rules_out) > 15 for c in CONTROLS.values())
+
+
+def test_a_control_that_is_absent_or_unknown_is_refused_and_never_replaced_by_another() -> None:
+    X, Y, X_new, Y_new = planted_pair()
+    n = torch.arange(len(X))
+    alone = Carrier(Orthogonal(), Normalize(), Rows(X, Y, n, n * 0, n), N_DRAWS, 0)
+    assert alone.absent_["clustered"] == "all fit rows have one answer, so there is nothing to tell apart"
+    for control, why in (
+        ("clustered", "all fit rows have one answer"),
+        ("shuffled_within", "no two fit rows share a relation"),
+        ("shufled", "there is none of that name; wanted one of fitted, random"),
+    ):
+        with pytest.raises(FitError, match=f"^control {control}: .*{why}"):
+            alone.carry(control, X_new, Y_new, n[: len(X_new)])
+    with pytest.raises(FitError, match="^control clustered: no answers"):
+        carrier(X, Y).carry("clustered", X_new, Y_new)
