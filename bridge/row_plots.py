@@ -94,7 +94,7 @@ def _rows(names: Sequence[str], right: float) -> tuple[Figure, Axes]:
     height = 0.62 + 0.25 * max(len(names), 1)
     figure = Figure(figsize=(4.2, height))
     ax = figure.add_axes((1.24 / 4.2, 0.47 / height, (4.2 - 1.24 - right - 0.05) / 4.2, (height - 0.55) / height))
-    ax.set(ylim=(len(names) - 0.5, -0.5))
+    ax.set(ylim=(max(len(names), 1) - 0.5, -0.5))
     ax.set_yticks(range(len(names)), names)
     for tick, name in zip(ax.get_yticklabels(), names, strict=True):
         tick.set(color=LOOKS[name].color, weight="bold" if name == "fitted" else "normal")

@@ -59,7 +59,9 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]]) -> str:
         if not is_upright:
             ax.tick_params(axis="x", rotation=60)
         ax.spines[:].set_visible(False)
-        ax.set_xlabel("layer of the source" if is_upright else "layer, source → target", labelpad=3)
+        # Over few columns the label is wider than they are, and there is room on the left.
+        where = "right" if len(columns) < 4 else "center"
+        ax.set_xlabel("layer of the source" if is_upright else "layer, source → target", labelpad=3, loc=where)
         shown = identity(c for _, curve in rows for c in curve)
         return inline(figure, f"lead map {shown}", accessible("lead by curve and layer", width))
 
