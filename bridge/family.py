@@ -19,8 +19,9 @@ from bridge.statistics import (
     least_p,
     max_statistic_p,
     n_units,
+    rare_difference_p,
 )
-from bridge.tasks.summary import BINARY, LOWER_IS_BETTER
+from bridge.tasks.summary import BINARY, LOWER_IS_BETTER, is_rare_beside_draws
 from bridge.verdict import ABOVE
 
 # Corrected beside every negative control; a family of their own, as no verdict asks for both.
@@ -87,7 +88,8 @@ class Best:
 class _Contrast:
     """One fitted score minus one control: differences (m,) item by item, their units (m,), and the control's draws.
 
-    `fitted` and `draws` (n_draws,) are means over items, larger is better.
+    `fitted` and `draws` (n_draws,) are means over items, larger is better. `least_p` is what p is at least, where the
+    fitted score is too rare for flips.
     """
 
     cell: str
@@ -98,6 +100,7 @@ class _Contrast:
     units: Tensor
     fitted: Tensor
     draws: Tensor
+    least_p: float = 0.0
 
     @property
     def is_ranked(self) -> bool:
@@ -199,9 +202,12 @@ def _contrasts(c: Comparison, metrics: Sequence[str]) -> Iterator[_Contrast]:
                     fitted = items.branches["fitted"].metrics[metric][0, mask]
                     draws = items.branches[name].metrics[metric][:, mask]
                     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+                    units, least = part.units[mask], 0.0
+                    if is_rare_beside_draws(metric, fitted, len(draws), units):
+                        least = rare_difference_p(fitted, draws.mean(0), units)
                     yield _Contrast(
-                        _id(c), label, name, metric, fitted - draws.mean(0), part.units[mask],
-                        sign * fitted.mean(), sign * draws.mean(1),
+                        _id(c), label, name, metric, fitted - draws.mean(0), units,
+                        sign * fitted.mean(), sign * draws.mean(1), least,
                     )  # fmt: skip
 
 
@@ -236,7 +242,7 @@ def _exact_p(members: Sequence[_Contrast]) -> Tensor:
         differences = torch.stack([members[i].differences for i in rows], -1)
         step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
         p[torch.tensor(rows)] = exact_p(differences, step, members[rows[0]].units)
-    return p
+    return torch.maximum(p, torch.tensor([x.least_p for x in members], dtype=torch.float64))
 
 
 def _with(c: Comparison, p: dict[tuple[str, str, str, str], dict[str, float]]) -> Comparison:

@@ -155,7 +155,7 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
     absent = Counter(f"no {name}: {why}" for c in cells for name, why in c.absent.items())
     lines += [f"{why} ({k} of {len(cells)} cells)" for why, k in absent.items()]
     units = sorted({(c.data["n_units"], c.data["unit"]) for c in cells})
-    few = [note for n, unit in units if (note := units_note(n, unit))]
+    few = list(dict.fromkeys(note for c in cells if (note := units_note(c.data))))
     draws = sorted({c.config["control"]["n_draws"] for c in cells})
     lines.append(
         f"{' or '.join(map(str, draws))} draws of each random control, ranked over all cells at once: "

@@ -80,7 +80,7 @@ def print_comparison(c: Comparison, console: Console) -> None:
         + (f"; of {draws} the lowest and the highest draw" if draws else "")
         + ". p: flips of units, and the rank among draws",
         f"answers: {parts}; no fit row has a new answer",
-        units_note(c.data["n_units"], c.data["unit"]),
+        units_note(c.data),
         _states_line(c),
         _whole_line(c),
         _chance_line(c),

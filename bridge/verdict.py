@@ -133,10 +133,20 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def units_note(n_units: int, unit: str) -> str | None:
-    """What a reader must know where units are few; None where they are many."""
+def units_note(data: Mapping[str, Any]) -> str | None:
+    """What a reader must know where a record's units are few, or a few of them hold most items; None where all is well.
+
+    Args:
+        data: of the record; `n_units`, `n_effective` (`bridge.statistics.effective_units`) and `unit` are read.
+    """
+    n_units, unit = data["n_units"], data["unit"]
     if n_units >= FEW_UNITS:
-        return None
+        if data["n_effective"] >= FEW_UNITS:
+            return None
+        return (
+            f"{n_units} units ({unit}) of very unequal size, worth {data['n_effective']:.1f} of equal size: intervals "
+            "are rough, and may be too narrow where large units differ from small ones"
+        )
     few = f"only {counted(n_units, 'unit')} ({unit}): items of one unit depend on each other, so intervals are wide"
     return few if n_units >= LEAST_UNITS else f"{few}, and no p is given below {LEAST_UNITS} units"
 

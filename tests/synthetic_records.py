@@ -14,6 +14,7 @@ from bridge.controls import CONTROLS, KINDS
 from bridge.controls import REFERENCES as ALL_REFERENCES
 from bridge.data.rosetta import Item
 from bridge.record import Record
+from bridge.statistics import effective_units
 from bridge.statistics import n_units as counted_units
 from bridge.tasks.columns import item_columns
 from bridge.tasks.summary import Branch, Part, contrast, summarize
@@ -123,6 +124,7 @@ def write_cell(
         "n_fit": n,
         "n_eval": N_ITEMS,
         "n_units": counted_units(units),
+        "n_effective": effective_units(units),
         "unit": whole["dataset"]["unit"],
         "n_left": 500,
         "coverage": {"loaded": 947, "kept": 901, "duplicate_prompt": 46},

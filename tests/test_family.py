@@ -12,7 +12,7 @@ from synthetic_records import METRICS
 from bridge.comparison import Comparison
 from bridge.controls import CONTROLS, NEGATIVES
 from bridge.item_scores import item_scores
-from bridge.statistics import draw_family_p, exact_sign_flip_p, holm, skewness_p
+from bridge.statistics import draw_family_p, exact_sign_flip_p, holm, is_rare, rare_difference_p, skewness_p
 from bridge.tasks.summary import Branch
 
 DRAWN = ("random", "shuffled", "shuffled_within")
@@ -30,7 +30,8 @@ def exact_p(c: Comparison, name: str, part: str = "all") -> float:
 def test_every_contrast_with_a_negative_control_in_a_valid_cell_is_corrected_for_all_of_them(
     tmp_path: Path, part: str
 ) -> None:
-    made = [cell(tmp_path, layers=(i, 4), rates={"fitted": rate}) for i, rate in enumerate((0.2, 0.3, 0.9))]
+    rates = [{"fitted": rate, "shuffled_within": 0.34} for rate in (0.36, 0.45, 0.9)]
+    made = [cell(tmp_path, layers=(i, 4), rates=r, new_rates=r) for i, r in enumerate(rates)]
     made.append(cell(tmp_path, layers=(4, 4), failed_gate="states"))
     family = family_of(made)
     assert family.n_contrasts == 3 * len(NEGATIVES)
@@ -201,3 +202,13 @@ def test_the_same_controls_fanned_out_give_the_same_family(tmp_path: Path, seed:
         assert a.contrasts == b.contrasts
         assert a.by_answer == b.by_answer
     assert (best.p, best.p_draws, best.p_holm) == (other.p, other.p_draws, other.p_holm)
+
+
+def test_a_rare_score_has_in_a_family_at_least_the_p_of_its_exact_interval(tmp_path: Path) -> None:
+    rates = {"fitted": 0.03, "random": 0.02, "shuffled": 0.02}
+    (made,) = family_of([cell(tmp_path, rates=rates, new_rates=rates)]).cells
+    scores = item_scores(made.records, ["fitted", "random"], ["top1"])
+    fitted, draws = (scores.branches[name].metrics["top1"] for name in ("fitted", "random"))
+    assert is_rare(fitted[0], scores.units)
+    least = rare_difference_p(fitted[0], draws.mean(0), scores.units)
+    assert made.contrasts["random"]["top1"]["p_exact"] >= least > 0.05

@@ -149,9 +149,15 @@ def test_a_failed_gate_is_said_before_all_else(
 
 
 def test_few_units_are_said_with_what_follows_from_them() -> None:
-    assert units_note(20, "answer") is None
+    assert units_note({"n_units": 20, "n_effective": 40.0, "unit": "answer"}) is None
     wide = "items of one unit depend on each other, so intervals are wide"
-    assert units_note(19, "answer") == f"only 19 units (answer): {wide}"
-    assert units_note(6, "fact") == f"only 6 units (fact): {wide}"
-    assert units_note(1, "fact") == f"only 1 unit (fact): {wide}, and no p is given below 6 units"
+    assert units_note({"n_units": 19, "n_effective": 40.0, "unit": "answer"}) == f"only 19 units (answer): {wide}"
+    assert units_note({"n_units": 6, "n_effective": 40.0, "unit": "fact"}) == f"only 6 units (fact): {wide}"
+    assert (
+        units_note({"n_units": 1, "n_effective": 40.0, "unit": "fact"})
+        == f"only 1 unit (fact): {wide}, and no p is given below 6 units"
+    )
+    unequal = units_note({"n_units": 40, "n_effective": 1.94, "unit": "answer"})
+    assert unequal is not None
+    assert unequal.startswith("40 units (answer) of very unequal size, worth 1.9 of equal size: intervals are rough")
     assert wanted({"threshold": 0.3, "above": True}) == "> 0.3"

@@ -22,6 +22,7 @@ from bridge.maps import Adapter
 from bridge.models.continuation import padded
 from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
+from bridge.statistics import effective_units
 from bridge.tasks.gates import pairing_gate, state_gates
 from bridge.tasks.native import Native, Side
 from bridge.tasks.summary import Part
@@ -134,6 +135,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         "n_fit": len(parts.fit),
         "n_eval": len(native.items),
         "n_units": some["all"].sizes()["n_units"],
+        "n_effective": effective_units(some["all"].units),
         "unit": config.dataset.unit.value,
         "n_left": len(parts.pool),
         "coverage": rosetta.coverage,

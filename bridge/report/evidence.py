@@ -99,7 +99,7 @@ def warnings(cells: Sequence[Comparison]) -> str:
             absent.setdefault(f"{line}; run it with control=all", []).append(c)
         for name, why in c.absent.items():
             absent.setdefault(f"no {escape(name)}</b>: {escape(why)}", []).append(c)
-        if note := units_note(c.data["n_units"], c.data["unit"]):
+        if note := units_note(c.data):
             absent.setdefault(f"few units</b>: {escape(note)}", []).append(c)
         if c.missing:
             line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"

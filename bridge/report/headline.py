@@ -129,7 +129,7 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     kind = "valid cell" if valid else "cell, not valid"
     many = "valid cells" if valid else "cells, none of them valid"
     chosen = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
-    few = units_note(best.data["n_units"], best.data["unit"])
+    few = units_note(best.data)
     lines = [
         f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}.",
         _new(best),

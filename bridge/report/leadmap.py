@@ -1,7 +1,7 @@
 """One picture of a whole sweep: every cell by its lead over the negative control that is hardest to beat."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]]) -> str:
             ax.tick_params(axis="x", rotation=60)
         ax.spines[:].set_visible(False)
         # Over few columns the label is wider than they are, and there is room on the left.
-        where = "right" if len(columns) < 4 else "center"
+        where: Literal["right", "center"] = "right" if len(columns) < 4 else "center"
         ax.set_xlabel("layer of the source" if is_upright else "layer, source → target", labelpad=3, loc=where)
         shown = identity(c for _, curve in rows for c in curve)
         return inline(figure, f"lead map {shown}", accessible("lead by curve and layer", width))

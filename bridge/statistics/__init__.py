@@ -5,7 +5,15 @@ from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_
 from bridge.statistics.holm import holm
 from bridge.statistics.intervals import acceleration, bootstrap_interval, expanded_interval, resampled_means
 from bridge.statistics.resampling import Resampling
-from bridge.statistics.shares import difference_interval, exact_number, is_rare, is_seldom, share_interval
+from bridge.statistics.shares import (
+    difference_interval,
+    exact_number,
+    is_rare,
+    is_seldom,
+    rare_difference_interval,
+    rare_difference_p,
+    share_interval,
+)
 from bridge.statistics.skewness import skewness_p
 from bridge.statistics.units import FEW_UNITS, LEAST_UNITS, effective_units, n_units
 
@@ -34,6 +42,8 @@ __all__ = [
     "max_statistic_p",
     "n_units",
     "paired_permutation_p",
+    "rare_difference_interval",
+    "rare_difference_p",
     "resampled_means",
     "share_interval",
     "skewness_p",

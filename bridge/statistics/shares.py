@@ -2,6 +2,7 @@
 
 import math
 
+import scipy.optimize
 import scipy.special
 from torch import Tensor
 
@@ -93,17 +94,20 @@ def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
 
 
 def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
-    """Whether fewer than `RARE_UNITS` units have any value but 0.
+    """Whether fewer than `RARE_UNITS` units, and not all of them, have any value but 0.
 
     Args:
         values: (n,) scores or differences.
         groups: (n,) long unit of each item; None where each item is a unit.
     """
-    return int((unit_sums(values.abs()[:, None], groups)[0] > 0.0).sum()) < RARE_UNITS
+    has_any = unit_sums(values.abs()[:, None], groups)[0] > 0.0
+    return int(has_any.sum()) < min(RARE_UNITS, len(has_any))
 
 
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
     """Whether too few units have anything but failures, or anything but successes, for a bootstrap.
+
+    Where every one of a few units has both, a bootstrap widened for their number does.
 
     Args:
         values: (n,) scores in [0, 1].
@@ -144,3 +148,60 @@ def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) ->
         difference - math.hypot(gained - low_gained, high_lost - lost),
         difference + math.hypot(high_gained - gained, lost - low_lost),
     )
+
+
+def rare_difference_interval(
+    rare: Tensor, averaged: Tensor, groups: Tensor, level: float = LEVEL
+) -> tuple[float, float]:
+    """Interval of a rare share less the mean of scores averaged over draws, which vary little from item to item.
+
+    Nearly all differences of such scores are small and on one side, and a few large ones on the other: too skewed for a
+    bootstrap and for sign flips (of 40 items with a share of 5 % these reject 14 % at 5 %). The share has its exact
+    interval, the averaged scores have Student's over units, and the distances of the bounds are squared and added.
+
+    Source: Zou and Donner (2008), "Construction of confidence limits about effect measures", doi:10.1002/sim.3095.
+
+    Args:
+        rare: (n,) scores in [0, 1] that `is_rare`.
+        averaged: (n,) scores in [0, 1] of the same items, each a mean over draws.
+        groups: (n,) unit of each item.
+        level: nominal share of true differences inside, in (0, 1).
+
+    Returns:
+        low and high, in [-1, 1].
+
+    Example:
+        >>> import torch
+        >>> low, high = rare_difference_interval(torch.zeros(58), torch.full((58,), 0.01), torch.arange(58))
+        >>> round(low, 3), round(high, 3)
+        (-0.01, 0.052)
+    """
+    share, mean, units = float(rare.double().mean()), float(averaged.double().mean()), n_units(groups)
+    low, high = share_interval(share, exact_number(rare, groups, level), level)
+    sums, sizes = unit_sums(averaged.double()[:, None], groups)
+    spread = float((sums - mean * sizes).square().sum()) * units / max(units - 1, 1)
+    reach = math.sqrt(spread) / len(rare) * float(scipy.special.stdtrit(max(units - 1.0, 1.0), (1.0 + level) / 2.0))
+    return share - mean - math.hypot(share - low, reach), share - mean + math.hypot(high - share, reach)
+
+
+def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:
+    """Two-sided p that a rare share is the mean of averaged scores: one less the level whose interval ends at zero.
+
+    Args:
+        rare: (n,) scores, as `rare_difference_interval` takes them.
+        averaged: (n,) scores of the same items.
+        groups: (n,) unit of each item.
+
+    Returns:
+        p in [1e-12, 1].
+    """
+    side = 0 if float(rare.double().mean()) >= float(averaged.double().mean()) else 1
+
+    def beyond_zero(log_p: float) -> float:
+        bound = rare_difference_interval(rare, averaged, groups, 1.0 - math.exp(log_p))[side]
+        return bound if side == 0 else -bound
+
+    least, most = math.log(1e-12), math.log(0.999)
+    if beyond_zero(most) <= 0.0:
+        return 1.0
+    return math.exp(least if beyond_zero(least) > 0.0 else scipy.optimize.brentq(beyond_zero, least, most, xtol=1e-6))

@@ -17,6 +17,8 @@ from bridge.statistics import (
     is_rare,
     is_seldom,
     n_units,
+    rare_difference_interval,
+    rare_difference_p,
     share_interval,
 )
 
@@ -166,6 +168,18 @@ def _over_units(
     return summary
 
 
+def is_rare_beside_draws(metric: str, fitted: Tensor, n_draws: int, groups: Tensor) -> bool:
+    """Whether a difference has few large values, where the fitted map is right, and many small ones of averaged draws.
+
+    Args:
+        metric: of the scores.
+        fitted: (m,) scores of the fitted map.
+        n_draws: of the control.
+        groups: (m,) unit of each item.
+    """
+    return metric in BOUNDED and n_draws > 1 and is_rare(fitted, groups)
+
+
 def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) -> dict[str, dict[str, Any]]:
     """Fitted minus control, paired by item, over the units of `part`.
 
@@ -178,6 +192,8 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
     Returns:
         metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
         which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
+        few units differ, or the fitted score is rare beside averaged draws, the interval is made of exact ones, and in
+        the second case p is at least the one that goes with it. Where
         ranked also p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
         below ``1 / (1 + n_draws)``.
     """
@@ -189,12 +205,19 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         differences = ours[0] - theirs.mean(0)
         low, high = resampling.interval(resampling.means(differences), differences)
         enough = resampling.n_units >= LEAST_UNITS
-        p = resampling.p(differences).tolist() if enough else [None] * len(names)
+        p: list[float | None] = [None] * len(names)
+        if enough:
+            p = resampling.p(differences).tolist()
         sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]
             bounds = float(low[i]), float(high[i])
-            if name in BOUNDED and is_seldom(column, resampling.groups):
+            if is_rare_beside_draws(name, ours[0, :, i], control.n_draws, resampling.groups):
+                sides = ours[0, :, i], theirs.mean(0)[:, i], resampling.groups
+                bounds = rare_difference_interval(*sides)
+                if (one := p[i]) is not None:
+                    p[i] = max(one, rare_difference_p(*sides))
+            elif name in BOUNDED and is_seldom(column, resampling.groups):
                 bounds = difference_interval(column, resampling.groups)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
         if ranked:

@@ -6,7 +6,15 @@ import scipy.stats
 import torch
 from noise import seeded
 
-from bridge.statistics import difference_interval, effective_units, is_rare, is_seldom, share_interval
+from bridge.statistics import (
+    difference_interval,
+    effective_units,
+    is_rare,
+    is_seldom,
+    rare_difference_interval,
+    rare_difference_p,
+    share_interval,
+)
 from bridge.statistics.shares import effective_number, exact_number
 
 
@@ -122,3 +130,39 @@ def test_differences_are_seldom_where_few_units_have_any_of_either_sign():
     assert is_seldom(-values, groups)
     values[27] = -1.0
     assert not is_seldom(values, groups)
+
+
+def test_few_units_that_all_have_something_are_no_rare_event():
+    groups = torch.arange(40) // 5
+    values = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0]).repeat(8)
+    assert not is_rare(values, groups)
+    values[:5] = 0.0
+    assert is_rare(values, groups)
+
+
+@pytest.mark.parametrize(("share", "n_units", "n_each"), [(0.05, 40, 1), (0.95, 40, 1), (0.05, 40, 10)])
+def test_a_rare_share_beside_averaged_draws_keeps_its_level(share, n_units, n_each):
+    """Flips of the differences reject 14 % at 5 % here, and their bootstrap covers 85 %."""
+    spread, groups = np.random.default_rng(0), torch.arange(n_units).repeat_interleave(n_each)
+    n = n_units * n_each
+    rejected = covered = 0
+    for _ in range(300):
+        chances = spread.beta(share, 1.0 - share, n_units).repeat(n_each) if n_each > 1 else share
+        rare = torch.from_numpy(spread.random(n) < chances).double()
+        averaged = torch.from_numpy(spread.random((20, n)) < share).double().mean(0)
+        low, high = rare_difference_interval(rare, averaged, groups)
+        covered += low <= 0.0 <= high
+        p = rare_difference_p(rare, averaged, groups)
+        rejected += p <= 0.05
+        assert (p <= 0.05) == (not low <= 0.0 <= high)
+    assert covered >= 0.95 * 300
+    assert rejected <= 0.05 * 300
+
+
+def test_a_rare_share_that_is_far_above_averaged_draws_is_seen():
+    rare, averaged = torch.zeros(300), torch.full((300,), 0.001)
+    rare[:9] = 1.0
+    low, high = rare_difference_interval(rare, averaged, torch.arange(300))
+    assert 0.0 < low < 0.029 < high
+    assert 1e-12 < rare_difference_p(rare, averaged, torch.arange(300)) < 1e-4
+    assert rare_difference_p(torch.zeros(300), averaged, torch.arange(300)) == 1.0

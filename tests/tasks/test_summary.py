@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.statistics import exact_number, share_interval
+from bridge.statistics import exact_number, rare_difference_interval, rare_difference_p, share_interval
 from bridge.tasks.summary import Branch, Part, contrast, summarize
 
 
@@ -260,3 +260,13 @@ def test_a_score_has_the_same_numbers_whatever_stands_beside_it() -> None:
     other = summarize(branch(scores), branch(native), part(units, seed=1))
     assert other["top1"]["mean"] == alone["top1"]["mean"]
     assert other["top1"] != alone["top1"]
+
+
+def test_a_rare_score_beside_averaged_draws_has_an_exact_interval_and_its_p() -> None:
+    """Averaged draws differ from it by a little everywhere, so differences are not few."""
+    fitted, draws = torch.zeros(1, 80), coins(0.02, 20, 80, 5)
+    row = contrast(branch(fitted), branch(draws), part(80))["top1"]
+    interval = rare_difference_interval(fitted[0], draws.mean(0), torch.arange(80))
+    assert (row["low"], row["high"]) == pytest.approx(interval)
+    assert row["low"] < 0.0 < row["high"]
+    assert row["p"] >= rare_difference_p(fitted[0], draws.mean(0), torch.arange(80)) > 0.05
