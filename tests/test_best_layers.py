@@ -76,6 +76,15 @@ def test_best_layers_are_corrected_for_the_number_of_curves(tmp_path: Path) -> N
     assert {b.verdict() for b in bests} == {"not above shuffled_within"}
 
 
+def test_so_many_flips_are_drawn_that_the_best_layers_of_any_number_of_curves_can_be_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.family.N_FLIPS", 19)
+    _, bests = best_layers([cell(tmp_path, layers=(1, 4), n=n) for n in (50, 51, 52)])
+    assert [best.p["mean"] for best in bests] == pytest.approx([1 / (1 + 3 * 50)] * 3)
+    assert {best.verdict() for best in bests} == {"above every negative control"}
+
+
 def test_a_best_layer_without_a_control_stays_open_unless_that_means_nothing_here(tmp_path: Path) -> None:
     some = tuple(c for c in CONTROLS if c != "identity")
     made = [

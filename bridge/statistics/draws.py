@@ -90,8 +90,6 @@ def draw_family_p(fitted: Tensor, draws: Tensor) -> Tensor:
     scores = torch.cat([fitted.double()[None], draws.double()])
     leads = scores - scores.mean(0)
     hits = (leads[1:].amax(1, keepdim=True) >= leads[0] - 1e-12).sum(0)
-    # A tie within a cell is a hit, whatever rounding did to the leads.
-    hits = torch.maximum(hits, (draws.double() >= fitted.double()).sum(0))
     return (1.0 + hits.double()) / (1.0 + len(draws))
 
 

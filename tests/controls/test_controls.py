@@ -260,6 +260,28 @@ def test_clustered_knows_the_answer_of_every_row_and_nothing_of_the_source() -> 
     assert spread > 50
 
 
+def test_the_random_states_of_clustered_are_as_large_as_the_sources_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, X_new, Y_new = planted_pair()
+    subject, fitted, fit = carrier(X, Y, "none"), [], Orthogonal.fit
+    monkeypatch.setattr(Orthogonal, "fit", lambda self, X, *more: fitted.append(X) or fit(self, X, *more))
+    carried(subject, "clustered", X_new, Y_new)
+    sizes = torch.stack([states.square().sum() for states in fitted]) / (X - X.mean(0)).square().sum()
+    assert len(sizes) == 5
+    assert 0.7 < float(sizes.mean()) < 1.3
+
+
+def test_lookup_is_a_table_of_the_ends_of_prompts_alone() -> None:
+    X, Y, X_new, Y_new = planted_pair()
+    ends = torch.arange(len(X)) % 2 == 1
+    # places inside a prompt lie where the new rows are, and name an answer that no end has
+    inside = torch.where(ends[:, None], X, X_new.repeat(3, 1)[: len(X)])
+    answers = torch.where(ends, torch.arange(len(X)) % 7, 7)
+    rows = Rows(inside, Y, answers % 4, answers, torch.arange(len(X)), ends=ends)
+    carried = Carrier(Orthogonal(), Normalize(), rows, 1, 0).carry("lookup", X_new, Y_new)[0]
+    means = torch.stack([Y[answers == answer].mean(0) for answer in range(7)])
+    assert torch.cdist(carried, means).amin(1).max() < 1e-4
+
+
 def test_every_control_says_what_it_rules_out() -> None:
     assert len(CONTROLS) == 10
     assert all(len(c.rules_out) > 15 for c in CONTROLS.values())

@@ -58,6 +58,12 @@ def test_several_neighbours_are_asked_where_single_ones_err_and_one_where_they_d
     assert max(neighbours(1.5)) > 1
 
 
+def test_rows_of_ones_own_group_have_no_vote_where_other_groups_have_few() -> None:
+    """Of two groups of one answer each neither can name the other's, with any number of neighbours."""
+    Z, groups = torch.eye(8, dtype=torch.float64) + 1.0, torch.tensor([0] * 7 + [1])
+    assert Lookup(Z, Z, groups, groups).k_ == 1
+
+
 def test_a_new_answer_is_never_named() -> None:
     Z, Y, answers, groups = table(1)
     some = answers < 5

@@ -15,6 +15,7 @@ from bridge.statistics import (
     exact_sign_flip_p,
     max_statistic_p,
     paired_permutation_p,
+    skewness_p,
 )
 from bridge.statistics.skewness import transformed
 
@@ -137,6 +138,24 @@ def test_several_searches_at_once_share_nothing_but_the_flips():
     assert together.shape == (6, 3)
     for i in range(3):
         assert together[:, i].tolist() == max_statistic_p(differences[:, :, i], 499, seeded()).tolist()
+
+
+@pytest.mark.parametrize("n_alike", [0, 1, 2, 3])
+def test_ties_in_a_search_are_hits_whatever_the_rounding(n_alike):
+    differences = torch.tensor([1.0] * 8 + [-1.0] * 3 + [0.0] * n_alike).double()
+    # of 2**11 flips, those with three or fewer against the rest reach |5|
+    wanted = torch.tensor([2 * (1 + 11 + 55 + 165) / 2**11]).double()
+    for scale in (1.0, 0.1, 1 / 3):
+        p = max_statistic_p(scale * differences[:, None], 20_000, seeded())
+        torch.testing.assert_close(p, wanted, rtol=0.0, atol=0.015)
+
+
+@pytest.mark.parametrize("n", [2, 8, 40])
+def test_the_t_test_beside_the_flips_is_students_where_nothing_is_skewed(n):
+    half = gaussian(n // 2, 5)
+    differences = torch.cat([half, -half]) + torch.linspace(0, 1, 5)
+    wanted = scipy.stats.ttest_1samp(differences.numpy(), 0.0).pvalue
+    assert skewness_p(differences).tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
 
 
 def test_columns_without_any_difference_are_never_best():

@@ -122,6 +122,29 @@ def test_an_interval_of_a_rare_share_of_dependent_items_covers_it():
     assert covered / 600 >= 0.95
 
 
+def test_the_number_for_an_exact_interval_loses_what_students_quantile_does():
+    groups, values = torch.arange(40) // 4, torch.zeros(40)
+    values[:8] = 1.0
+    for level in (0.8, 0.95):
+        of_items, of_units = (scipy.stats.t.ppf((1 + level) / 2, n - 1) for n in (40, 10))
+        assert exact_number(values, groups, level) == pytest.approx(10 * (of_items / of_units) ** 2)
+
+
+def test_the_number_for_an_exact_interval_is_at_most_that_of_units_of_equal_size():
+    groups, values = torch.tensor([0] * 8 + [*range(1, 13)]), torch.zeros(20)
+    assert exact_number(values, groups) == pytest.approx(400 / 76)
+    values[-1] = 1.0
+    assert effective_number(values, groups) > 13
+    assert exact_number(values, groups) == pytest.approx(400 / 76)
+
+
+def test_a_difference_has_the_level_that_is_asked_for_on_both_sides():
+    values, groups = torch.zeros(40), torch.arange(40)
+    upper = share_interval(0.0, 40.0, 0.8)[1]
+    assert difference_interval(values, groups, 0.8) == pytest.approx((-upper, upper))
+    assert upper < share_interval(0.0, 40.0)[1]
+
+
 def test_differences_are_seldom_where_few_units_have_any_of_either_sign():
     groups, values = torch.arange(60) // 3, torch.ones(60)
     assert not is_seldom(values, groups)

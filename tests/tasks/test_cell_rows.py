@@ -11,6 +11,7 @@ from untrained import FAST, SMALL
 import bridge.cells.translate
 from bridge.cells.rows import CellRows, cell_rows
 from bridge.config import compose_config
+from bridge.data.rosetta import Item, RosettaSet
 from bridge.data.splitting import Split, split
 from bridge.record import Record
 from bridge.run import run
@@ -157,3 +158,28 @@ def test_an_answer_is_known_by_its_first_token_and_as_a_whole(
     items = found.items().to_pydict()
     assert items["known_token"][: len(by_token)] == by_token
     assert not any(items["known_answer"])
+
+
+def six_facts() -> tuple[RosettaSet, Split]:
+    """Two answers, three subjects and two relations, of which the last four items are evaluated on."""
+    about = [("a", "r", "x"), ("b", "r", "y"), ("a", "r", "x"), ("a", "s", "x"), ("a", "r", "z"), ("b", "s", "y")]
+    items = [Item(f"{i}", answer, relation, subject) for i, (answer, relation, subject) in enumerate(about)]
+    gold, contexts = torch.tensor([int(item.answer == "b") for item in items]), [(i,) for i in range(6)]
+    rosetta = RosettaSet(items, gold, gold, {}, [[g] for g in gold.tolist()], [[]] * 6, contexts, contexts)
+    fit, held = torch.tensor([0, 1]), torch.tensor([2, 3, 4, 5])
+    return rosetta, Split(fit, held, fit)
+
+
+@pytest.mark.parametrize(
+    ("unit", "numbers"),
+    [("answer", [0, 0, 0, 1]), ("subject", [0, 0, 2, 1]), ("fact", [0, 3, 2, 4]), ("item", [2, 3, 4, 5])],
+)
+@pytest.mark.parametrize("by", ["item", "subject"])
+def test_units_of_inference_are_those_asked_for_however_items_are_split(unit: str, numbers: list[int], by: str) -> None:
+    config = compose_config(*FAST, f"dataset.unit={unit}", f"dataset.split.by={by}")
+    for part in bridge.cells.translate._parts(config, *six_facts()).values():
+        assert part.units.tolist() == numbers
+
+
+def test_the_commonest_answer_is_that_of_the_items_evaluated_on() -> None:
+    assert bridge.cells.translate._chance(*six_facts(), 5)["commonest_top1"] == 3 / 4

@@ -1,5 +1,9 @@
 """Gates that look at states alone: broken on purpose twenty times at random, and sound data let through."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +12,7 @@ from bridge.controls import Carrier, Rows, haar_rotated
 from bridge.maps import Orthogonal
 from bridge.normalize import Normalize
 from bridge.schema.method import GatesConfig
-from bridge.tasks.gates import alive_gate, known_gate, pairing_gate, planted_gate, wanted
+from bridge.tasks.gates import alive_gate, known_gate, pairing_gate, planted_gate, state_gates, wanted
 from bridge.tasks.summary import Branch
 
 LIMITS = GatesConfig()
@@ -95,6 +99,78 @@ def test_pairing_without_relations_has_one_null_and_says_so() -> None:
 def test_pairing_asks_for_evidence_and_not_for_a_good_fit() -> None:
     """Noise that is twice what is shared, in variance, still leaves no permutation as good as the rows in step."""
     assert all(pairing(*pair(at, noise=1.4), at)["passed"] for at in range(TIMES))
+
+
+def test_pairing_does_not_depend_on_where_the_states_of_either_model_lie() -> None:
+    X, Y, relations = pair(0)
+    assert pairing(X + 300.0, Y - 20_000.0, relations)["p"] == pairing(X, Y, relations)["p"]
+
+
+def test_permutations_that_change_nothing_are_no_evidence_of_pairing() -> None:
+    """Inside a relation all states of the target are one, so every order of them is as good as the rows in step."""
+    X, _, relations = pair(0, n_relations=2)
+    gate = pairing(X, torch.tensor([[1.0, 0.0], [0.0, 1.0]])[relations].double(), relations)
+    assert gate["p"]["free"] == 1 / 500
+    assert gate["p"]["within"] > 0.1
+    assert not gate["passed"]
+
+
+class Made:
+    """Stands for the checker of a model whose state after the text (i,) is [i, 1]."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32, rounding: float = 0.0, padded: float = 0.0) -> None:
+        self.lm = SimpleNamespace(dtype=dtype, anatomy=SimpleNamespace(n_blocks=4))
+        self.rounding = rounding
+        self.padded = padded
+
+    def drift(self, texts: list[tuple[int, ...]], states: Tensor, layer: int, position: str = "last") -> float:
+        return self.rounding if torch.equal(states, after(texts)) else 1.0
+
+    def replay_error(self, texts: list[tuple[int, ...]], states: Tensor, layer: int) -> float:
+        return self.drift(texts, states, layer)
+
+    def padding_drift(self, texts: list[tuple[int, ...]], layer: int) -> float:
+        return self.padded
+
+
+def after(texts: Sequence[tuple[int, ...]]) -> Tensor:
+    return torch.tensor([[float(i), 1.0] for (i,) in texts])
+
+
+def of_states(checker: Made, other: Made, wrong: str = "") -> dict:
+    """The gates of 100 rows of fit and of eval; of `wrong` the source's states are others from the 41st row on."""
+    texts = tuple((i,) for i in range(100))
+    states, zeros = after(texts), torch.zeros(100, dtype=torch.long)
+    broken = torch.cat([states[:40], states[40:].roll(1, 0)])
+    fit, evaluation = (
+        Rows(broken if name == wrong else states, states, zeros, zeros, zeros, texts, texts)
+        for name in ("fit", "evaluation")
+    )
+    evaluation = replace(evaluation, X=evaluation.X[:, None], Y=evaluation.Y[:, None])
+    own = SimpleNamespace(contexts=texts, final_states=states)
+    sides = [(checker, 2, "source"), (other, 2, "target")]
+    return state_gates(sides, fit, evaluation, {"source": own, "target": own}, "last", 0, LIMITS)
+
+
+@pytest.mark.parametrize("wrong", ["fit", "evaluation"])
+def test_the_rows_looked_at_are_drawn_from_all_of_them(wrong: str) -> None:
+    assert all(gate["passed"] for gate in of_states(Made(), Made()).values())
+    assert not of_states(Made(), Made(), wrong)["drift"]["passed"]
+
+
+def test_a_state_that_padding_changes_has_drifted() -> None:
+    for checkers in ((Made(padded=0.5), Made()), (Made(), Made(padded=0.5))):
+        gate = of_states(*checkers)["drift"]
+        assert gate["value"] == 0.5
+        assert not gate["passed"]
+
+
+@pytest.mark.parametrize("name", ["states", "drift"])
+def test_four_rounding_steps_of_the_coarser_model_are_no_error(name: str) -> None:
+    coarse = of_states(Made(torch.bfloat16, rounding=0.02), Made())[name]
+    assert coarse == {"passed": True, "value": 0.02, "threshold": 4 * 2**-7}
+    fine = of_states(Made(rounding=0.02), Made())[name]
+    assert fine == {"passed": False, "value": 0.02, "threshold": getattr(LIMITS, name)}
 
 
 def planted(X: Tensor, Y: Tensor, scale: str = "frobenius", undo: Tensor | None = None) -> dict:

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.statistics import exact_number, rare_difference_interval, rare_difference_p, share_interval
+from bridge.statistics import (
+    Resampling,
+    acceleration,
+    exact_number,
+    expanded_interval,
+    rare_difference_interval,
+    rare_difference_p,
+    share_interval,
+)
 from bridge.tasks.summary import Branch, Part, contrast, summarize
 
 
@@ -137,11 +145,33 @@ def test_the_fraction_of_native_is_a_ratio_over_the_same_items() -> None:
     assert itself == {"mean": 1.0, "low": 1.0, "high": 1.0}
 
 
+def test_the_interval_of_a_share_of_native_is_moved_by_the_skewness_of_that_share() -> None:
+    units = torch.arange(50).repeat_interleave(2)
+    native = coins(0.5, 1, 100, 1)
+    native[0, 80:] = 0.0
+    half = torch.maximum(native * coins(0.5, 1, 100, 2), coins(0.1, 1, 100, 3))
+    share = summarize(branch(half), branch(native), part(units))["fraction_of_native"]
+    resampling, values, over = Resampling(units, 500, 0), half.T, native.T
+    ratios = resampling.means(values) / resampling.means(over)
+    low, high = expanded_interval(ratios, 50.0, skew=acceleration(values, units, over))
+    assert (share["low"], share["high"]) == pytest.approx((low.item(), high.item()))
+
+
 @pytest.mark.parametrize("n_draws", [1, 5])
 def test_a_native_score_of_zero_gives_no_fraction_and_no_nan(n_draws: int) -> None:
     summary = summarize(branch(coins(0.5, n_draws, 10, 0)), branch(torch.zeros(1, 10)), part(10))
     assert "fraction_of_native" not in summary
     assert all(value == value for value in summary["top1"].values())
+
+
+@pytest.mark.parametrize("n_draws", [1, 3])
+def test_a_share_of_native_is_over_the_targets_own_score_on_the_same_items(n_draws: int) -> None:
+    item = torch.arange(40)
+    known = item >= 24
+    native = (known | (item % 4 == 0)).double()[None]
+    half = (item % 2 == 0).double().expand(n_draws, -1)
+    share = summarize(branch(half), branch(native), part(40, token=known))["fraction_of_native"]
+    assert share["mean"] == pytest.approx(0.5)
 
 
 def test_a_resample_in_which_the_target_knew_nothing_gives_no_nan() -> None:
