@@ -24,7 +24,7 @@ test: $(VENV)/.installed-dev  ## check style and types, then run every test but 
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest -n 2 --dist worksteal -rs -m "not slow"
+	@$(PY) -m pytest -n 3 --dist worksteal -rs -m "not slow"
 
 test-quick: $(VENV)/.installed-dev  ## the tests that train no model and start no SLURM
 	@$(PY) -m pytest -n 2 -m "not trained and not slurm and not slow"
