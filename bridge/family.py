@@ -88,8 +88,8 @@ class Best:
 class _Contrast:
     """One fitted score minus one control: differences (m,) item by item, their units (m,), and the control's draws.
 
-    `fitted` and `draws` (n_draws,) are means over items, larger is better. `least_p` is what p is at least, where the
-    fitted score is too rare for flips.
+    `fitted` and `draws` (n_draws,) are means over items, larger is better. `p` is the one that counts where
+    the fitted score is too rare for flips, and None elsewhere.
     """
 
     cell: str
@@ -100,7 +100,7 @@ class _Contrast:
     units: Tensor
     fitted: Tensor
     draws: Tensor
-    least_p: float = 0.0
+    p: float | None = None
 
     @property
     def is_ranked(self) -> bool:
@@ -202,12 +202,12 @@ def _contrasts(c: Comparison, metrics: Sequence[str]) -> Iterator[_Contrast]:
                     fitted = items.branches["fitted"].metrics[metric][0, mask]
                     draws = items.branches[name].metrics[metric][:, mask]
                     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-                    units, least = part.units[mask], 0.0
+                    units, p = part.units[mask], None
                     if is_rare_beside_draws(metric, fitted, len(draws), units):
-                        least = rare_difference_p(fitted, draws.mean(0), units)
+                        p = rare_difference_p(fitted, draws.mean(0), units)
                     yield _Contrast(
                         _id(c), label, name, metric, fitted - draws.mean(0), units,
-                        sign * fitted.mean(), sign * draws.mean(1), least,
+                        sign * fitted.mean(), sign * draws.mean(1), p,
                     )  # fmt: skip
 
 
@@ -242,7 +242,7 @@ def _exact_p(members: Sequence[_Contrast]) -> Tensor:
         differences = torch.stack([members[i].differences for i in rows], -1)
         step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
         p[torch.tensor(rows)] = exact_p(differences, step, members[rows[0]].units)
-    return torch.maximum(p, torch.tensor([x.least_p for x in members], dtype=torch.float64))
+    return torch.tensor([one if x.p is None else x.p for x, one in zip(members, p.tolist(), strict=True)]).double()
 
 
 def _with(c: Comparison, p: dict[tuple[str, str, str, str], dict[str, float]]) -> Comparison:

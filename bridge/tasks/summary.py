@@ -193,8 +193,8 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
         which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
         few units differ, or the fitted score is rare beside averaged draws, the interval is made of exact ones, and in
-        the second case p is at least the one that goes with it. Where
-        ranked also p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
+        the second case p is the one that goes with it, because flips do not hold their level there. Where ranked also
+        p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
         below ``1 / (1 + n_draws)``.
     """
     contrasts: dict[str, dict[str, Any]] = {}
@@ -215,8 +215,7 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
             if is_rare_beside_draws(name, ours[0, :, i], control.n_draws, resampling.groups):
                 sides = ours[0, :, i], theirs.mean(0)[:, i], resampling.groups
                 bounds = rare_difference_interval(*sides)
-                if (one := p[i]) is not None:
-                    p[i] = max(one, rare_difference_p(*sides))
+                p[i] = rare_difference_p(*sides) if enough else None
             elif name in BOUNDED and is_seldom(column, resampling.groups):
                 bounds = difference_interval(column, resampling.groups)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
