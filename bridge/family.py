@@ -242,7 +242,8 @@ def _exact_p(members: Sequence[_Contrast]) -> Tensor:
         differences = torch.stack([members[i].differences for i in rows], -1)
         step = 1.0 / n_draws if members[rows[0]].metric in BINARY else None
         p[torch.tensor(rows)] = exact_p(differences, step, members[rows[0]].units)
-    return torch.tensor([one if x.p is None else x.p for x, one in zip(members, p.tolist(), strict=True)]).double()
+    shown = [one if x.p is None else x.p for x, one in zip(members, p.tolist(), strict=True)]
+    return torch.tensor(shown, dtype=torch.float64)
 
 
 def _with(c: Comparison, p: dict[tuple[str, str, str, str], dict[str, float]]) -> Comparison:

@@ -30,7 +30,7 @@ def exact_p(c: Comparison, name: str, part: str = "all") -> float:
 def test_every_contrast_with_a_negative_control_in_a_valid_cell_is_corrected_for_all_of_them(
     tmp_path: Path, part: str
 ) -> None:
-    rates = [{"fitted": rate, "shuffled_within": 0.34} for rate in (0.36, 0.45, 0.9)]
+    rates = [{"fitted": rate, "shuffled_within": 0.34} for rate in (0.36, 0.45, 0.6)]
     made = [cell(tmp_path, layers=(i, 4), rates=r, new_rates=r) for i, r in enumerate(rates)]
     made.append(cell(tmp_path, layers=(4, 4), failed_gate="states"))
     family = family_of(made)
