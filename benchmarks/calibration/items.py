@@ -137,7 +137,7 @@ def singles(
 
 
 def rare_shares(rates: Rates, n: int, n_units: int = 40, n_each: int = 10) -> None:
-    """Intervals of a share of 2 % whose items have a correlation of 0.5 within their unit (beta-binomial).
+    """A share of 2 % whose items have a correlation of 0.5 within their unit (beta-binomial), alone and beside 20 draws.
 
     Args:
         rates: counted into.
@@ -150,9 +150,14 @@ def rare_shares(rates: Rates, n: int, n_units: int = 40, n_each: int = 10) -> No
     for seed in range(n):
         chances = spread.beta(share, 1.0 - share, n_units).repeat(n_each)
         scores = Branch({"top1": torch.from_numpy((spread.random(n_units * n_each) < chances).astype(float))[None]})
-        own = summarize(scores, scores, part(units, 400, seed))["top1"]
+        some = part(units, 400, seed)
+        own = summarize(scores, scores, some)["top1"]
         name = f"interval of a share of {share:.0%}, {n_units} units of {n_each} items"
         rates.covers(name, own, share, is_gated=False, has_floor=True)
+        draws = Branch({"top1": torch.from_numpy((spread.random((20, len(units))) < share).astype(float))})
+        beside = contrast(scores, draws, some)["top1"]
+        rates.covers(f"{name} less 20 draws", beside, 0.0, is_gated=False, has_floor=True)
+        rates.count("type1", f"p of a share of {share:.0%} less 20 draws", beside["p"] <= ALPHA, is_gated=False)
 
 
 def families(rates: Rates, cells: Sequence[Scores], n_units: int, n: int, label: str, is_blind: bool = False) -> None:

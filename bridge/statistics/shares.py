@@ -157,7 +157,8 @@ def rare_difference_interval(
 
     Nearly all differences of such scores are small and on one side, and a few large ones on the other: too skewed for a
     bootstrap and for sign flips (of 40 items with a share of 5 % these reject 14 % at 5 %). The share has its exact
-    interval, the averaged scores have Student's over units, and the distances of the bounds are squared and added.
+    interval; the averaged scores have Student's over units, or an exact one where few units have any; and the distances
+    of the bounds are squared and added.
 
     Source: Zou and Donner (2008), "Construction of confidence limits about effect measures", doi:10.1002/sim.3095.
 
@@ -176,12 +177,24 @@ def rare_difference_interval(
         >>> round(low, 3), round(high, 3)
         (-0.01, 0.052)
     """
-    share, mean, units = float(rare.double().mean()), float(averaged.double().mean()), n_units(groups)
+    share, mean = float(rare.double().mean()), float(averaged.double().mean())
     low, high = share_interval(share, exact_number(rare, groups, level), level)
-    sums, sizes = unit_sums(averaged.double()[:, None], groups)
+    least, most = _mean_interval(averaged.double(), groups, level)
+    return (
+        share - mean - math.hypot(share - low, most - mean),
+        share - mean + math.hypot(high - share, mean - least),
+    )
+
+
+def _mean_interval(values: Tensor, groups: Tensor, level: float) -> tuple[float, float]:
+    """Interval of the mean of scores in [0, 1]: exact where few units have any, Student's elsewhere."""
+    mean, units = float(values.mean()), n_units(groups)
+    if is_seldom(values, groups):
+        return share_interval(mean, exact_number(values, groups, level), level)
+    sums, sizes = unit_sums(values[:, None], groups)
     spread = float((sums - mean * sizes).square().sum()) * units / max(units - 1, 1)
-    reach = math.sqrt(spread) / len(rare) * float(scipy.special.stdtrit(max(units - 1.0, 1.0), (1.0 + level) / 2.0))
-    return share - mean - math.hypot(share - low, reach), share - mean + math.hypot(high - share, reach)
+    reach = math.sqrt(spread) / len(values) * float(scipy.special.stdtrit(max(units - 1.0, 1.0), (1.0 + level) / 2.0))
+    return mean - reach, mean + reach
 
 
 def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:

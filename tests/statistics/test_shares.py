@@ -189,3 +189,11 @@ def test_a_rare_share_that_is_far_above_averaged_draws_is_seen():
     assert 0.0 < low < 0.029 < high
     assert 1e-12 < rare_difference_p(rare, averaged, torch.arange(300)) < 1e-4
     assert rare_difference_p(torch.zeros(300), averaged, torch.arange(300)) == 1.0
+
+
+def test_draws_that_are_never_right_do_not_make_one_success_significant():
+    rare = torch.zeros(60)
+    rare[:2] = 1.0
+    low, high = rare_difference_interval(rare, torch.zeros(60), torch.arange(60))
+    assert low < 0.0 < 2 / 60 < high
+    assert rare_difference_p(rare, torch.zeros(60), torch.arange(60)) > 0.1
