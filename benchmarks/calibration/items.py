@@ -137,7 +137,7 @@ def singles(
 
 
 def rare_shares(rates: Rates, n: int, n_units: int = 40, n_each: int = 10) -> None:
-    """A share of 2 % whose items have a correlation of 0.5 within their unit (beta-binomial), alone and beside 20 draws.
+    """A share of 2 % whose items have a correlation of 0.5 within units (beta-binomial), alone and beside 20 draws.
 
     Args:
         rates: counted into.
