@@ -68,13 +68,12 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
 
 
 def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
-    """Effective sample size for an exact interval of a rare share; the items of a unit count as all alike.
+    """Effective sample size for an exact interval of a share, less what is lost because it is an estimate itself.
 
-    One success, or two in two units, look independent however dependent items are: an estimate of the design effect
-    says nothing where successes are rare (an interval by it held the truth 88 % of the time, with 40 units of 10 items,
-    a share of 2 % and a correlation of 0.5). So the number is at most `effective_units`; where the estimate is smaller,
-    it counts, less what is lost because it is one: times the squared ratio of Student's quantiles, with a degree of
-    freedom for each item in place of one for each unit.
+    That is times the squared ratio of Student's quantiles, with a degree of freedom for each item in place of one for
+    each unit. One success, or two in two units, look independent however dependent items are, so that an estimate of
+    the design effect says nothing there (with 40 units of 10 items, a share of 2 % and a correlation of 0.5 an interval
+    by it held the truth 88 % of the time): where the share `is_scarce`, the items of a unit count as all alike.
 
     Source: Korn and Graubard (1998), for the ratio of quantiles.
 
@@ -84,24 +83,14 @@ def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
         level: of the interval that the number is for.
 
     Returns:
-        A number in [1, `effective_units`].
+        A number in [1, n]; where the share is scarce at most `effective_units`.
     """
-    most, units = effective_units(groups), n_units(groups)
+    units, all_alike = n_units(groups), effective_units(groups)
     if units < 2 or bool((values == values[0]).all()):
-        return most
+        return all_alike
     of_items, of_units = (scipy.special.stdtrit(k - 1.0, (1.0 + level) / 2.0) for k in (len(values), units))
-    return min(most, max(1.0, effective_number(values, groups) * float(of_items / of_units) ** 2))
-
-
-def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
-    """Whether fewer than `RARE_UNITS` units, and not all of them, have any value but 0.
-
-    Args:
-        values: (n,) scores or differences.
-        groups: (n,) long unit of each item; None where each item is a unit.
-    """
-    has_any = unit_sums(values.abs()[:, None], groups)[0] > 0.0
-    return int(has_any.sum()) < min(RARE_UNITS, len(has_any))
+    number = max(1.0, effective_number(values, groups) * float(of_items / of_units) ** 2)
+    return min(all_alike, number) if is_scarce(values, groups) else number
 
 
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
@@ -113,7 +102,36 @@ def is_rare(values: Tensor, groups: Tensor | None) -> bool:
         values: (n,) scores in [0, 1].
         groups: (n,) long unit of each item; None where each item is a unit.
     """
-    return is_seldom(values, groups) or is_seldom(1.0 - values, groups)
+    n_with, n_units = _rarer(values, groups)
+    return n_with < min(RARE_UNITS, n_units)
+
+
+def is_scarce(values: Tensor, groups: Tensor | None) -> bool:
+    """Whether fewer than `RARE_UNITS` units, and fewer than one in four, have a success, or a failure.
+
+    Args:
+        values: (n,) scores in [0, 1].
+        groups: (n,) long unit of each item; None where each item is a unit.
+    """
+    n_with, n_units = _rarer(values, groups)
+    return n_with < min(RARE_UNITS, n_units / 4)
+
+
+def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
+    """Whether fewer than `RARE_UNITS` units, and fewer than one in two, have any value but 0.
+
+    Args:
+        values: (n,) scores or differences.
+        groups: (n,) long unit of each item; None where each item is a unit.
+    """
+    sums, _ = unit_sums(values.abs()[:, None], groups)
+    return int((sums > 0.0).sum()) < min(RARE_UNITS, len(sums) / 2)
+
+
+def _rarer(values: Tensor, groups: Tensor | None) -> tuple[int, int]:
+    """How many units have a success, or a failure, whichever are fewer; and how many units there are."""
+    sums, sizes = unit_sums(values[:, None], groups)
+    return min(int((sums > 0.0).sum()), int((sums < sizes).sum())), len(sums)
 
 
 def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) -> tuple[float, float]:
@@ -163,7 +181,7 @@ def rare_difference_interval(
     Source: Zou and Donner (2008), "Construction of confidence limits about effect measures", doi:10.1002/sim.3095.
 
     Args:
-        rare: (n,) scores in [0, 1] that `is_rare`.
+        rare: (n,) scores in [0, 1] that are `is_scarce`.
         averaged: (n,) scores in [0, 1] of the same items, each a mean over draws.
         groups: (n,) unit of each item.
         level: nominal share of true differences inside, in (0, 1).

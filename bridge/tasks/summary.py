@@ -15,6 +15,7 @@ from bridge.statistics import (
     draw_rank_p,
     exact_number,
     is_rare,
+    is_scarce,
     is_seldom,
     n_units,
     rare_difference_interval,
@@ -177,7 +178,7 @@ def is_rare_beside_draws(metric: str, fitted: Tensor, n_draws: int, groups: Tens
         n_draws: of the control.
         groups: (m,) unit of each item.
     """
-    return metric in BOUNDED and n_draws > 1 and is_rare(fitted, groups)
+    return metric in BOUNDED and n_draws > 1 and is_scarce(fitted, groups)
 
 
 def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from bridge.statistics import (
     difference_interval,
     effective_units,
     is_rare,
+    is_scarce,
     is_seldom,
     rare_difference_interval,
     rare_difference_p,
@@ -197,3 +198,11 @@ def test_draws_that_are_never_right_do_not_make_one_success_significant():
     low, high = rare_difference_interval(rare, torch.zeros(60), torch.arange(60))
     assert low < 0.0 < 2 / 60 < high
     assert rare_difference_p(rare, torch.zeros(60), torch.arange(60)) > 0.1
+
+
+def test_among_few_units_a_share_is_scarce_only_where_three_in_four_have_none():
+    groups = torch.arange(40) // 4
+    for n_with, scarce, seldom in ((2, True, True), (3, False, True), (5, False, False)):
+        values = (groups < n_with).double()
+        assert (is_scarce(values, groups), is_seldom(values, groups)) == (scarce, seldom)
+        assert is_scarce(1.0 - values, groups) == scarce
