@@ -218,3 +218,10 @@ def test_a_search_flips_a_unit_alike_in_all_candidates():
     wanted = (statistics.amax(1)[:, None] >= statistics[0] - 1e-9).double().mean(0)
     p = max_statistic_p(values, 20_000, seeded(), groups)
     torch.testing.assert_close(p, wanted, rtol=0.0, atol=0.015)
+
+
+def test_a_search_does_not_depend_on_the_size_of_the_scores():
+    differences = gaussian(30, 6)
+    p = max_statistic_p(differences.double(), 199, seeded())
+    # Cubes of so small scores are below what a float can hold.
+    assert max_statistic_p(differences.double() * 1e-120, 199, seeded()).tolist() == p.tolist()
