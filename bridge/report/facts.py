@@ -111,15 +111,16 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "them, and shown by several seeds.",
         "<b>p</b>: the larger of two two-sided p values: of a sign-flip test in which the differences of a unit are "
         "flipped together, over all flips at once rather than a sample of them, and of a t whose skewness is taken out "
-        "(Hall); corrected by <b>Holm</b> for the "
+        "(Hall). A score that is right in few units, beside a control's averaged draws, has the p of its exact "
+        "interval. Corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
         "top-1; invalid cells are outside). New answers are a family of their own, and so is lookup. p of ceilings and "
         "references are those of their cell, uncorrected.",
         f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead over "
         "all cells is taken, and the fitted lead is ranked among these. That corrects it for all cells of the report "
         f"at once; {_list(draws)} draws cannot push it below {least_p(draws[-1]):.3f}.",
-        f"<b>Above a control</b>: the difference is positive, the corrected p is at most {ALPHA:g}, and so is the "
-        "rank.",
+        f"<b>Above a control</b>: the interval of the difference lies above zero, the corrected p is at most {ALPHA:g}, "
+        "and so is the rank.",
         "<b>lookup</b>: the nearest fit rows in the source name an answer, and the target's mean state of that "
         "answer is "
         "put in. <b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "

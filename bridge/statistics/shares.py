@@ -157,14 +157,20 @@ def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) ->
         [-0.062, 0.062]
     """
     parts = [part.clamp_min(0.0).double() for part in (values, -values)]
-    gained, lost = (float(part.mean()) for part in parts)
-    (low_gained, high_gained), (low_lost, high_lost) = (
-        share_interval(float(part.mean()), exact_number(part, groups, level), level) for part in parts
+    gained, lost = (
+        (float(part.mean()), share_interval(float(part.mean()), exact_number(part, groups, level), level))
+        for part in parts
     )
-    difference = gained - lost
+    return _of_difference(*gained, *lost)
+
+
+def _of_difference(
+    first: float, of_first: tuple[float, float], second: float, of_second: tuple[float, float]
+) -> tuple[float, float]:
+    """Interval of first - second from the interval of each, with the distances of the bounds squared and added."""
     return (
-        difference - math.hypot(gained - low_gained, high_lost - lost),
-        difference + math.hypot(high_gained - gained, lost - low_lost),
+        first - second - math.hypot(first - of_first[0], of_second[1] - second),
+        first - second + math.hypot(of_first[1] - first, second - of_second[0]),
     )
 
 
@@ -196,12 +202,8 @@ def rare_difference_interval(
         (-0.01, 0.052)
     """
     share, mean = float(rare.double().mean()), float(averaged.double().mean())
-    low, high = share_interval(share, exact_number(rare, groups, level), level)
-    least, most = _mean_interval(averaged.double(), groups, level)
-    return (
-        share - mean - math.hypot(share - low, most - mean),
-        share - mean + math.hypot(high - share, mean - least),
-    )
+    exact = share_interval(share, exact_number(rare, groups, level), level)
+    return _of_difference(share, exact, mean, _mean_interval(averaged.double(), groups, level))
 
 
 def _mean_interval(values: Tensor, groups: Tensor, level: float) -> tuple[float, float]:

@@ -157,6 +157,7 @@ class Worker:
             if not isinstance(error, BridgeError):
                 self._say(traceback.format_exc())
             return "failed"
+        # Ctrl-C and the like: the cell is given back, and the signal goes on.
         except BaseException:
             attempts.end("dropped")
             raise
