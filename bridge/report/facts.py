@@ -119,8 +119,8 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead over "
         "all cells is taken, and the fitted lead is ranked among these. That corrects it for all cells of the report "
         f"at once; {_list(draws)} draws cannot push it below {least_p(draws[-1]):.3f}.",
-        f"<b>Above a control</b>: the interval of the difference lies above zero, the corrected p is at most {ALPHA:g}, "
-        "and so is the rank.",
+        f"<b>Above a control</b>: the interval of the difference lies above zero, the corrected p is at most "
+        f"{ALPHA:g}, and so is the rank.",
         "<b>lookup</b>: the nearest fit rows in the source name an answer, and the target's mean state of that "
         "answer is "
         "put in. <b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "
