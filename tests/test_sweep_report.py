@@ -128,7 +128,7 @@ def test_gates_and_runs_of_many_cells_are_a_row_per_curve_and_per_setting(page: 
 def test_the_definitions_say_what_was_corrected(page: str) -> None:
     run = sections(page)["run"]
     n_contrasts = 51 * len(NEGATIVES)
-    assert f"corrected by <b>Holm</b> for the {n_contrasts} contrasts of this report" in run
+    assert f"Corrected by <b>Holm</b> for the {n_contrasts} contrasts of this report" in run
     assert "draw by draw the largest lead over all cells is taken" in run
     assert "20 draws cannot push it below 0.048" in run
     assert "max statistic" in run
