@@ -150,6 +150,29 @@ def test_a_claim_is_held_twice_by_one_process_and_then_let_go(tmp_path: Path) ->
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
+def test_a_claim_that_another_process_holds_is_not_waited_for_unless_asked(tmp_path: Path) -> None:
+    code = (
+        "import sys; from bridge import record\nwith record.claimed(sys.argv[1], 'a1', wait=False) as held: print(held)"
+    )
+    with record.claimed(tmp_path, "a1"):
+        # What waits has no end here.
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "False\n"
+
+
+def test_a_record_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renames: list[tuple[set[str], str]] = []
+    rename = Path.rename
+
+    def watched(path: Path, target: Path) -> Path:
+        renames.append((names(path), target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    record.write(tmp_path, "a1", {"status": "done"}, "", COLUMNS, "")
+    assert renames == [({"record.json", "config.yaml", "run.log", "items.parquet"}, "a1")]
+
+
 def test_a_failed_record_is_not_done(tmp_path: Path) -> None:
     assert not record.is_done(tmp_path, "a1")
     record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "", None, "")
