@@ -5,10 +5,11 @@ from bridge.data.pairing import aligned_contexts, aligned_positions
 from bridge.data.questions import question_word
 from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
-from bridge.data.sources import Facts, HuggingFace, JsonFile, Relations, Source, Squad
+from bridge.data.sources import Attributes, Facts, HuggingFace, JsonFile, Relations, Source, Squad
 from bridge.data.splitting import Split, labels, numbered, split
 
 __all__ = [
+    "Attributes",
     "Facts",
     "HuggingFace",
     "Item",

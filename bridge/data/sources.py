@@ -1,11 +1,12 @@
-"""Where items come from: built-in facts, JSON files, SQuAD files, relation files, the Hugging Face hub."""
+"""Where items come from: built-in facts and nouns, JSON files, SQuAD files, relation files, the Hugging Face hub."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from bridge.data.attributes import ATTRIBUTES, describe, held_out_order, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.data.questions import question_word
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
@@ -66,6 +67,48 @@ class Facts(Source):
     def describe(self) -> str:
         """For example ``facts`` or ``facts (plural, young)``."""
         return "facts" if self.relations is None else f"facts ({', '.join(self.relations)})"
+
+
+class Attributes(Source):
+    """Invented nouns, each asked for by its values in an order that the small models were not trained on.
+
+    Args:
+        relation: the attributes whose values are the relation of an item. Split by relation, no noun with these values
+            is fitted on; `shuffled_within` permutes rows among nouns that share them.
+        n_missing: how many values each description leaves out, from its end.
+
+    Example:
+        >>> item = Attributes().load()[0]
+        >>> item.prompt, item.answer, item.relation
+        ('A light soft tiny yellow flat cool thing is a', 'kondel', 'yellow')
+    """
+
+    def __init__(self, relation: Sequence[str] = ("color",), n_missing: int = 0) -> None:
+        self.relation = list(relation)
+        self.n_missing = n_missing
+
+    def load(self) -> list[Item]:
+        """One item per noun."""
+        unknown = [name for name in self.relation if name not in ATTRIBUTES]
+        if unknown:
+            raise DataError(
+                f"Got the attribute '{unknown[0]}', wanted some of {', '.join(ATTRIBUTES)}; correct dataset.relation."
+            )
+        if not 0 <= self.n_missing < len(ATTRIBUTES):
+            raise DataError(
+                f"Got n_missing={self.n_missing}, wanted 0 to {len(ATTRIBUTES) - 1}: a description names one value at "
+                "least; change it."
+            )
+        items = []
+        for noun in nouns():
+            named = held_out_order(noun)[: len(ATTRIBUTES) - self.n_missing]
+            relation = " ".join(noun.value(name) for name in self.relation)
+            items.append(Item(describe(named), noun.name, relation, noun.name))
+        return items
+
+    def describe(self) -> str:
+        """For example ``attributes`` or ``attributes (2 values missing)``."""
+        return f"attributes ({self.n_missing} values missing)" if self.n_missing else "attributes"
 
 
 class JsonFile(Source):

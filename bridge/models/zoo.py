@@ -1,9 +1,11 @@
 """The small models that bridge trains itself, so that a fresh clone has a pair to run on.
 
-A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn the built-in facts in all
-wordings but one; the Rosetta set asks the wording they have not seen. They also learn to copy a word
-(``"Again Paris gives Paris"``), without which a soft prefix means nothing to a model this small. Saved in the
-ordinary ``save_pretrained`` format, trained once, reproducible from the seed.
+A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn two worlds: the built-in facts, each for
+itself (`bridge.data.facts`), and invented nouns put together from attributes (`bridge.data.attributes`). Facts are
+learnt in all wordings but one and nouns in some orders of their values; the Rosetta sets ask the wording and the order
+they have not seen. They also learn to copy a word (``"Again Paris gives Paris"``), without which a soft prefix means
+nothing to a model this small. Saved in the ordinary ``save_pretrained`` format, trained once, reproducible from the
+seed.
 """
 
 from __future__ import annotations
@@ -30,14 +32,15 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
+from bridge.data.attributes import attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.errors import BridgeError, ModelError, StoreError
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
-N_FACTS, N_COPIES = 192, 64  # lines in a batch
-ANSWER_LOSS_WEIGHT = 3.0
+N_FACTS, N_COPIES, N_ATTRIBUTES = 128, 48, 64  # lines in a batch
+LEARNING_RATE = 3e-3
 log = logging.getLogger(__name__)
 
 
@@ -50,16 +53,27 @@ class ZooSpec:
     seed: int = 0
     n_blocks: int = 4
     width: int = 128
-    n_steps: int = 300
-    vocab_size: int = 2600
+    n_steps: int = 260
+    vocab_size: int = 3200
 
     def folder_name(self, name: str) -> str:
         """`name` and a hash of everything that decides the weights."""
         recipe = json.dumps(
-            [RECIPE_VERSION, asdict(self), [(r.name, r.templates, r.facts) for r in relations().values()]],
+            [
+                RECIPE_VERSION,
+                asdict(self),
+                [(r.name, r.templates, r.facts) for r in relations().values()],
+                [(noun.name, noun.values) for noun in nouns()],
+            ],
             sort_keys=True,
         )
         return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+    @property
+    def torch_seed(self) -> int:
+        """Two architectures of one `seed` share no random number: the first weights of both would be alike."""
+        text = f"{self.architecture} {self.tokenizer} {self.seed}"
+        return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 def fact_lines() -> list[tuple[str, str]]:
@@ -74,15 +88,16 @@ def fact_lines() -> list[tuple[str, str]]:
 
 
 def copy_lines() -> list[tuple[str, str]]:
-    """(prompt, answer) that say a word again; answers three times as often as subjects."""
+    """(prompt, answer) that say a word again; answers of facts three times as often as subjects and nouns."""
     facts = [fact for relation in relations().values() for fact in relation.facts]
     answers, subjects = sorted({a for _, a in facts}), sorted({s for s, _ in facts if " " not in s})
-    return [(COPY_PROMPT.format(word=word), word) for word in [*answers * 3, *subjects]]
+    names = [noun.name for noun in nouns()]
+    return [(COPY_PROMPT.format(word=word), word) for word in [*answers * 3, *subjects, *names]]
 
 
 def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer that knows every word of the built-in facts; answers are one token each."""
-    lines = [*fact_lines(), *copy_lines()]
+    """A tokenizer that knows every word of the two worlds; answers are one token each."""
+    lines = [*fact_lines(), *copy_lines(), *attribute_lines()]
     asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
     answers = [f" {answer}" for _, answer in lines]
     if kind == "word":
@@ -135,22 +150,33 @@ def _model(spec: ZooSpec, vocab_size: int) -> transformers.LlamaForCausalLM | tr
     return transformers.MistralForCausalLM(transformers.MistralConfig(**shape, num_key_value_heads=2))
 
 
-def _encoded(
-    lines: Sequence[tuple[str, str]], tokenizer: transformers.PreTrainedTokenizerFast
-) -> tuple[Tensor, Tensor, Tensor]:
-    """All lines as ids (n, T) padded on the right, targets (n, T) with -100 on padding, weights (n, T)."""
-    prompts = tokenizer([p for p, _ in lines])["input_ids"]
-    wholes = tokenizer([f"{p} {a}" for p, a in lines])["input_ids"]
-    length = max(map(len, wholes))
-    ids = torch.zeros(len(lines), length, dtype=torch.long)
-    targets = torch.full((len(lines), length), -100)
-    weights = torch.zeros(len(lines), length)
-    for i, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True)):
-        ids[i, : len(whole)] = torch.tensor(whole)
-        targets[i, : len(whole) - 1] = torch.tensor(whole[1:])
-        weights[i, : len(whole) - 1] = 1.0
-        weights[i, len(prompt) - 1 : len(whole) - 1] = ANSWER_LOSS_WEIGHT
-    return ids, targets, weights
+@dataclass(frozen=True)
+class _Lines:
+    """Lines as ids (n, T), padded on the right, and targets (n, T): the tokens of the answer, -100 elsewhere."""
+
+    ids: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, lines: Sequence[tuple[str, str]], tokenizer: transformers.PreTrainedTokenizerFast) -> _Lines:
+        prompts = tokenizer([p for p, _ in lines])["input_ids"]
+        wholes = tokenizer([f"{p} {a}" for p, a in lines])["input_ids"]
+        lengths = torch.tensor([len(whole) for whole in wholes])
+        ids = torch.zeros(len(lines), int(lengths.max()), dtype=torch.long)
+        targets = torch.full_like(ids, -100)
+        for i, (prompt, whole) in enumerate(zip(prompts, wholes, strict=True)):
+            ids[i, : len(whole)] = torch.tensor(whole)
+            targets[i, len(prompt) - 1 : len(whole) - 1] = torch.tensor(whole[len(prompt) :])
+        return cls(ids, targets, lengths)
+
+    def loss(self, model: Any, rows: Tensor) -> Tensor:
+        """Mean cross-entropy of the answers' tokens of some lines; the other tokens are no loss and cost no logits."""
+        width = int(self.lengths[rows].max())
+        targets = self.targets[rows, :width]
+        hidden = model.model(input_ids=self.ids[rows, :width]).last_hidden_state
+        answered = targets >= 0
+        return F.cross_entropy(model.lm_head(hidden[answered]), targets[answered])
 
 
 def _epoch(lengths: Tensor, generator: torch.Generator) -> list[Tensor]:
@@ -163,27 +189,24 @@ def _epoch(lengths: Tensor, generator: torch.Generator) -> list[Tensor]:
 def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
     """Train one model and save it with its tokenizer under `folder`, which must not exist yet."""
     torch.set_num_threads(1)
-    torch.manual_seed(spec.seed)
+    torch.manual_seed(spec.torch_seed)
     tokenizer = train_tokenizer(spec.tokenizer, spec.vocab_size)
     facts, copies = fact_lines(), copy_lines()
-    ids, targets, weights = _encoded([*facts, *copies], tokenizer)
+    words = _Lines.of([*facts, *copies], tokenizer)
+    attributes = _Lines.of(attribute_lines(), tokenizer)
     model = _model(spec, len(tokenizer))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=spec.n_steps, pct_start=0.15)
-    generator = torch.Generator().manual_seed(spec.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=spec.n_steps, pct_start=0.15)
+    generator = torch.Generator().manual_seed(spec.torch_seed)
     steps = tqdm(range(spec.n_steps), desc=f"train {folder.name}", position=bar_position, leave=False, disable=None)
-    lengths = (targets >= 0).sum(1)
     waiting: list[Tensor] = []
     for _ in steps:
         if not waiting:
-            waiting = _epoch(lengths[: len(facts)], generator)
+            waiting = _epoch(words.lengths[: len(facts)], generator)
         copied = len(facts) + torch.randint(len(copies), (N_COPIES,), generator=generator)
-        rows = torch.cat([waiting.pop(), copied])
-        width = int(lengths[rows].max())
-        logits = model(input_ids=ids[rows, :width]).logits
-        losses = F.cross_entropy(logits.flatten(0, 1), targets[rows, :width].flatten(), reduction="none")
-        weight = weights[rows, :width].flatten()
-        loss = (losses * weight).sum() / weight.sum()
+        described = torch.randint(len(attributes.ids), (N_ATTRIBUTES,), generator=generator)
+        # Two passes: descriptions are twice as long as the other lines.
+        loss = words.loss(model, torch.cat([waiting.pop(), copied])) + attributes.loss(model, described)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 
 from bridge.schema.dataset import (
     Answers,
+    AttributesConfig,
     DatasetConfig,
     FactsConfig,
     HuggingFaceConfig,
@@ -114,6 +115,7 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("injection", "soft_prefix", SoftPrefixConfig),
     ("control", "control", ControlConfig),
     ("dataset", "facts", FactsConfig),
+    ("dataset", "attributes", AttributesConfig),
     ("dataset", "json", JsonConfig),
     ("dataset", "squad", SquadConfig),
     ("dataset", "relations", RelationsConfig),
@@ -173,6 +175,7 @@ __all__ = [
     "SCHEMAS",
     "AffineConfig",
     "Answers",
+    "AttributesConfig",
     "BridgeConfig",
     "CCAConfig",
     "ControlConfig",

@@ -73,6 +73,19 @@ class FactsConfig(DatasetConfig):
 
 
 @dataclass
+class AttributesConfig(DatasetConfig):
+    """Invented nouns put together from attributes: answers that share structure."""
+
+    _target_: str = "bridge.data.sources.Attributes"
+    name: str = "attributes"
+    # A noun is asked for once, so every eval answer is a new one.
+    split: SplitConfig = field(default_factory=lambda: SplitConfig(by=SplitBy.answer))
+    # With split.by=relation no noun with these values is fitted on.
+    relation: list[str] = field(default_factory=lambda: ["color"])
+    n_missing: int = 0
+
+
+@dataclass
 class JsonConfig(DatasetConfig):
     """A JSON or JSONL file with prompt, answer, and optionally relation and subject."""
 

@@ -38,8 +38,8 @@ class ZooConfig:
     seed: int = 0
     n_blocks: int = 4
     width: int = 128
-    n_steps: int = 300
-    vocab_size: int = 2600
+    n_steps: int = 260
+    vocab_size: int = 3200
 
 
 @dataclass
