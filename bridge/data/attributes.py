@@ -1,0 +1,97 @@
+"""Invented nouns that are put together from attributes: items whose answers share structure.
+
+A fact such as ``France -> Paris`` says nothing about any other fact, so no map of states can carry an answer that it
+was not fitted on. A noun here stands for one value of each attribute (a *kondel* is yellow, tiny, flat ...), so a map
+that carries the values carries nouns that it has never seen.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from bridge.data.facts import relations
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "color": ("red", "blue", "green", "yellow"),
+    "size": ("small", "large", "huge", "tiny"),
+    "shape": ("round", "square", "flat", "long"),
+    "surface": ("soft", "hard", "rough", "smooth"),
+    "weight": ("light", "heavy", "hollow", "dense"),
+    "warmth": ("cold", "warm", "hot", "cool"),
+}
+N_NOUNS = 400
+# Orders of its values that the small models read a noun's description in, and give its values in.
+N_DESCRIPTIONS, N_MEANINGS = 8, 4
+SYLLABLES = 24
+
+
+@dataclass(frozen=True)
+class Noun:
+    """An invented word and its value of each attribute, in the order of `ATTRIBUTES`."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def value(self, attribute: str) -> str:
+        """Its value of one attribute, by the attribute's name."""
+        return dict(zip(ATTRIBUTES, self.values, strict=True))[attribute]
+
+
+@cache
+def nouns() -> tuple[Noun, ...]:
+    """The invented nouns, no two with the same values, always the same ones in the same order.
+
+    Example:
+        >>> len(nouns()), len({noun.values for noun in nouns()}), len(nouns()[0].values)
+        (400, 400, 6)
+    """
+    syllables = _shuffled(map("".join, product("bdfgklmnprstvz", "aeiou", ("", "n", "r", "l"))), "syllables")[
+        :SYLLABLES
+    ]
+    texts = [text for r in relations().values() for words in (*r.facts, r.templates) for text in words]
+    taken = set(" ".join(texts).lower().split())
+    names = [n for n in _shuffled(map("".join, product(syllables, repeat=2)), "names") if n not in taken]
+    values = _shuffled(map(" ".join, product(*ATTRIBUTES.values())), "values")
+    return tuple(Noun(name, tuple(v.split())) for name, v in zip(names[:N_NOUNS], values, strict=False))
+
+
+def held_out_order(noun: Noun) -> tuple[str, ...]:
+    """The order of its values in which a noun is asked for, and which no model is trained on."""
+    return _orders(noun, 1)[0]
+
+
+def describe(values: Sequence[str]) -> str:
+    """The prompt that asks which noun has these values.
+
+    Example:
+        >>> describe(("red", "small"))
+        'A red small thing is a'
+    """
+    return f"A {' '.join(values)} thing is a"
+
+
+def attribute_lines() -> list[tuple[str, str]]:
+    """(prompt, answer) that the small models are trained on: nouns from values, and values from nouns."""
+    lines = []
+    for noun in nouns():
+        trained = _orders(noun, 1 + N_DESCRIPTIONS)[1:]
+        lines += [(describe(order), noun.name) for order in trained]
+        lines += [(f"The {noun.name} is", " ".join(order)) for order in trained[:N_MEANINGS]]
+    return lines
+
+
+def _orders(noun: Noun, n: int) -> list[tuple[str, ...]]:
+    """`n` different orders of the values of a noun; more of them begin with fewer of them."""
+    orders: dict[tuple[str, ...], None] = {}
+    turn = 0
+    while len(orders) < n:
+        orders[tuple(_shuffled(noun.values, f"{noun.name} {turn}"))] = None
+        turn += 1
+    return list(orders)
+
+
+def _shuffled(words: Iterable[str], why: str) -> list[str]:
+    """Words in an order that depends on nothing but them and `why`: not on the process, nor on Python's version."""
+    return sorted(words, key=lambda word: hashlib.sha256(f"{why}\0{word}".encode()).digest())
