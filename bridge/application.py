@@ -130,7 +130,7 @@ class _Application:
         if len(self.records) > 1:
             from bridge.comparison import comparisons
             from bridge.family import Family
-            from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_table, ladder_table
+            from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
             from bridge.grids import withhold
             from bridge.ladder import ladders
             from bridge.matrix_tables import matrices_table
@@ -145,7 +145,8 @@ class _Application:
                 console.print(LADDER_NOTE + (f"; {more} more ladders are in the report" if more > 0 else ""))
                 console.print(grid_footer(found), highlight=False)
             elif found:
-                console.print(grid_table(found, width=console.width))
+                for table in grid_tables(found, width=console.width):
+                    console.print(table)
                 console.print(grid_footer(found), highlight=False)
             if matrices := [r for r in self.records if is_similarity(r.data)]:
                 console.print(matrices_table(matrices))

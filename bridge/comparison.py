@@ -18,7 +18,8 @@ class Comparison:
     """Cells whose configs differ in nothing but `control.names`.
 
     `scores`, `contrasts`, `by_answer` and `state_scores` are those of record.json, joined; `missing` are the controls
-    that no cell has computed, and `absent` those that cannot mean what they say here, with the reason.
+    that no cell has computed, and `absent` those that cannot mean what they say here, with the reason. `part` says
+    which items `scores` and `contrasts` are of (`on`).
     """
 
     records: tuple[Record, ...]
@@ -27,6 +28,7 @@ class Comparison:
     by_answer: dict[str, Any]
     state_scores: dict[str, Any]
     missing: tuple[str, ...]
+    part: str = "all"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -81,11 +83,27 @@ class Comparison:
         contrasts: dict[str, Any] = self.contrasts if part == "all" else self.by_answer[part].get("contrasts", {})
         return contrasts
 
+    @property
+    def is_all_new(self) -> bool:
+        """Whether no eval answer is known, so that new answers are all there are."""
+        return bool(self.by_answer["known"]["n"] == 0)
+
+    def on(self, part: str) -> "Comparison | None":
+        """The same comparison on "all", "new" or "known" items alone; None where that part was not scored."""
+        if part == "all":
+            return self
+        scored = self.by_answer[part]
+        if "scores" not in scored:
+            return None
+        return replace(self, scores=scored["scores"], contrasts=scored.get("contrasts", {}), part=part)
+
     def finding(self, part: str = "all", metric: str = "top1") -> Finding:
         """What may be concluded about "all", "new" or "known" items, gates aside.
 
-        Where a family has been corrected (`bridge.family`), its p values take the place of the cell's own.
+        Where a family has been corrected (`bridge.family`), its p values take the place of the cell's own. Where all
+        items are new, the verdict on all of them is that on new ones.
         """
+        part = "new" if part == "all" and self.is_all_new else part
         whole = {"n": self.data["n_eval"], "n_units": self.data["n_units"]}
         return finding(self.contrasts_of(part), whole if part == "all" else self.by_answer[part], self.absent, metric)
 
@@ -100,7 +118,10 @@ class Comparison:
             return said
         if "fitted" not in self.scores:
             return "no fitted score here; run control=fitted"
-        parts = [f"{part} answers: {self.finding(part, metric)}" for part in ("new", "all")]
+        if self.is_all_new:
+            parts = [f"all answers are new: {self.finding('new', metric)}"]
+        else:
+            parts = [f"{part} answers: {self.finding(part, metric)}" for part in ("new", "all")]
         return joined([*parts, *(f"no {name}: {why}" for name, why in self.absent.items())])
 
 
@@ -110,8 +131,14 @@ def injection_label(config: dict[str, Any]) -> str:
     return injection["name"] + (" (same prompt)" if injection.get("context") == "same" else "")
 
 
+def dataset_label(config: dict[str, Any]) -> str:
+    """The name of the data set."""
+    name: str = config["dataset"]["name"]
+    return name
+
+
 def comparisons(records: Iterable[Record]) -> list[Comparison]:
-    """Join the finished records of task=translate among `records`, in order of pair, injection, layer and size."""
+    """Join the finished records of task=translate among `records`, in order of pair, data set, injection, layer and size."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.ok and not is_similarity(record.data):
@@ -129,6 +156,7 @@ def _order(c: Comparison) -> tuple[Any, ...]:
     layers = c.data["layers"]
     return (
         c.config["pair"]["name"],
+        dataset_label(c.config),
         injection_label(c.config),
         layers["source"],
         layers["target"],

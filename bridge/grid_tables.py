@@ -1,11 +1,12 @@
 """Tables of many cells for a terminal: a fitted score never stands without its controls."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from rich.table import Table
 
-from bridge.comparison import Comparison, injection_label
+from bridge.comparison import Comparison, dataset_label, injection_label
 from bridge.controls import CONTROLS, NEGATIVES
 from bridge.family import Best, Family
 from bridge.fitting import fitting
@@ -41,25 +42,45 @@ LEFT_OUT = (
 MOST_ROWS = 60
 
 
-def grid_table(cells: Sequence[Comparison], width: int) -> Table:
-    """Many cells, the fitted score beside every control: one row each, or for a large grid one row per curve.
+def grid_tables(cells: Sequence[Comparison], width: int) -> list[Table]:
+    """Many cells, the fitted score beside every control: a table for each data set.
 
-    The row of a curve is its best layer by top-1, with the verdict corrected for having searched (`bridge.family`).
+    It has one row for each cell, or for a large grid one row for each curve: its best layer by top-1, with the verdict
+    corrected for having searched (`bridge.family`).
 
     Args:
         cells: the cells of a family, whose verdicts are corrected for all of them.
         width: columns of the screen.
     """
+    parts = by_dataset(cells)
     if len(cells) <= MOST_ROWS:
-        return fitting(lambda form: _cells_table(cells, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+        return [_fitted(partial(_cells_table, some, name), width) for name, some in parts.items()]
     family = Family(cells)
     settings = grids([withhold(c) for c in family.cells])
-    bests = family.best_layers(settings)
-    return fitting(lambda form: _curves_table(cells, settings, bests, LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+    best = {_place(b.grid, b.cell): b for b in family.best_layers(settings)}
+    curves = [(grid, curve) for grid in settings for curve in grid.curves()][:MOST_ROWS]
+    tables = []
+    for name, some in parts.items():
+        here = [(grid, curve) for grid, curve in curves if name in ("", dataset_label(curve[0].config))]
+        if here:
+            tables.append(_fitted(partial(_curves_table, some, name, here, best), width))
+    return tables
 
 
-def _cells_table(cells: Sequence[Comparison], left_out: Sequence[str]) -> Table:
-    table, names = _empty_table(cells, "top-1", left_out, "layer")
+def _fitted(draw: Callable[[Sequence[str]], Table], width: int) -> Table:
+    return fitting(lambda form: draw(LEFT_OUT[form]), len(LEFT_OUT), width, wraps=True)
+
+
+def by_dataset(cells: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    """Data set -> its cells, in order; the name is empty where there is only one."""
+    parts: dict[str, list[Comparison]] = {}
+    for c in cells:
+        parts.setdefault(dataset_label(c.config), []).append(c)
+    return parts if len(parts) > 1 else {"": list(cells)}
+
+
+def _cells_table(cells: Sequence[Comparison], dataset: str, left_out: Sequence[str]) -> Table:
+    table, names = _empty_table(cells, "top-1", left_out, "layer", dataset)
     for c in cells:
         place = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
         table.add_row(*place, *_scores(c, names), *_above(c), style="" if c.valid else "dim")
@@ -67,13 +88,15 @@ def _cells_table(cells: Sequence[Comparison], left_out: Sequence[str]) -> Table:
 
 
 def _curves_table(
-    cells: Sequence[Comparison], settings: Sequence[Grid], bests: Sequence[Best], left_out: Sequence[str]
+    cells: Sequence[Comparison],
+    dataset: str,
+    curves: Sequence[tuple[Grid, list[Comparison]]],
+    best: Mapping[tuple[str, str, int], Best],
+    left_out: Sequence[str],
 ) -> Table:
-    best = {_place(b.grid, b.cell): b for b in bests}
-    several = len({grid.pair for grid in settings}) > 1
-    table, names = _empty_table(cells, "top-1 at the best layer of each curve", left_out, "best\nlayer")
-    curves = [(grid, curve) for grid in settings for curve in grid.curves()]
-    for grid, curve in curves[:MOST_ROWS]:
+    several = len({grid.pair for grid, _ in curves}) > 1
+    table, names = _empty_table(cells, "top-1 at the best layer of each curve", left_out, "best\nlayer", dataset)
+    for grid, curve in curves:
         label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
         n = str(curve[0].data["n_fit"])
         chosen = best.get(_place(grid, curve[0]))
@@ -93,14 +116,15 @@ def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
 
 
 def _empty_table(
-    cells: Sequence[Comparison], what: str, left_out: Sequence[str], layer: str
+    cells: Sequence[Comparison], what: str, left_out: Sequence[str], layer: str, dataset: str
 ) -> tuple[Table, list[str]]:
     """The columns of a grid, and what stands in them on all answers."""
     names = [n for n in [*CONTROLS, "native_target"] if n not in left_out and any(n in c.scores for c in cells)]
     if set(NEGATIVES) <= set(left_out):
         names.insert(names.index("fitted") + 1 if "fitted" in names else 0, "hardest")
     pairs = " / ".join(dict.fromkeys(c.config["pair"]["name"] for c in cells))
-    table = Table(title=f"{pairs}: {what}", title_justify="left", title_style="bold", pad_edge=False, box=None)
+    title = f"{pairs}, {dataset}: {what}" if dataset else f"{pairs}: {what}"
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
     table.padding, table.collapse_padding = (0, 0, 0, 1), True
     table.add_column("injection")
     for heading in (layer, "n", "new\nfit-\nted", "new\nhard-\nest", *(HEADINGS[name] for name in names)):
@@ -141,13 +165,7 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
     valid = [c for c in cells if c.valid and "fitted" in c.scores]
     lines = [f"all gates passed in {sum(c.valid for c in cells)} of {len(cells)} cells; n: items to fit on"]
     if valid:
-        above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
-        lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
-        beside = f"above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}" if lookups else ""
-        lines.append(
-            f"fitted above every negative control on new answers in {above['new']} of {len(valid)} valid cells, on all "
-            f"answers in {above['all']}; {beside or 'lookup was not scored'}"
-        )
+        lines += [_counts(some, name) for name, some in by_dataset(valid).items()]
     missing = Counter(name for c in valid for name in c.finding().missing)
     if missing:
         names = ", ".join(f"{name} ({k} of {len(valid)} cells)" for name, k in missing.items())
@@ -172,6 +190,17 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
         lines.append(f"{units_text}; p corrected for the search over layers and {n_curves} curves{more}")
         lines.append("every cell: bridge report (a page), bridge export (a table)")
     return "\n".join(lines + few)
+
+
+def _counts(valid: Sequence[Comparison], dataset: str) -> str:
+    """In how many valid cells the fitted map is above what."""
+    above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
+    lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
+    beside = f"above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}" if lookups else ""
+    return (
+        f"{dataset}{': ' if dataset else ''}fitted above every negative control on new answers in {above['new']} of "
+        f"{len(valid)} valid cells, on all answers in {above['all']}; {beside or 'lookup was not scored'}"
+    )
 
 
 def _short(value: float | None) -> str:

@@ -134,7 +134,7 @@ def controls_in(cells: Iterable[Comparison]) -> list[str]:
 
 def identity(cells: Iterable[Comparison]) -> str:
     """What tells a plot of `cells` from every other."""
-    return " ".join(r.data["run_id"] for c in cells for r in c.records)
+    return " ".join(f"{c.part} {r.data['run_id']}" for c in cells for r in c.records)
 
 
 def missing_in(cells: Iterable[Comparison]) -> list[str]:

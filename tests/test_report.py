@@ -73,9 +73,11 @@ def test_every_control_stands_beside_the_fitted_score_in_every_section(page, nam
     assert "fitted" in part
     panels = re.findall(r"<figure.*?</figure>", part, flags=re.DOTALL) or [part]
     if name == "map":
-        whole = panels.pop(0)
-        assert "Fitted − hardest negative control" in whole
-    assert len(panels) == {"": 2, "layers": 4, "sizes": 4, "scores": 1}.get(name, 2)
+        # of all cells, on new answers and on all
+        new, every = panels.pop(0), panels.pop(0)
+        assert "Fitted − hardest negative control" in new
+        assert "Fitted − hardest negative control" in every
+    assert len(panels) == {"": 2, "layers": 6, "sizes": 6, "scores": 1, "map": 4, "leads": 4}.get(name, 2)
     for panel in panels:
         for control in RATES:
             if not (name == "leads" and control == "fitted"):
@@ -169,9 +171,9 @@ def test_records_of_an_older_version_are_refused(tmp_path):
 
 def test_invalid_cells_are_marked_wherever_they_are_shown(page):
     found = sections(page)
-    assert found["layers"].count("hollow: dead") == 2
-    assert found["sizes"].count("hollow: dead") == 2
-    assert found["map"].count("red: dead") == 1
+    assert found["layers"].count("hollow: dead") == 3
+    assert found["sizes"].count("hollow: dead") == 3
+    assert found["map"].count("red: dead") == 2
     told = "dead: the target&#x27;s own states, put in without a map, reach only 14% of its native score"
     for name in ("layers", "sizes", "map", "leads", "answers", "scores"):
         assert told in found[name].replace("Dead:", "dead:"), name

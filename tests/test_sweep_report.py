@@ -12,7 +12,7 @@ from synthetic_records import config, write_cell, write_failed
 from bridge.comparison import comparisons
 from bridge.controls import CONTROLS, NEGATIVES
 from bridge.errors import ConfigError, RecordError
-from bridge.grid_tables import MOST_ROWS, grid_footer, grid_table
+from bridge.grid_tables import MOST_ROWS, grid_footer, grid_tables
 from bridge.record import read_all
 from bridge.report import write_report
 from bridge.report.page import MANY, MANY_PANELS
@@ -173,7 +173,7 @@ def test_more_settings_than_panels_are_told_and_listed_in_counting_order(
 def shown(outputs: Path, width: int) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None)
     found = comparisons(read_all(outputs))
-    console.print(grid_table(found, width=width))
+    console.print(*grid_tables(found, width))
     console.print(grid_footer(found), highlight=False)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()

@@ -8,11 +8,10 @@ import pytest
 from rich.console import Console, RenderableType
 from synthetic_records import N_ITEMS, NO_RELATIONS, write_cell
 
-from bridge import grid_tables
 from bridge.comparison import Comparison, comparisons
 from bridge.controls import CONTROLS, KINDS, NEGATIVES
 from bridge.family import Family
-from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_table, ladder_table
+from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
 from bridge.ladder import SHARE, ladders
 from bridge.record import read_all
 from bridge.tables import print_comparison
@@ -127,7 +126,7 @@ def test_a_control_that_cannot_mean_what_it_says_is_absent_with_the_reason(tmp_p
     assert row(text, "shuffled_within").split() == ["shuffled_within", "absent", "absent"]
     assert flat(text).endswith(f"; no shuffled_within: {NO_RELATIONS}")
     assert "not scored here" not in text
-    grid = shown(grid_table([c], width), width)
+    grid = shown(*grid_tables([c], width), width)
     assert grid.count("yes") == 3
     assert f"no shuffled_within: {NO_RELATIONS} (1 of 1 cells)" in grid_footer([c])
 
@@ -141,7 +140,7 @@ def test_a_fitted_score_alone_is_not_shown_and_the_controls_not_scored_are_named
     assert text.endswith(
         "fitted score not shown, because no negative control was scored beside it; run it with control=all"
     )
-    (line,) = [line for line in shown(grid_table([c], 120), 120).splitlines() if "4→4" in line]
+    (line,) = [line for line in shown(*grid_tables([c], 120), 120).splitlines() if "4→4" in line]
     assert line.split()[3:5] == ["-", "-"]
     assert line.split()[-3:] == ["-", "-", "-"]
 
@@ -165,7 +164,7 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
         write_cell(tmp_path, layers=(30, 32), rates={"fitted": 0.02, "lookup": 0.3}, injection={"name": "late_layer"}),
     ]
     found = Family(comparisons(made)).cells
-    text = shown(grid_table(found, width), width)
+    text = shown(*grid_tables(found, width), width)
     assert text.splitlines()[0].strip() == "tiny: top-1"
     heading = [line.split() for line in text.splitlines()[1:4]]
     assert heading[0][:2] == ["new", "new"]
@@ -187,13 +186,13 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
 
 def test_a_map_below_a_table_of_known_answers_is_said_not_to_be_above_it(tmp_path: Path) -> None:
     (c,) = comparisons([write_cell(tmp_path, rates={"lookup": 0.8})])
-    (line,) = [line.split() for line in shown(grid_table([c], 100), 100).splitlines() if "4→4" in line]
+    (line,) = [line.split() for line in shown(*grid_tables([c], 100), 100).splitlines() if "4→4" in line]
     assert line[-3:] == ["yes", "yes", "no"]
 
 
 def test_on_a_narrow_screen_the_hardest_control_stands_for_the_negative_ones(tmp_path: Path) -> None:
     (c,) = comparisons([write_cell(tmp_path)])
-    text = shown(grid_table([c], 80), 80)
+    text = shown(*grid_tables([c], 80), 80)
     hardest = max(c.mean(name) or 0.0 for name in NEGATIVES)
     (line,) = [line.split() for line in text.splitlines() if "4→4" in line]
     assert line[5:7] == [f"{c.mean('fitted'):.2f}", f"{hardest:.2f}"]
@@ -206,7 +205,7 @@ def test_wide_words_and_numbers_are_not_broken(tmp_path: Path, width: int) -> No
     for layer in (8, 16):
         write_cell(tmp_path, layers=(layer, 16), n=10_000, injection=same)
         write_cell(tmp_path, layers=(layer, 16), n=10_000, failed_gate="pairing", seed=1, injection=same)
-    text = shown(grid_table(comparisons(read_all(tmp_path)), width), width)
+    text = shown(*grid_tables(comparisons(read_all(tmp_path)), width), width)
     rows = [line for line in text.splitlines() if "10000" in line]
     assert len(rows) == 4
     assert all(len(re.findall(r"\d\.\d\d(?!\d)", line)) == len(re.findall(r"\d\.", line)) for line in rows)
@@ -215,20 +214,20 @@ def test_wide_words_and_numbers_are_not_broken(tmp_path: Path, width: int) -> No
 
 def test_a_grid_shows_a_dash_where_a_control_was_not_scored(tmp_path: Path) -> None:
     made = [write_cell(tmp_path), write_cell(tmp_path, layers=(2, 4), controls=("fitted", "random"))]
-    text = shown(grid_table(comparisons(made), 120), 120)
+    text = shown(*grid_tables(comparisons(made), 120), 120)
     (line,) = [line.split() for line in text.splitlines() if "2→4" in line]
     assert [cell == "-" for cell in line[5:15]] == [False, False, *[True] * 8]
     assert line[-3:] == ["open", "open", "-"]
 
 
 def test_a_large_grid_shows_the_best_layer_of_each_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid_tables, "MOST_ROWS", 3)
+    monkeypatch.setattr("bridge.grid_tables.MOST_ROWS", 3)
     for layer, rate in ((1, 0.3), (2, 0.8)):
         write_cell(tmp_path, layers=(layer, 4), rates={"fitted": rate})
         write_cell(tmp_path, layers=(layer, 4), n=7, failed_gate="states")
         write_cell(tmp_path, layers=(layer, 4), n=8, controls=("random", "mean"))
     cells = Family(comparisons(read_all(tmp_path))).cells
-    text = shown(grid_table(cells, 100), 100)
+    text = shown(*grid_tables(cells, 100), 100)
     assert text.splitlines()[0].strip() == "tiny: top-1 at the best layer of each curve"
     (best,) = [line.split() for line in text.splitlines() if "→4" in line]
     assert (best[1], best[-3:]) == ("2→4", ["yes", "yes", "yes"])

@@ -148,18 +148,21 @@ def _notes(cells: Sequence[Comparison]) -> str:
 
 
 def _over(found: Sequence[Grid], along: str) -> str:
-    def panel(grid: Grid, metric: str) -> str:
-        cells = grid.along_layers() if along == "layers" else grid.along_sizes()
+    def panel(grid: Grid, part: str, metric: str) -> str:
+        cells = _on(grid.along_layers() if along == "layers" else grid.along_sizes(), part)
+        if not cells or (metric == "top1" and part == "all" and all(c.is_all_new for c in cells)):
+            return ""
         c = cells[-1]
         where = f"n={c.data['n_fit']}" if along == "layers" else f"layer {layer_label(c)}"
         plot = plots.curves(cells, metric, along)
-        return figure(grid.title, plot, chips(c, metric) + _notes(cells), f"{METRICS[metric]}, {where}")
+        which = "" if metric != "top1" else ", new answers" if part == "new" else ", all answers"
+        return figure(grid.title, plot, chips(c, metric) + _notes(cells), f"{METRICS[metric]}{which}, {where}")
 
     def rows(some: list[Grid]) -> str:
         # One size makes no curve; its scores stand in the section above.
         single = [grid for grid in some if along == "sizes" and len(grid.along_sizes()) == 1]
         some = [grid for grid in some if grid not in single]
-        panels = ["".join(panel(grid, metric) for grid in some) for metric in METRICS]
+        panels = ["".join(panel(grid, part, metric) for grid in some) for part, metric in _CURVES]
         if len(some) == 1:
             panels = ["".join(panels)]
         names = "; ".join(grid.title for grid in single)
@@ -169,19 +172,46 @@ def _over(found: Sequence[Grid], along: str) -> str:
     return by_pair(found, rows)
 
 
+# New answers are the headline.
+_CURVES = (("new", "top1"), ("all", "top1"), ("all", "logprob_nats"))
+
+
+def _on(cells: Sequence[Comparison], part: str) -> list[Comparison]:
+    """The cells of a panel on a part of the items, without those where it was not scored."""
+    return [on for c in cells if (on := c.on(part)) is not None]
+
+
 def _heat(grid: Grid) -> str:
     cells = grid.along_layers()
-    quiet = f"n={cells[-1].data['n_fit']}"
-    return figure(grid.title, plots.heat_map(cells), _notes(cells), quiet, full=len(cells) > 7)
+    shown = [] if all(c.is_all_new for c in cells) else [("all", cells)]
+    if new := _on(cells, "new"):
+        shown.insert(0, ("new", new))
+    return "".join(
+        figure(
+            grid.title,
+            plots.heat_map(some),
+            _notes(some),
+            f"{part} answers, n={some[-1].data['n_fit']}",
+            full=len(some) > 7,
+        )
+        for part, some in shown
+    )
 
 
 def _leads(grid: Grid) -> str:
     c = grid.fixed
-    where = f"layer {layer_label(c)}, n={c.data['n_fit']}, {c.sizes}"
+    where = f"layer {layer_label(c)}, n={c.data['n_fit']}"
     if not c.contrasts:
-        return figure(grid.title, "", _notes([c]), where)
+        return figure(grid.title, "", _notes([c]), f"{where}, {c.sizes}")
     told = f'<p class="note"><b>{escape(sentence(verdict(c)))}.</b></p>' if c.valid else ""
-    return figure(grid.title, row_plots.leads(c), told + _notes([c]), where)
+    new, panels = c.on("new"), ""
+    if new is not None and new.contrasts:
+        part = c.by_answer["new"]
+        sizes = f"{part['n']} eval items with new answers, {part['n_units']} units ({c.data['unit']})"
+        panels = figure(grid.title, row_plots.leads(new), told + _notes([c]), f"{where}, {sizes}")
+    if panels and c.is_all_new:
+        return panels
+    return panels + figure(grid.title, row_plots.leads(c), told + _notes([c]), f"{where}, all {c.sizes}")
 
 
 def _answers(found: Sequence[Grid]) -> str:

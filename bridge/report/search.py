@@ -57,15 +57,24 @@ def leads(found: Sequence[Grid]) -> str:
     """The lead of every cell, one picture per pair."""
 
     def draw(some: list[Grid]) -> str:
-        rows = [(grid, curve) for grid in some for curve in grid.curves()]
-        left_out = len(rows) - MANY
-        told = f'<p class="note">{LEGEND}</p>'
-        if left_out > 0:
-            told += f'<p class="note bad">The first {MANY} of {len(rows)} curves.</p>'
-        title = f"{len(rows)} curves" if len(rows) > 1 else rows[0][0].title
-        return f'<div class="panels">{figure(title, lead_map(rows[:MANY]), told, full=True)}</div><p></p>'
+        every = [(grid, curve) for grid in some for curve in grid.curves()]
+        # New answers are the headline; where all items are new there is nothing else to show.
+        new = [(grid, on) for grid, curve in every if (on := [n for c in curve if (n := c.on("new")) is not None])]
+        rest = [(grid, curve) for grid, curve in every if not all(c.is_all_new for c in curve)]
+        return "".join(_map(rows, part) for rows, part in ((new, "new"), (rest, "all")) if rows)
 
     return by_pair(found, draw)
+
+
+def _map(rows: Sequence[tuple[Grid, list[Comparison]]], part: str) -> str:
+    """The leads of one pair on new answers or on all."""
+    left_out = len(rows) - MANY
+    told = f'<p class="note">{LEGEND}</p>'
+    if left_out > 0:
+        told += f'<p class="note bad">The first {MANY} of {len(rows)} curves.</p>'
+    title = f"{len(rows)} curves" if len(rows) > 1 else rows[0][0].title
+    plot = figure(title, lead_map(rows[:MANY]), told, f"{part} answers", full=True)
+    return f'<div class="panels">{plot}</div><p></p>'
 
 
 def _new(c: Comparison) -> list[str]:
