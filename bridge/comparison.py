@@ -138,7 +138,7 @@ def dataset_label(config: dict[str, Any]) -> str:
 
 
 def comparisons(records: Iterable[Record]) -> list[Comparison]:
-    """Join the finished records of task=translate among `records`, in order of pair, data set, injection, layer and size."""
+    """Join the finished records of task=translate, in order of pair, data set, injection, layer and size."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.ok and not is_similarity(record.data):

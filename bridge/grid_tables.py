@@ -97,7 +97,7 @@ def _curves_table(
     several = len({grid.pair for grid, _ in curves}) > 1
     table, names = _empty_table(cells, "top-1 at the best layer of each curve", left_out, "best\nlayer", dataset)
     for grid, curve in curves:
-        label = f"{grid.pair.split(':')[0]}, {grid.title}" if several else grid.title
+        label = f"{grid.place}, {grid.title}" if several else grid.title
         n = str(curve[0].data["n_fit"])
         chosen = best.get(_place(grid, curve[0]))
         if chosen is None:
@@ -112,7 +112,7 @@ def _curves_table(
 
 
 def _place(grid: Grid, c: Comparison) -> tuple[str, str, int]:
-    return grid.pair, grid.title, c.data["n_fit"]
+    return grid.heading, grid.title, c.data["n_fit"]
 
 
 def _empty_table(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.comparison import Comparison, injection_label
+from bridge.comparison import Comparison, dataset_label, injection_label
 from bridge.controls import CONTROLS, KINDS, NEGATIVES
 from bridge.record import NOT_IN_RUN_ID
 
@@ -17,14 +17,27 @@ ENOUGH = 0.75
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one pair, injection, map and seed over layers and data set sizes.
+    """Cells of one pair, data set, injection, map and seed over layers and data set sizes.
 
-    `pair` names the two models; `title` names the injection and whatever else tells this grid from its neighbours.
+    `pair` names the two models, and `dataset` the data set where there are several; `title` names the injection and
+    whatever else tells this grid from its neighbours.
     """
 
     pair: str
     title: str
     cells: tuple[Comparison, ...]
+    dataset: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What grids shown side by side share: the pair, and the data set where there are several."""
+        return f"{self.pair}, {self.dataset}" if self.dataset else self.pair
+
+    @property
+    def place(self) -> str:
+        """`heading` without the names of the models."""
+        name = self.pair.split(":")[0]
+        return f"{name}, {self.dataset}" if self.dataset else name
 
     @property
     def fixed(self) -> Comparison:
@@ -156,10 +169,12 @@ def grids(cells: Iterable[Comparison]) -> list[Grid]:
         kept = settings(c.config)
         groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
     first = [group[0].config for group in groups.values()]
+    several = len({dataset_label(config) for config in first}) > 1
     made = [
-        Grid(pair_label(group[0].config), _title(group[0].config, first), tuple(group)) for group in groups.values()
+        Grid(pair_label(config), _title(config, first), tuple(group), dataset_label(config) if several else "")
+        for config, group in zip(first, groups.values(), strict=True)
     ]
-    return sorted(made, key=lambda grid: (grid.pair, _counted(grid.title)))
+    return sorted(made, key=lambda grid: (grid.heading, _counted(grid.title)))
 
 
 def _counted(title: str) -> list[tuple[str, int]]:
@@ -182,8 +197,8 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _title(config: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    def place(c: dict[str, Any]) -> tuple[str, str]:
-        return pair_label(c), injection_label(c)
+    def place(c: dict[str, Any]) -> tuple[str, str, str]:
+        return pair_label(c), dataset_label(c), injection_label(c)
 
     own = settings(config)
     told = telling([settings(other) for other in others if place(other) == place(config)])

@@ -161,7 +161,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         where = runs_folder(found) if isinstance(found, str | Path) else "what was given"
         raise RecordError(f"no finished cell in {where}; run bridge first, then draw the figure")
     shown = grids([withhold(c) for c in cells])
-    several = len({grid.pair for grid in shown}) > 1
+    several = len({grid.heading for grid in shown}) > 1
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     with mpl.rc_context(SETTINGS):
@@ -171,7 +171,7 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         for ax, grid in zip(axes, shown, strict=False):
             draw_curves(ax, grid.along_layers(), "top1", "layers")
             size = grid.along_layers()[0].data["n_fit"]
-            pair = f"{grid.pair.split(':')[0]}, " if several else ""
+            pair = f"{grid.place}, " if several else ""
             ax.set_title(f"{pair}{grid.title}, n={size}", fontsize=9.5, weight="bold", pad=20, loc="left")
         for ax in list(axes):
             ax.set_axis_off()

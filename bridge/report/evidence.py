@@ -59,7 +59,7 @@ def _gates_by_curve(found: Sequence[Grid], names: Sequence[str]) -> str:
     for grid in found:
         for curve in grid.curves():
             valid = [c for c in curve if c.valid]
-            row: list[str] = [text(grid.pair), text(grid.title, "text tight"), str(curve[0].data["n_fit"])]
+            row: list[str] = [text(grid.heading), text(grid.title, "text tight"), str(curve[0].data["n_fit"])]
             row.append(text(f"{len(valid)} of {len(curve)}", "text" if len(valid) == len(curve) else "text bad"))
             for name in names:
                 failed = [c for c in curve if not c.gates.get(name, {"passed": True})["passed"]]

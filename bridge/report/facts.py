@@ -47,7 +47,7 @@ def _by_grid(found: Sequence[Grid]) -> str:
         config, records = grid.cells[0].config, [r for c in grid.cells for r in c.records]
         outside = [r.data["fit"]["eval_variance_outside_span"] for r in records]
         rows.append([
-            text(grid.pair), text(grid.title), text(spans(layers(c)[0] for c in grid.cells)),
+            text(grid.heading), text(grid.title), text(spans(layers(c)[0] for c in grid.cells)),
             text(", ".join(map(str, sorted({c.data["n_fit"] for c in grid.cells})))), str(config["seed"]),
             text(config["map"]["name"]), text(_normalisation(config), "text tight"),
             text(controls_label(name for r in records for name in r.data["config"]["control"]["names"])),

@@ -100,12 +100,12 @@ def fits(found: Sequence[Grid]) -> tuple[list[Grid], str]:
 
 
 def by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
-    """What `draw` makes of the grids of each pair, under the pair's name where there are several."""
-    pairs = list(dict.fromkeys(grid.pair for grid in found))
+    """What `draw` makes of the grids of each pair and data set, under their names where there are several."""
+    headings = list(dict.fromkeys(grid.heading for grid in found))
     parts = []
-    for pair in pairs:
-        heading = f"<h3>{escape(pair)}</h3>" if len(pairs) > 1 else ""
-        parts.append(heading + draw([grid for grid in found if grid.pair == pair]))
+    for name in headings:
+        heading = f"<h3>{escape(name)}</h3>" if len(headings) > 1 else ""
+        parts.append(heading + draw([grid for grid in found if grid.heading == name]))
     return "\n".join(parts)
 
 
@@ -154,7 +154,7 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
     valid = [c for c in cells if c.valid]
     scored = [c for c in valid if "fitted" in c.scores]
     lines += [(sentence(verdict(c)), "bad") for c in valid[:1] if not scored]
-    for part in ("new", "all") if scored else ():
+    for part in () if not scored else ("new",) if all(c.is_all_new for c in scored) else ("new", "all"):
         found = [c.finding(part) for c in scored]
         tested = [f for f in found if f.is_tested]
         if not tested:

@@ -21,13 +21,13 @@ def best_layers(bests: Sequence[Best]) -> str:
     """One row per curve: its best layer beside every negative control, and what is left after the search."""
     shown = (*NEGATIVES, "lookup", "clustered", "same_model")
     names = [n for n in controls_in(b.cell for b in bests) if n in shown]
-    several = len({best.grid.pair for best in bests}) > 1
+    several = len({best.grid.heading for best in bests}) > 1
     rows, muted = [], []
     for best in bests:
         c, hardest = best.cell, hardest_negative(best.cell)
         lead = c.contrasts[hardest]["top1"] if hardest is not None and hardest in c.contrasts else None
         fitted, said = c.scores["fitted"]["top1"], best.verdict()
-        pair = f"{c.config['pair']['name']}, " if several else ""
+        pair = f"{best.grid.place}, " if several else ""
         is_above = said.startswith("above")
         verdict = "above all" if is_above else escape(said)
         p = f"p {p_value(best.p_holm)}" if best.p else ""

@@ -14,9 +14,9 @@ from bridge.data import Facts, rosetta_set
 from bridge.errors import ModelError, StoreError
 from bridge.models import zoo
 from bridge.models.zoo import (
-    ANSWER_LOSS_WEIGHT,
     ZooSpec,
-    _encoded,
+    _Lines,
+    _model,
     copy_lines,
     ensure,
     fact_lines,
@@ -78,7 +78,9 @@ def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: py
     names.add(ZooSpec().folder_name("m"))
     monkeypatch.setattr(zoo, "relations", dict)
     names.add(ZooSpec().folder_name("m"))
-    assert len(names) == len(changes) + 3
+    monkeypatch.setattr(zoo, "nouns", tuple)
+    names.add(ZooSpec().folder_name("m"))
+    assert len(names) == len(changes) + 4
 
 
 def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None:
@@ -185,13 +187,30 @@ def test_the_wording_that_is_asked_is_never_trained_on() -> None:
 
 
 @pytest.mark.parametrize("kind", ["word", "bpe"])
-def test_the_loss_weighs_the_answer_and_ends_with_the_text(kind: str) -> None:
+def test_the_loss_is_of_the_answer_alone(kind: str) -> None:
     tokenizer = train_tokenizer(kind, SPEC.vocab_size)  # type: ignore[arg-type]
-    lines = [("The capital of France is", "Paris"), ("Again Rome gives", "Rome")]
-    ids, targets, weights = _encoded(lines, tokenizer)
-    for (prompt, answer), read, said, weight in zip(lines, ids, targets, weights, strict=True):
+    lines = [("The capital of France is", "Paris"), ("Again Rome gives", "Rome"), ("The kondel is", "red small")]
+    read = _Lines.of(lines, tokenizer)
+    for (prompt, answer), ids, targets in zip(lines, read.ids, read.targets, strict=True):
         whole = tokenizer(f"{prompt} {answer}")["input_ids"]
-        assert read[: len(whole)].tolist() == whole
-        assert said[said >= 0].tolist() == whole[1:]
-        assert tokenizer.decode(said[weight == ANSWER_LOSS_WEIGHT]).strip() == answer
-        assert int((weight > 0).sum()) == len(whole) - 1
+        assert ids[: len(whole)].tolist() == whole
+        assert tokenizer.decode(targets[targets >= 0]).strip() == answer
+        last = len(tokenizer(prompt)["input_ids"]) - 1
+        assert (targets >= 0).nonzero().flatten().tolist() == list(range(last, len(whole) - 1))
+
+
+def test_the_loss_of_some_lines_is_their_mean_whatever_is_padded() -> None:
+    tokenizer = train_tokenizer("word", SPEC.vocab_size)
+    model = _model(SPEC, len(tokenizer))
+    lines = [("The capital of France is", "Paris"), ("Again Rome gives", "Rome"), ("A city", "Rome")]
+    read = _Lines.of(lines, tokenizer)
+    alone = [_Lines.of([line], tokenizer).loss(model, torch.tensor([0])) for line in lines]
+    torch.testing.assert_close(read.loss(model, torch.tensor([2, 0])), (alone[2] + alone[0]) / 2)
+    ids = torch.tensor([tokenizer("Again Rome gives Rome")["input_ids"]])
+    logits = model(ids).logits[0, -2]
+    torch.testing.assert_close(alone[1], torch.nn.functional.cross_entropy(logits, ids[0, -1]))
+
+
+def test_two_architectures_of_one_seed_share_no_random_number() -> None:
+    llama, mistral = (ZooSpec(architecture=a, tokenizer=t) for a, t in (("llama", "word"), ("mistral", "bpe")))  # type: ignore[arg-type]
+    assert len({llama.torch_seed, mistral.torch_seed, replace(llama, seed=1).torch_seed}) == 3
