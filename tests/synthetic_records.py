@@ -88,18 +88,21 @@ def write_cell(
     absent: dict[str, str] | None = None,
     failed_gate: str | None = None,
     warnings: tuple[str, ...] = (),
+    all_new: bool = False,
     **changes: Any,
 ) -> Record:
     """Write a finished cell that scored `controls` and the native references.
 
     `new_rates` take the place of `rates` on items whose answer is new. The first half of the units has new answers;
-    of these the last tenth of all units begins with a token that is known.
+    of these the last tenth of all units begins with a token that is known. With `all_new` no answer is known.
     """
     rates = RATES | (rates or {})
     absent = absent or {}
     whole = config(layer__source=str(layers[0]), dataset__size=n, control__names=list(controls), **changes)
     units = _units(n_units)
     known = {"token": units >= n_units // 2 - n_units // 10, "whole": units >= n_units // 2}
+    if all_new:
+        known = {name: torch.zeros_like(mask) for name, mask in known.items()}
     parts = _parts(units, known, whole["task"]["n_resamples"], whole["seed"])
     branches = {
         name: _branch(name, rates[name], (new_rates or {}).get(name, rates[name]), units, known["whole"], metrics)

@@ -1,5 +1,6 @@
 """A fitted score beside its controls, and what may be concluded from them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,33 @@ def test_the_mean_of_what_was_not_scored_is_none(tmp_path: Path) -> None:
     assert compared.mean("random") is None
     assert compared.mean("fitted", "nothing") is None
     assert compared.mean("fitted") == pytest.approx(RATES["fitted"], abs=0.2)
+
+
+def test_a_comparison_can_be_looked_at_on_a_part_of_its_items(tmp_path: Path) -> None:
+    (c,) = comparisons([write_cell(tmp_path, new_rates={"fitted": 0.3})])
+    new = c.on("new")
+    assert new is not None
+    assert (new.part, new.scores, new.contrasts) == (
+        "new",
+        c.by_answer["new"]["scores"],
+        c.by_answer["new"]["contrasts"],
+    )
+    assert new.contrasts["mean"]["top1"]["difference"] < c.contrasts["mean"]["top1"]["difference"]
+    assert c.on("all") is c
+    (other,) = comparisons([write_cell(tmp_path / "other", all_new=True)])
+    assert other.on("known") is None
+    assert not c.is_all_new
+    assert other.is_all_new
+
+
+def test_where_all_answers_are_new_there_is_one_verdict(tmp_path: Path) -> None:
+    # The family of new answers has other members than that of all.
+    made = [
+        write_cell(tmp_path, all_new=True),
+        *(write_cell(tmp_path, seed=i, new_rates={"fitted": 0.0}) for i in (1, 2)),
+    ]
+    (c,) = [c for c in Family(comparisons(made)).cells if c.is_all_new]
+    assert c.finding("all") == c.finding("new")
+    assert c.verdict() == f"all answers are new: {c.finding('new')}"
+    worse = {name: {m: x | {"p_holm": 1.0} for m, x in by.items()} for name, by in c.contrasts.items()}
+    assert replace(c, contrasts=worse).finding("all").is_above == c.finding("new").is_above is True

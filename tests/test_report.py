@@ -307,3 +307,31 @@ def test_an_unwritable_target_is_an_error_of_one_line_and_leaves_nothing(tmp_pat
             write_report(tmp_path, target)
         assert "\n" not in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.html", "runs", "taken"]
+
+
+def test_no_two_pictures_of_a_page_share_a_name(page):
+    pictures = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    names = [set(re.findall(r' id="([^"]+)"', picture)) for picture in pictures]
+    shared = [a & b for i, a in enumerate(names) for b in names[:i]]
+    assert len(pictures) > 10
+    assert not any(shared)
+
+
+def test_curves_and_maps_show_new_answers_first(page):
+    for name in ("layers", "sizes"):
+        part = sections(page)[name]
+        assert 0 < part.index("top-1, new answers") < part.index("top-1, all answers") < part.index("gold log-prob")
+    part = sections(page)["map"]
+    assert 0 < part.index("new answers") < part.index("all answers")
+    assert part.count("all answers") == part.count("new answers") == 3
+    part = sections(page)["leads"]
+    assert 0 < part.index("eval items with new answers") < part.index(f"all {N_ITEMS} eval items")
+
+
+def test_where_all_answers_are_new_nothing_is_drawn_twice(tmp_path):
+    for layer in (3, 4):
+        write_cell(tmp_path, layers=(layer, 4), all_new=True)
+    found = sections(write_report(tmp_path).read_text())
+    assert "all answers" not in found["layers"] + found["map"]
+    assert found["leads"].count("<figure") == 1
+    assert "All answers: above" not in found[""]

@@ -277,3 +277,25 @@ def test_a_ladder_shows_the_hardest_control_and_lookup_beside_every_share(tmp_pa
             assert mark == ("" if c.is_above else "~")
     assert ("[" in text, "parameters" in text) == (width >= 120, True)
     assert "lookup, a table of known answers" in LADDER_NOTE
+
+
+@pytest.mark.parametrize("most", [60, 3])
+def test_each_data_set_has_a_table_and_a_count_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("bridge.grid_tables.MOST_ROWS", most)
+    made = [write_cell(tmp_path, layers=(layer, 4), new_rates={"fitted": 0.02}) for layer in (2, 3)]
+    made += [write_cell(tmp_path, layers=(layer, 4), all_new=True, dataset__name="attributes") for layer in (2, 3)]
+    found = Family(comparisons(made)).cells
+    tables = [shown(table, 120) for table in grid_tables(found, 120)]
+    search = " at the best layer of each curve" if most < 4 else ""
+    assert [table.splitlines()[0].strip() for table in tables] == [
+        f"tiny, attributes: top-1{search}",
+        f"tiny, facts: top-1{search}",
+    ]
+    assert [table.count("→4") for table in tables] == ([1, 1] if most < 4 else [2, 2])
+    counts = [line for line in grid_footer(found).splitlines() if "above every negative control on new" in line]
+    assert [line.partition(" valid")[0] for line in counts] == [
+        "attributes: fitted above every negative control on new answers in 2 of 2",
+        "facts: fitted above every negative control on new answers in 0 of 2",
+    ]
