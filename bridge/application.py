@@ -138,7 +138,9 @@ class _Application:
 
             # The verdicts of a grid are corrected for its cells.
             console, found = _console(), Family(comparisons(self.records)).cells
-            if steps := ladders([withhold(c) for c in found]):
+            shown = [withhold(c) for c in found]
+            # New answers are the headline.
+            if steps := [*ladders(shown, "new"), *ladders(shown)]:
                 for one in steps[:LADDERS_SHOWN]:
                     console.print(ladder_table(one, console.width))
                 more = len(steps) - LADDERS_SHOWN

@@ -70,8 +70,12 @@ class Comparison:
 
     @property
     def sizes(self) -> str:
-        """How many items were evaluated on, and how many units they are."""
-        return f"{self.data['n_eval']} eval items, {self.data['n_units']} units ({self.data['unit']})"
+        """How many items `scores` are of, and how many units they are."""
+        unit = self.data["unit"]
+        if self.part == "all":
+            return f"{self.data['n_eval']} eval items, {self.data['n_units']} units ({unit})"
+        part = self.by_answer[self.part]
+        return f"{part['n']} eval items with {self.part} answers, {part['n_units']} units ({unit})"
 
     def mean(self, control: str, metric: str = "top1") -> float | None:
         """The mean score of a control, or None where it was not computed."""

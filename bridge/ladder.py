@@ -64,14 +64,16 @@ class Ladder:
         return min(float(s["low"]) for s in scored), max(float(s["high"]) for s in scored)
 
 
-def ladders(cells: Iterable[Comparison]) -> list[Ladder]:
+def ladders(cells: Iterable[Comparison], part: str = "all") -> list[Ladder]:
     """Group comparisons into ladders; what no second map stands beside is in none.
 
     Args:
         cells: comparisons, as joined from records.
+        part: "all" items, those with "new" answers, or those with "known" ones. Where all items are new, they are
+            among the new ones alone.
     """
     groups: dict[str, list[Comparison]] = {}
-    for c in cells:
+    for c in (on for c in cells if not (part == "all" and c.is_all_new) and (on := c.on(part)) is not None):
         kept = {k: v for k, v in settings(c.config).items() if not k.startswith("map.")}
         groups.setdefault(json.dumps([kept, layers(c)], sort_keys=True), []).append(c)
     several = [group for group in groups.values() if len({_map(c) for c in group}) > 1]
@@ -84,8 +86,8 @@ def _ladder(group: list[Comparison], others: Sequence[list[Comparison]]) -> Ladd
     beside = [other[0] for other in others if pair_label(other[0].config) == pair_label(first.config)]
     told = telling([settings(c.config) for c in beside])
     own = settings(first.config)
-    more = [f"{k}={own.get(k)}" for k in told if not k.startswith(("map.", "injection.", "layer."))]
-    title = ", ".join([injection_label(first.config), f"layer {layer_label(first)}", *more])
+    more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in told if not k.startswith(("map.", "injection.", "layer."))]
+    title = ", ".join([injection_label(first.config), f"layer {layer_label(first)}", *more, f"{first.part} answers"])
     by_map: dict[str, list[Comparison]] = {}
     for c in group:
         by_map.setdefault(_map(c), []).append(c)

@@ -36,7 +36,7 @@ def one(tmp_path: Path) -> Ladder:
 def test_maps_of_one_setting_are_one_ladder_in_the_order_of_the_plan(one: Ladder) -> None:
     assert [r.name for r in one.rungs] == ["orthogonal", "lora rank=4", "lora rank=8", "mlp"]
     assert one.sizes == [100, 500]
-    assert one.title == "lm_head, layer 4→4"
+    assert one.title == "lm_head, layer 4→4, all answers"
     assert all([c.data["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
     assert one.rungs[0].at(500) is one.rungs[0].cells[1]
     assert one.rungs[0].at(7) is None
@@ -50,7 +50,7 @@ def test_other_layers_pairs_and_seeds_are_other_ladders_and_one_map_is_none(tmp_
     found = ladders(comparisons(read_all(tmp_path)))
     assert [len(one.rungs) for one in found] == [2, 2, 2, 2]
     assert len({(one.pair, one.title) for one in found}) == 4
-    assert any(one.title.endswith("seed=1") for one in found)
+    assert any("seed=1" in one.title for one in found)
 
 
 def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -> None:
@@ -93,7 +93,9 @@ def test_the_report_draws_the_ladder_with_its_controls_and_marks_what_is_invalid
         rung(tmp_path, {"name": "mlp_target"}, 0.6, n=n)
     html = render(read_all(tmp_path))
     section = html[html.index('<section id="ladder">') : html.index('<section id="best">')]
-    (plot,) = re.findall(r"<svg class=\"plot\".*?</svg>", section.partition("<details")[0], re.S)
+    new, plot = re.findall(r"<svg class=\"plot\".*?</svg>", section.partition("<details")[0], re.S)
+    assert 0 < section.index("layer 4→4, new answers") < section.index("layer 4→4, all answers")
+    assert ">mlp_target</text>" in new
     for name in ("orthogonal", "mlp_target", "shuffled_within", "shuffled", "random", "identity", "mean", "same_model"):
         assert f">{name}</text>" in plot, name
     assert "1 of 3 cells are dead or invalid (hollow)." in section
@@ -114,3 +116,19 @@ def test_a_figure_of_ladders_is_the_same_bytes_twice(tmp_path: Path, one: Ladder
 def test_a_report_of_one_map_has_no_ladder(tmp_path: Path) -> None:
     rung(tmp_path, {"name": "orthogonal"}, 0.5)
     assert 'id="ladder"' not in render(read_all(tmp_path))
+
+
+def test_a_ladder_of_new_answers_holds_their_scores_alone(tmp_path: Path) -> None:
+    for name in ("orthogonal", "linear"):
+        write_cell(tmp_path, map={"name": name}, new_rates={"fitted": 0.1})
+        write_cell(tmp_path, map={"name": name}, all_new=True, dataset__name="attributes")
+    cells = comparisons(read_all(tmp_path))
+    attributes, facts = sorted(ladders(cells, "new"), key=lambda one: one.title)
+    assert attributes.title.endswith("dataset=attributes, new answers")
+    for one, is_new in ((attributes, True), (facts, False)):
+        for c in one.cells:
+            assert c.is_all_new == is_new
+            assert c.scores == c.by_answer["new"]["scores"]
+            assert c.sizes.startswith(f"{c.by_answer['new']['n']} eval items with new answers, ")
+    (every,) = ladders(cells)
+    assert every.title == "lm_head, layer 4→4, all answers"

@@ -78,7 +78,7 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
     cells = [withhold(c) for c in raw]
     found = grids(cells)
     bests = family.best_layers(found)
-    steps = ladders(cells)
+    steps = [*ladders(cells, "new"), *ladders(cells)]
     between = _section("ladder", "Ladder of maps", ladder.section(steps), ladder.LEAD) if steps else ""
     parts = [swatches(), head(records, cells, found, bests, name, len(missing), len(matrices), between)]
     if cells:
@@ -206,9 +206,7 @@ def _leads(grid: Grid) -> str:
     told = f'<p class="note"><b>{escape(sentence(verdict(c)))}.</b></p>' if c.valid else ""
     new, panels = c.on("new"), ""
     if new is not None and new.contrasts:
-        part = c.by_answer["new"]
-        sizes = f"{part['n']} eval items with new answers, {part['n_units']} units ({c.data['unit']})"
-        panels = figure(grid.title, row_plots.leads(new), told + _notes([c]), f"{where}, {sizes}")
+        panels = figure(grid.title, row_plots.leads(new), told + _notes([c]), f"{where}, {new.sizes}")
     if panels and c.is_all_new:
         return panels
     return panels + figure(grid.title, row_plots.leads(c), told + _notes([c]), f"{where}, all {c.sizes}")
