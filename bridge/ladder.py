@@ -86,7 +86,8 @@ def _ladder(group: list[Comparison], others: Sequence[list[Comparison]]) -> Ladd
     beside = [other[0] for other in others if pair_label(other[0].config) == pair_label(first.config)]
     told = telling([settings(c.config) for c in beside])
     own = settings(first.config)
-    more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in told if not k.startswith(("map.", "injection.", "layer."))]
+    told = [k for k in told if not k.startswith(("map.", "injection.", "layer."))]
+    more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in told]
     title = ", ".join([injection_label(first.config), f"layer {layer_label(first)}", *more, f"{first.part} answers"])
     by_map: dict[str, list[Comparison]] = {}
     for c in group:

@@ -1,5 +1,6 @@
 """What computed a record: package versions and the commit of the checkout."""
 
+import hashlib
 import platform
 import subprocess
 from functools import cache
@@ -8,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "hydra-core", "omegaconf")
+
+
+@cache
+def source_hash() -> str:
+    """A sha256 over the source of bridge as it is on disk."""
+    here = Path(__file__).resolve().parent
+    total = hashlib.sha256(version("bridge-llm").encode())
+    for path in sorted(here.rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 @cache

@@ -335,3 +335,19 @@ def test_where_all_answers_are_new_nothing_is_drawn_twice(tmp_path):
     assert "all answers" not in found["layers"] + found["map"]
     assert found["leads"].count("<figure") == 1
     assert "All answers: above" not in found[""]
+
+
+def test_a_report_that_would_be_the_same_is_not_drawn_again(tmp_path, monkeypatch):
+    write_cell(tmp_path)
+    first = write_report(tmp_path).read_bytes()
+    monkeypatch.setattr("bridge.report.document.render", lambda *_: "drawn again")
+    assert write_report(tmp_path).read_bytes() == first
+    write_cell(tmp_path, rates={"fitted": 0.31})
+    changed = write_report(tmp_path).read_bytes()
+    assert changed.startswith(b"drawn again")
+    monkeypatch.setattr("bridge.report.document.source_hash", lambda: "other code")
+    assert write_report(tmp_path).read_bytes() != changed
+    write_failed(tmp_path, "no room", "Traceback")
+    path = write_report(tmp_path)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert write_report(tmp_path).read_bytes().endswith(b" -->\n")

@@ -1,5 +1,7 @@
 """One offline HTML file from the records: every fitted score beside its controls."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
@@ -22,6 +24,7 @@ from bridge.grids import (
 )
 from bridge.ladder import ladders
 from bridge.looks import swatches
+from bridge.provenance import source_hash
 from bridge.record import Record, read_all, runs_folder, write_whole
 from bridge.report import evidence, facts, ladder, similarity
 from bridge.report.headline import by_pair, chips, each, fits, head
@@ -38,13 +41,15 @@ METRICS = {"top1": "top-1", "logprob_nats": "gold log-probability"}
 def write_report(outputs: str | Path, to: str | Path | None = None, name: str | None = None) -> Path:
     """Write the report of all records under `outputs`, or of one sweep.
 
+    A report that is there already and would be the same is left as it is.
+
     Args:
         outputs: the outputs folder.
         to: the file to write; `outputs`/reports/report.html, or the sweep's name in place of `report`, when None.
         name: a sweep; its cells without a record are listed as missing.
 
     Returns:
-        Where it was written.
+        Where it is.
 
     Raises:
         RecordError: there is no record, one is damaged, or the file cannot be written.
@@ -60,8 +65,18 @@ def write_report(outputs: str | Path, to: str | Path | None = None, name: str | 
     there = {r.folder.name for r in records}
     missing = [] if sweep is None else [sweep.config(cell) for cell in sweep.cells if cell.run_id not in there]
     path = Path(outputs) / "reports" / f"{name or 'report'}.html" if to is None else Path(to)
-    write_whole(path, render(records, name, missing).encode())
+    mark = f"<!-- {_made_from(records, name, missing)} -->\n".encode()
+    if not (path.is_file() and path.read_bytes().endswith(mark)):
+        write_whole(path, render(records, name, missing).encode() + mark)
     return path
+
+
+def _made_from(records: Sequence[Record], name: str | None, missing: Sequence[dict[str, Any]]) -> str:
+    """A sha256 over all that decides the text of a report: records, and the code that draws them."""
+    total = hashlib.sha256(source_hash().encode())
+    for part in (name, missing, *(r.data for r in records)):
+        total.update(json.dumps(part, sort_keys=True).encode())
+    return total.hexdigest()
 
 
 def render(records: Sequence[Record], name: str | None = None, missing: Sequence[dict[str, Any]] = ()) -> str:
