@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bridge.errors import FitError
 from bridge.maps.checks import checked_groups, checked_permutations, checked_rows
 from bridge.maps.moments import Moments
+from bridge.maps.solvers import EPS, resolution
 from bridge.maps.stored import Scalar, kept, write_map
 from bridge.normalize import finite_states
 
@@ -50,12 +51,13 @@ class Map(ABC):
     about_: dict[str, Scalar]
     training_: dict[str, float]
     _groups: Tensor | None = None  # labels of the rows of the fit that runs
+    _eps: tuple[float, float] = (EPS, EPS)  # of the precisions in which its X and Y were given
 
     def fit(self, X: Tensor, Y: Tensor, groups: Tensor | None = None) -> Self:
         """Fit the map on paired rows.
 
         Args:
-            X: (n, d_source) source states.
+            X: (n, d_source) source states; what is rounding in them is judged by their dtype.
             Y: (n, d_target) target states; row i belongs to the same item as row i of X.
             groups: (n,) integer label of each row; what holds rows back to choose by (`MLP`, `Ridge` with a selection)
                 holds back all rows of a label or none. None: each row on its own.
@@ -115,10 +117,7 @@ class Map(ABC):
         return self._transform(rows).reshape(*X.shape[:-1], self.width_target_)
 
     def inverse(self, Y: Tensor) -> Tensor:
-        """Map target states back into the source's space.
-
-        Each map says what its inverse is: the exact one where there is one, otherwise the pseudo-inverse, which
-        gives the smallest source state whose image is nearest to Y.
+        """Map target states back: exactly where that can be, otherwise to the smallest state of nearest image.
 
         Args:
             Y: (..., d_target) target states.
@@ -211,10 +210,10 @@ class Map(ABC):
         Raises:
             FitError: as `fit`, or rows of `permutations` that are no permutations.
         """
-        X, Y = self._checked_pair(X, Y)
+        fresh = copy.copy(self)
+        X, Y = fresh._checked_pair(X, Y)
         permutations = checked_permutations(permutations, len(X)).to(Y.device)
         X_new = finite_states(X_new, "X_new")
-        fresh = copy.copy(self)
         fresh.width_source_, fresh.width_target_ = X.shape[1], Y.shape[1]
         fresh._groups = checked_groups(groups, len(X))
         fresh._check_width(X_new)
@@ -265,6 +264,7 @@ class Map(ABC):
 
     def _checked_pair(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         self._check_widths(X.shape[-1], Y.shape[-1])
+        self._eps = resolution(X), resolution(Y)
         return checked_rows(X, Y)
 
     def _check_widths(self, d_source: int, d_target: int) -> None:

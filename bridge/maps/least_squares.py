@@ -9,7 +9,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
 from bridge.maps.moments import Moments
-from bridge.maps.solvers import EPS, fit_width, thin_svd
+from bridge.maps.solvers import EPS, fit_width, is_centered, of_products, thin_svd
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Design:
         n: number of rows.
         centered: the rows add up to 0, so that a mean was fitted with them.
         solver: how s and V were found.
+        eps: of the precision in which the rows were given.
     """
 
     s: Tensor
@@ -31,6 +32,7 @@ class Design:
     n: int
     centered: bool
     solver: str
+    eps: float = EPS
 
     def absolute(self, penalty: float) -> float:
         """Turn a penalty relative to the mean squared singular value into one for ||W||^2."""
@@ -42,23 +44,24 @@ class Design:
         return self.U.T @ Y
 
 
-def design_of_rows(X: Tensor, name: str = "X") -> Design:
-    """Factor the rows X (n, d)."""
-    U, s, V, solver = thin_svd(X)
+def design_of_rows(X: Tensor, name: str = "X", eps: float = EPS) -> Design:
+    """Factor the rows X (n, d), given in a precision `eps`."""
+    U, s, V, solver = thin_svd(X, eps)
     if not len(s):
         raise FitError(f"all {len(X)} rows of {name} are zero; wanted rows that differ: fit on more items")
-    size = torch.linalg.vector_norm(X)
-    centered = len(X) > 1 and bool(torch.linalg.vector_norm(X.mean(dim=0)) <= len(X) * EPS * size)
-    return Design(s, V, U, len(X), centered, solver)
+    return Design(s, V, U, len(X), is_centered(X, eps), solver, eps)
 
 
-def design_of_products(XX: Tensor, n: int, centered: bool) -> Design:
-    """Factor X^T X; directions below 1e-7 of the largest are lost in it, and counted as not there."""
+def design_of_products(XX: Tensor, n: int, centered: bool, eps: float = EPS) -> Design:
+    """Factor X^T X; directions below 1e-7 of the largest are lost in it, and counted as not there.
+
+    So are those below what rows given in a precision `eps` can hold.
+    """
     squares, V = (part.flip(-1) for part in torch.linalg.eigh(XX))
-    rank = int((squares > squares[0] * EPS * max(n, len(XX))).sum())
+    rank = int((squares > squares[0] * of_products(eps, max(n, len(XX)))).sum())
     if not rank:
         raise FitError(f"all {n} rows of X are the same; wanted rows that differ: fit on more items")
-    return Design(squares[:rank].sqrt(), V[:, :rank], None, n, centered, "moments")
+    return Design(squares[:rank].sqrt(), V[:, :rank], None, n, centered, "moments", eps)
 
 
 class LeastSquares(Factored):
@@ -86,7 +89,7 @@ class LeastSquares(Factored):
         XX, XY = moments.gram_source, moments.cross
         zero = XX.new_zeros(())
         means = (moments.mean_source, moments.mean_target) if self.centers else (zero, zero)
-        design = design_of_products(XX, moments.n, moments.center)
+        design = design_of_products(XX, moments.n, moments.center, moments.eps_source)
         self._check(design, moments.width_target)
         products = XY - fit_width(XX, moments.width_target) if self.updates else XY
         self._keep(design, (design.V.T @ products) / design.s.unsqueeze(1), None, means)
@@ -118,7 +121,7 @@ class LeastSquares(Factored):
 
     def _design(self, X: Tensor) -> Design:
         self._check(None, self.width_target_)
-        design = design_of_rows(X)
+        design = design_of_rows(X, eps=self._eps[0])
         self._check(design, self.width_target_)
         return design
 

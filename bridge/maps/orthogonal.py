@@ -177,7 +177,7 @@ class Orthogonal(Map):
 
     def _spans(self, X: Tensor, Y: Tensor) -> Spans:
         self._check_options(X.shape[1], Y.shape[1])
-        return Spans.of_rows(X, Y)
+        return Spans.of_rows(X, Y, self._eps)
 
     def _check_options(self, d_source: int, d_target: int) -> None:
         if self.completion not in COMPLETIONS:

@@ -99,7 +99,7 @@ class Ridge(LeastSquares, TrainedDense):
         kept, held = (part.to(Y.device) for part in hold_back(design.n, HELD_OUT, self.seed, self._groups))
         # in coordinates of the span, where rows are as short as they can be
         rows = design.U * design.s
-        inner = design_of_rows(rows[kept])
+        inner = design_of_rows(rows[kept], eps=design.eps)
         located, C = rows[held] @ inner.V, inner.coordinates(Y[kept])
         inner = replace(inner, V=design.V[:, : len(inner.V)])
         return torch.stack([(Y[held] - located @ _shrunk(inner, C, penalty)).square().sum() for penalty in PENALTIES])
