@@ -46,15 +46,17 @@ class RsaPearson(Scorer):
 
     measures = ("rsa_pearson",)
 
-    def _values(self, distances: Tensor) -> Tensor:
-        return distances
+    def _values(self, squares: Tensor, tolerance: Tensor) -> Tensor:
+        """What is correlated, of squared distances (m,) and what each is resolved to (m,)."""
+        return squares.sqrt()
 
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
         self._products = PairProducts(*([self._standardised(layer) for layer in side] for side in (source, target)))
 
     def _standardised(self, layer: LayerStates) -> Tensor:
         i, j = torch.triu_indices(layer.n, layer.n, 1, device=layer.X.device)
-        values = self._values(layer.squared_distances[i, j].sqrt())
+        tolerance = torch.maximum(layer.tolerance[i], layer.tolerance[j])
+        values = self._values(layer.squared_distances[i, j], tolerance)
         values = values - values.mean()
         norm = values.norm()
         if norm <= 1e-12 * len(values):
@@ -73,17 +75,30 @@ class RsaSpearman(RsaPearson):
 
     measures = ("rsa_spearman",)
 
-    def _values(self, distances: Tensor) -> Tensor:
-        return mean_ranks(distances)
+    def _values(self, squares: Tensor, tolerance: Tensor) -> Tensor:
+        return mean_ranks(squares, tolerance)
 
 
-def mean_ranks(values: Tensor) -> Tensor:
+def mean_ranks(values: Tensor, tolerance: Tensor | None = None) -> Tensor:
     """Ranks (m,) of values (m,) from 1, equal values sharing their mean rank.
+
+    Args:
+        values: (m,).
+        tolerance: (m,) at least 0; neighbours in order that differ by no more than both of theirs are equal.
 
     Example:
         >>> mean_ranks(torch.tensor([3.0, 1.0, 3.0])).tolist()
         [2.5, 1.0, 2.5]
+        >>> mean_ranks(torch.tensor([3.0, 1.0, 3.1]), torch.full((3,), 0.2)).tolist()
+        [2.5, 1.0, 2.5]
     """
-    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    counts = counts.to(torch.float64)
-    return (counts.cumsum(0) - (counts - 1.0) / 2.0)[place]
+    order = values.argsort()
+    gaps = values[order].diff()
+    apart = gaps > 0.0
+    if tolerance is not None:
+        apart = gaps > torch.minimum(tolerance[order[:-1]], tolerance[order[1:]])
+    place = torch.cat([apart.new_zeros(1), apart]).cumsum(0)
+    counts = torch.bincount(place).to(torch.float64)
+    ranks = values.new_empty(len(values), dtype=torch.float64)
+    ranks[order] = (counts.cumsum(0) - (counts - 1.0) / 2.0)[place]
+    return ranks

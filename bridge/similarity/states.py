@@ -11,8 +11,11 @@ from bridge.normalize import finite_states
 EPS = torch.finfo(torch.float64).eps
 # Four rows are the least for which the unbiased estimator of HSIC is defined.
 LEAST_ROWS = 4
-# Squared distances nearer to each other than this share of the largest one are equal: states are float32 at best.
+# Squared distances nearer to each other than this share of the two rows' own squares are equal: states are float32 at
+# best, and a difference of inner products is rounding below that share, whatever other rows there are.
 TIE = 1e-9
+# Rows are weighed this often in search of their middle.
+WEIGHINGS = 3
 
 
 class LayerStates:
@@ -62,13 +65,22 @@ class LayerStates:
         return self.centered @ self.centered.T
 
     @cached_property
+    def _inner(self) -> Tensor:
+        """(n, n) inner products about a point amid the rows, from which distances are taken."""
+        rows = self.X - middle(self.X)
+        return rows @ rows.T
+
+    @cached_property
+    def tolerance(self) -> Tensor:
+        """(n,) what squared distances from each row are resolved to; that of a pair is the larger of its two."""
+        return TIE * self._inner.diagonal()
+
+    @cached_property
     def squared_distances(self) -> Tensor:
-        """(n, n) squared Euclidean distances; those that differ by rounding alone are the same number."""
-        squares = self.gram.diagonal()
-        found = (squares[:, None] + squares - 2.0 * self.gram).clamp_min(0.0)
-        largest = found.max()
-        found = (found / (largest * TIE)).round() * (largest * TIE)
-        return found.fill_diagonal_(0.0)
+        """(n, n) squared Euclidean distances, 0 where there is nothing but rounding."""
+        squares = self._inner.diagonal()
+        between = squares[:, None] + squares - 2.0 * self._inner
+        return torch.where(between > torch.maximum(self.tolerance[:, None], self.tolerance), between, 0.0)
 
     @cached_property
     def cosines(self) -> Tensor:
@@ -95,6 +107,24 @@ def varies(X: Tensor) -> bool:
     """Whether the rows of X (n, d) differ by more than rounding."""
     spread = (X - X.mean(0)).norm()
     return bool(spread > X.norm() * EPS * max(X.shape))
+
+
+def middle(X: Tensor) -> Tensor:
+    """A point (d,) amid most rows of X (n, d), which a few rows far from the others hardly move.
+
+    Distances are differences of inner products about it, and the nearer rows are to it the less they cancel.
+
+    Example:
+        >>> X = torch.cat([torch.arange(11.0, dtype=torch.float64), torch.tensor([1e6])])[:, None]
+        >>> round(float(X.mean())), round(float(middle(X)))
+        (83338, 5)
+    """
+    center = X.mean(0)
+    for _ in range(WEIGHINGS):
+        squares = (X - center).square().sum(1)
+        weights = 1.0 / (squares + squares.median()).clamp_min(torch.finfo(X.dtype).tiny)
+        center = (weights / weights.sum()) @ X
+    return center
 
 
 def layer_states(layers: list[Tensor], name: str) -> list[LayerStates]:
