@@ -66,8 +66,13 @@ def pwcca(X: Tensor, Y: Tensor) -> float:
     """Canonical correlations weighted by how much of the states each direction accounts for.
 
     sum_i w_i rho_i / sum_i w_i with w_i = sum_j |<h_i, x_j>|, h_i the canonical variates and x_j the centered columns
-    of the side of smaller rank, of X where ranks are equal. So it is not symmetric, and the same under invertible
-    affine maps of the other side only; of the weighted one under rotation of h, shift and scale as a whole.
+    of the side of smaller rank, of X where ranks are equal. So it is not symmetric. It is the same under every
+    invertible affine map of the other side. Of the weighted side it is the same under shift and isotropic scale alone:
+    the weights add up absolute values feature by feature, and *a rotation changes them*.
+
+    With ranks r + s > n - 1 at least r + s - (n-1) correlations are 1 whatever the data, and the paper leaves open
+    which variates belong to equal ones. Here they are the principal axes of the weighted side among them, so that the
+    order of the rows decides nothing; but the value says little.
 
     Source: Morcos, Raghu, Bengio (2018), arXiv:1806.05759, section 3.
 
@@ -120,9 +125,14 @@ class Pwcca(Scorer):
 
     def _score(self, U: Tensor, x: Tensor, V: Tensor, y: Tensor) -> float:
         M, columns = (U.T @ V, x) if U.shape[1] <= V.shape[1] else (V.T @ U, y)
-        # Squared correlations and the variates in the basis of the smaller side.
+        # Squared correlations, ascending, and the variates in the basis of the smaller side.
         squares, H = torch.linalg.eigh(M @ M.T)
-        weights = (H.T @ columns).abs().sum(1)
+        held = H.T @ columns
+        n_free = len(M) - max(0, sum(M.shape) - (self.n - 1))
+        if 0 < n_free < len(M):
+            forced = held[n_free:]
+            held[n_free:] = torch.linalg.eigh(forced @ forced.T).eigenvectors.T @ forced
+        weights = held.abs().sum(1)
         return float((weights * squares.clamp(0.0, 1.0).sqrt()).sum() / weights.sum())
 
 

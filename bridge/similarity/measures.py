@@ -28,6 +28,8 @@ class Measure:
 
 
 ISOMETRIES = "rotation, reflection, shift, isotropic scale"
+# Whose weights add up features one by one, so that a rotation of that side changes them.
+PWCCA_INVARIANT_TO = "shift, isotropic scale; every invertible map of the side that gives no weights; not rotation"
 MEASURES: dict[str, Measure] = {
     m.name: m
     for m in (
@@ -36,7 +38,7 @@ MEASURES: dict[str, Measure] = {
         Measure("cka_rbf", "Gaussian CKA", ISOMETRIES, RbfCka),
         Measure("cka_rbf_debiased", "Gaussian CKA, debiased", ISOMETRIES, RbfCka),
         Measure("svcca", "SVCCA", f"{ISOMETRIES}; other linear maps of the kept components", Svcca),
-        Measure("pwcca", "PWCCA", f"{ISOMETRIES}; every invertible map of the side that gives no weights", Pwcca),
+        Measure("pwcca", "PWCCA", PWCCA_INVARIANT_TO, Pwcca),
         Measure("mutual_knn", "mutual k-NN", "rotation, reflection, isotropic scale; not shift", MutualKnn),
         Measure("cknna", "CKNNA", "rotation, reflection, isotropic scale; not shift", Cknna),
         Measure("rsa_pearson", "RSA, Pearson", ISOMETRIES, RsaPearson),

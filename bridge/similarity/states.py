@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.maps.solvers import resolution
 from bridge.normalize import finite_states
 
 EPS = torch.finfo(torch.float64).eps
@@ -14,6 +15,8 @@ LEAST_ROWS = 4
 # Squared distances nearer to each other than this share of the two rows' own squares are equal: states are float32 at
 # best, and a difference of inner products is rounding below that share, whatever other rows there are.
 TIE = 1e-9
+# Rows that differ by this many roundings of their own numbers are the same.
+ROUNDING = 8.0
 # Rows are weighed this often in search of their middle.
 WEIGHINGS = 3
 
@@ -34,6 +37,7 @@ class LayerStates:
             raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
         if X.ndim != 2:
             raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
+        self._eps = resolution(X)
         self.X = finite_states(X, name)
         self.name = name
         if not varies(self.X):
@@ -73,7 +77,7 @@ class LayerStates:
     @cached_property
     def tolerance(self) -> Tensor:
         """(n,) what squared distances from each row are resolved to; that of a pair is the larger of its two."""
-        return TIE * self._inner.diagonal()
+        return TIE * self._inner.diagonal() + (ROUNDING * self._eps) ** 2 * self.X.square().sum(1)
 
     @cached_property
     def squared_distances(self) -> Tensor:

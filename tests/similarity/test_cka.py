@@ -102,4 +102,6 @@ def test_the_bandwidth_comes_from_rows_that_differ() -> None:
     assert 0.05 < rbf_cka(X, Y) < 0.95
     assert rbf_cka(X, 2 * X + 1) == pytest.approx(1.0)
     # Nor from rows that are a rounding apart.
+    X = X + 100.0
     assert rbf_cka(X + 1e-14 * draw(20, 3, seed=4), Y) == pytest.approx(rbf_cka(X, Y))
+    assert rbf_cka((X + 1e-6 * draw(20, 3, seed=4)).float(), Y) == pytest.approx(rbf_cka(X.float(), Y), abs=1e-6)

@@ -34,10 +34,17 @@ def test_states_are_as_similar_to_themselves_as_can_be(name: str) -> None:
 def test_rotation_reflection_and_isotropic_scale_change_nothing(name: str) -> None:
     X, Y = draw(60, 12) + 0.3, draw(60, 9, seed=5)
     Y[:, :6] += X[:, :6]
-    moved = 3.7 * X @ rotation(12)
+    moved, narrow = 3.7 * X @ rotation(12), 0.2 * Y @ rotation(9)
     assert score(name, moved, Y) == pytest.approx(score(name, X, Y), abs=1e-7)
     assert score(name, Y, moved) == pytest.approx(score(name, Y, X), abs=1e-7)
     assert score(name, moved, X) == pytest.approx(1.0, abs=1e-7)
+    changes = [abs(score(name, X, narrow) - score(name, X, Y)), abs(score(name, narrow, X) - score(name, Y, X))]
+    if "not rotation" in MEASURES[name].invariant_to:
+        # The narrower side gives the weights, which add up features one by one.
+        assert name == "pwcca"
+        assert min(changes) > 1e-3
+    else:
+        assert max(changes) < 1e-7
 
 
 @pytest.mark.parametrize("name", NAMES)
