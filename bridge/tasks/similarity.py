@@ -12,13 +12,23 @@ from tqdm import tqdm
 
 from bridge.controls import haar_rotated
 from bridge.errors import ConfigError
-from bridge.similarity import MEASURES, Calibrated, LayerStates, Options, Scorer, calibrate, random_permutations, varies
+from bridge.similarity import (
+    MEASURES,
+    Calibrated,
+    LayerStates,
+    Null,
+    Options,
+    Scorer,
+    calibrate,
+    random_permutations,
+    varies,
+)
 from bridge.similarity.calibration import LEAST_ROOM
 from bridge.similarity.canonical import leading
 
 NULLS = ("shuffled", "shuffled_within")
 LEAST_ROWS = 4
-# With fewer permutations no p can be 0.05.
+# With fewer permutations no p can be 0.05, and no calibrated score above 0.
 LEAST_PERMUTATIONS = 19
 N_PERMUTED = 5
 # Matrices of rows by rows that a layer needs.
@@ -221,7 +231,10 @@ class Similarity:
             if measure in self.measures:
                 told += _forced(measure, variance, sides, n)
         if self.n_permutations < LEAST_PERMUTATIONS:
-            told.append(f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}")
+            told.append(
+                f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}, and no "
+                f"calibrated score above 0; give task.n_permutations={LEAST_PERMUTATIONS} at least"
+            )
         if len(relations.unique()) == 1:
             told.append("all items are of one relation or of none, so shuffled_within is shuffled again")
         alone = int((torch.bincount(relations) == 1).sum())
@@ -252,7 +265,17 @@ def _plain(measure: str, found: Calibrated) -> dict[str, Any]:
     plain["nulls"] = {
         name: {field: _lists(matrix) for field, matrix in vars(null).items()} for name, null in found.nulls.items()
     }
+    plain["over_layers"] = {
+        statistic: {"value": float(over.value), "nulls": {name: _scalars(null) for name, null in over.nulls.items()}}
+        for statistic, over in found.over_layers.items()
+    }
     return plain
+
+
+def _scalars(null: Null) -> dict[str, float | None]:
+    """Without the correction for a search that there was none of."""
+    told = {name: float(x) for name, x in vars(null).items() if name != "p_corrected"}
+    return {name: None if math.isnan(x) else x for name, x in told.items()}
 
 
 def _lists(matrix: Tensor) -> list[list[float | None]]:
