@@ -9,6 +9,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
 from bridge.maps.moments import Moments
+from bridge.maps.normal_equations import SINGLE_FROM, solve
 from bridge.maps.solvers import EPS, fit_width, is_centered, of_products, thin_svd
 
 
@@ -75,13 +76,32 @@ class LeastSquares(Factored):
     centers = False
     # the map is an update of the state itself
     updates = False
+    # of a fit that takes no more than ||X W - Y||^2 + a ||W||^2, and so no singular values
+    relative_penalty: float | None = None
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         means = self._means(X, Y)
-        X, Y = X - means[0], Y - means[1]
-        design = self._design(X)
+        if self.centers:
+            X, Y = X - means[0], Y - means[1]
         rows = self._wanted(X, Y)
+        self._check(None, Y.shape[1])
+        solved = None if self.relative_penalty is None else solve(X, rows, self.relative_penalty, self._eps[0])
+        if solved:
+            self.left_, self.right_, self.rank_, self.solver_ = solved
+            self._keep_offset(means)
+            return
+        design = self._design(X)
         self._keep(design, design.coordinates(rows), rows, means)
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        penalty = self.relative_penalty
+        if self.centers or self.updates or not penalty or min(X.shape) < SINGLE_FROM:
+            return False
+        self._check(None, Y.shape[1])
+        solved = solve(X, Y, penalty, self._eps[0])
+        if solved:
+            self.left_, self.right_, self.rank_, self.solver_ = solved
+        return solved is not None
 
     def _fit_moments(self, moments: Moments) -> None:
         if self.centers and not moments.center:
@@ -112,8 +132,12 @@ class LeastSquares(Factored):
         left, right = self._factors(design, C, rows)
         self.rank_, self.solver_ = len(design.s), design.solver
         self.left_, self.right_ = design.V if left is None else design.V @ left, right
+        self._keep_offset(means)
+
+    def _keep_offset(self, means: tuple[Tensor, Tensor]) -> None:
         if self.centers:
-            self.offset_ = means[1] - (means[0] @ self.left_) @ self.right_
+            moved = means[0] if self.left_ is None else means[0] @ self.left_
+            self.offset_ = means[1] - moved @ self.right_
 
     def _means(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         zero = X.new_zeros(())

@@ -8,7 +8,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.base import Map
 from bridge.maps.moments import Moments
-from bridge.maps.polar import polar_factor, worth_iterating
+from bridge.maps.polar import SINGLE_FROM, polar_factor, polar_in_single, worth_iterating
 from bridge.maps.rotation import Located, Rotation, Spans
 
 COMPLETIONS = ("nearest", "none")
@@ -83,6 +83,9 @@ class Orthogonal(Map):
     def matrix(self) -> Tensor:
         """Return the matrix (d_source, d_target), scale included, with transform(X) = X @ R; large for wide models."""
         self._check_fitted()
+        whole = self._rotation.whole_matrix
+        if whole is not None:
+            return whole * self.scale_ if self.scale else whole.clone()
         device = self._rotation.core.device
         return self.transform(torch.eye(self.width_source_, dtype=torch.float64, device=device))
 
@@ -92,6 +95,17 @@ class Orthogonal(Map):
         self._keep(spans, M)
         if self.scale:
             self.scale_ = self._trace / float(self._moved(self._rotation, spans, X).square().sum())
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        n, d = X.shape
+        if X.is_cuda or self.scale or self.special or not (n >= d == Y.shape[1] >= SINGLE_FROM):
+            return False
+        self._check_options(d, d)
+        R, how = polar_in_single(X.T @ Y)
+        if R is not None:
+            self._rotation = Rotation.whole(Spans.of_widths(d, d, R), R)
+            self.rank_, self.solver_, self.scale_ = d, f"direct, {how}", 1.0
+        return R is not None
 
     def _fit_moments(self, moments: Moments) -> None:
         self._check_options(moments.width_source, moments.width_target)

@@ -65,6 +65,19 @@ class Ridge(LeastSquares, TrainedDense):
         self.select = select
         self.seed = seed
 
+    @property
+    def relative_penalty(self) -> float | None:  # type: ignore[override]
+        """Of a fit whose penalty is given; a choice among many takes singular values."""
+        return self.penalty if self.select == "fixed" else None
+
+    def _fit(self, X: Tensor, Y: Tensor) -> None:
+        self.penalty_ = self.penalty
+        super()._fit(X, Y)
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        self.penalty_ = self.penalty
+        return super()._fit_single(X, Y)
+
     def _check(self, design: Design | None, d_target: int) -> None:
         if not (self.penalty > 0 and math.isfinite(self.penalty)):
             raise FitError(f"ridge penalty is {self.penalty}; wanted a number above 0: map=linear has none")

@@ -34,6 +34,12 @@ class Spans:
         return cls(row_basis(X, eps[0]), row_basis(Y, eps[1]), X.shape[1], Y.shape[1], scale, tolerance)
 
     @classmethod
+    def of_widths(cls, d_source: int, d_target: int, like: Tensor) -> "Spans":
+        """All coordinates as both bases, of rows that are not kept."""
+        source, target = (RowBasis(like.new_zeros(0, width), None, "direct") for width in (d_source, d_target))
+        return cls(source, target, d_source, d_target)
+
+    @classmethod
     def of_moments(cls, moments: Moments) -> "Spans":
         """Take all coordinates as the basis: sums over rows do not say which rows there were."""
         widths = (moments.width_source, moments.width_target)
@@ -117,6 +123,12 @@ class Rotation:
         new = cls.__new__(cls)
         new.spans, new.core, new.rank, new.completed = spans, R.contiguous(), len(R), False
         return new
+
+    @property
+    def whole_matrix(self) -> Tensor | None:
+        """R (d_source, d_target) where both bases are the identity and nothing is completed."""
+        direct = self.spans.source.Q is None and self.spans.target.Q is None and not self.completed
+        return self.core if direct else None
 
     @property
     def principal(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -127,7 +127,7 @@ def thin_svd(X: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor, str]:
     return U[:, :rank], s[:rank], basis.expand(Vh[:rank], X.shape[1]).T, basis.solver
 
 
-def _reflect(X: Tensor) -> Tensor:
+def reflected(X: Tensor) -> Tensor:
     """Apply the Householder reflection that swaps the constant column with the first unit column."""
     n = len(X)
     v = X.new_full((n, 1), n**-0.5)
@@ -137,7 +137,7 @@ def _reflect(X: Tensor) -> Tensor:
 
 def _gram_basis(X: Tensor, centered: bool) -> RowBasis | None:
     n = len(X)
-    rows = _reflect(X)[1:] if centered else X
+    rows = reflected(X)[1:] if centered else X
     L, failed = torch.linalg.cholesky_ex(rows @ rows.T)
     if failed:
         return None
@@ -145,7 +145,7 @@ def _gram_basis(X: Tensor, centered: bool) -> RowBasis | None:
     if not _is_orthonormal(Q):
         return None
     if centered:
-        L = _reflect(torch.cat([L.new_zeros(1, n - 1), L]))
+        L = reflected(torch.cat([L.new_zeros(1, n - 1), L]))
     return RowBasis(L, Q.contiguous(), "gram")
 
 

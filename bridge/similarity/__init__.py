@@ -3,6 +3,7 @@
 from bridge.similarity.calibration import Calibrated, Null, calibrate, random_permutations
 from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
 from bridge.similarity.cka import linear_cka, rbf_cka
+from bridge.similarity.layers import cka_matrix
 from bridge.similarity.measures import MEASURES, Measure
 from bridge.similarity.neighbours import cknna, mutual_knn
 from bridge.similarity.rsa import rsa
@@ -21,6 +22,7 @@ __all__ = [
     "angular_distance",
     "calibrate",
     "canonical_correlations",
+    "cka_matrix",
     "cknna",
     "linear_cka",
     "mutual_knn",

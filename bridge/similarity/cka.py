@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bridge.similarity.layers import alignments, unbiased
 from bridge.similarity.pairs import PairProducts
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.states import LayerStates
@@ -45,7 +46,7 @@ def linear_cka(X: Tensor, Y: Tensor, debiased: bool = False) -> float:
         >>> round(linear_cka(X, 3 * X.flip(1) + 1, debiased=True), 9)
         1.0
     """
-    return LinearCka.of(X, Y).score("cka_linear_debiased" if debiased else "cka_linear")
+    return float(alignments([LayerStates(X, "X")], [LayerStates(Y, "Y")], debiased))
 
 
 def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0) -> float:
@@ -95,17 +96,14 @@ class LinearCka(Scorer):
     def _hsic(self, above: Tensor, k: Tensor, k_target: Tensor) -> Tensor:
         """The trace of K L, and n (n-3) HSIC_1, of doubly centered K and L: (2, S, T).
 
-        The unbiased estimator does not see the centering (it stays the same when a_i + a_j is added to K_ij off the
-        diagonal), and the rows of a centered K without its diagonal sum to minus the diagonal.
-
         Args:
             above: (S, T) sums over i < j of K_ij L_ij.
             k: (n, S) diagonals.
             k_target: (n, T) diagonals.
         """
-        n, on = self.n, k.T @ k_target
-        traces = k.sum(0)[:, None] * k_target.sum(0)
-        return torch.stack([2.0 * above + on, 2.0 * above + traces / ((n - 1.0) * (n - 2.0)) - 2.0 * on / (n - 2.0)])
+        on = k.T @ k_target
+        products = 2.0 * above + on
+        return torch.stack([products, unbiased(products, on, k.sum(0)[:, None] * k_target.sum(0), self.n)])
 
     def scores(self, permutation: Tensor) -> Tensor:
         """See `Scorer`."""

@@ -29,6 +29,18 @@ class Options:
     tie_seeds: tuple[int, int] = (0, 1)
 
 
+def check_rows(layers: Sequence[LayerStates]) -> int:
+    """The number of rows that all layers have.
+
+    Raises:
+        FitError: they have not.
+    """
+    n = {layer.n for layer in layers}
+    if len(n) != 1:
+        raise FitError(f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item")
+    return n.pop()
+
+
 class Scorer(ABC):
     """Scores of measures that share their work, for S source layers and T target layers.
 
@@ -44,12 +56,7 @@ class Scorer(ABC):
     measures: ClassVar[tuple[str, ...]]
 
     def __init__(self, source: Sequence[LayerStates], target: Sequence[LayerStates], options: Options) -> None:
-        n = {layer.n for layer in (*source, *target)}
-        if len(n) != 1:
-            raise FitError(
-                f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item"
-            )
-        self.n = n.pop()
+        self.n = check_rows([*source, *target])
         self.options = options
         self.device = source[0].X.device
         self._prepare(source, target)

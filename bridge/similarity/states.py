@@ -1,5 +1,6 @@
 """One layer's states, with what several measures need of them computed once."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.solvers import resolution
-from bridge.normalize import finite_states
+from bridge.normalize import check_finite
 
 EPS = torch.finfo(torch.float64).eps
 # Four rows are the least for which the unbiased estimator of HSIC is defined.
@@ -19,6 +20,10 @@ TIE = 1e-9
 ROUNDING = 8.0
 # Rows are weighed this often in search of their middle.
 WEIGHINGS = 3
+# Rows and widths from which float32 states are multiplied in float32, where one number is asked for.
+SINGLE_FROM = 256
+# What may be left of a mean in float32 rows, as a share of their length.
+LEFT = 1e-6
 
 
 class LayerStates:
@@ -37,10 +42,17 @@ class LayerStates:
             raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
         if X.ndim != 2:
             raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
-        self._eps = resolution(X)
-        self.X = finite_states(X, name)
-        self.name = name
-        if not varies(self.X):
+        self.given, self.name = X, name
+        self.eps = resolution(X)
+        self._single = self.eps > EPS and min(X.shape) >= SINGLE_FROM
+        rows = X.float() if self._single else self.X
+        self._mean = rows.mean(0)
+        # a mean is finite where every state is, unless it overflowed
+        if not bool(torch.isfinite(self._mean).all()):
+            check_finite(X, name)
+        self._spread = _length(self._centered_single if self._single else self.centered)
+        size = math.hypot(self._spread, len(X) ** 0.5 * _length(self._mean))
+        if not self._spread > size * EPS * max(X.shape):
             raise FitError(
                 f"all {len(X)} rows of {name} are the same; wanted rows that differ: compare another layer "
                 "(at layer 0 the last position holds nothing but the embedding of the last token)"
@@ -49,12 +61,24 @@ class LayerStates:
     @property
     def n(self) -> int:
         """How many rows."""
-        return len(self.X)
+        return len(self.given)
+
+    @cached_property
+    def X(self) -> Tensor:  # noqa: N802
+        """(n, d) the states in float64."""
+        return self.given.to(torch.float64)
+
+    @cached_property
+    def _centered_single(self) -> Tensor:
+        """(n, d) float32 rows about their mean, of which what rounding has left is taken away where it is large."""
+        rows = self.given.float() - self._mean
+        is_far = self.eps * self.n**0.5 * _length(self._mean) > LEFT * _length(rows)
+        return rows.sub_(rows.mean(0)) if is_far else rows
 
     @cached_property
     def centered(self) -> Tensor:
         """(n, d) rows about their mean."""
-        return self.X - self.X.mean(0)
+        return self.X - (self.X.mean(0) if self._single else self._mean)
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,7 +101,7 @@ class LayerStates:
     @cached_property
     def tolerance(self) -> Tensor:
         """(n,) what squared distances from each row are resolved to; that of a pair is the larger of its two."""
-        return TIE * self._inner.diagonal() + (ROUNDING * self._eps) ** 2 * self.X.square().sum(1)
+        return TIE * self._inner.diagonal() + (ROUNDING * self.eps) ** 2 * self.X.square().sum(1)
 
     @cached_property
     def squared_distances(self) -> Tensor:
@@ -87,24 +111,56 @@ class LayerStates:
         return torch.where(between > torch.maximum(self.tolerance[:, None], self.tolerance), between, 0.0)
 
     @cached_property
+    def rows(self) -> Tensor:
+        """(n, d) centered rows of moderate size: in float32 where they were given in it and are many and wide."""
+        rows = self._centered_single if self._single else self.centered
+        return rows if 1e-6 < self._spread < 1e6 else rows / self._spread
+
+    @cached_property
     def cosines(self) -> Tensor:
         """(n, n) cosines of the rows as they are, about zero and not about their mean.
 
         Raises:
             FitError: a row is zero.
         """
-        lengths = self.X.norm(dim=1, keepdim=True)
+        return self.unit @ self.unit.T
+
+    @cached_property
+    def unit(self) -> Tensor:
+        """(n, d) rows at length 1.
+
+        Raises:
+            FitError: a row is zero.
+        """
+        return self.X / self._lengths(self.X)
+
+    def unit_of(self, rows: Tensor) -> Tensor:
+        """(m, d) some rows of `unit`."""
+        chosen = self.given[rows].to(torch.float64)
+        return chosen / self._lengths(chosen)
+
+    @cached_property
+    def unit_single(self) -> Tensor:
+        """(n, d) `unit` in float32."""
+        rows = self.given.float() if self.eps > EPS else self.X
+        return (rows / self._lengths(rows)).float()
+
+    def _lengths(self, rows: Tensor) -> Tensor:
+        lengths = rows.norm(dim=1, keepdim=True)
         if (lengths == 0).any():
             raise FitError(
                 f"{int((lengths == 0).sum())} rows of {self.name} are zero, which have no neighbours by angle"
             )
-        unit = self.X / lengths
-        return unit @ unit.T
+        return lengths
 
     @cached_property
     def n_distinct(self) -> int:
         """How many rows differ from each other."""
         return len(torch.unique(self.X, dim=0))
+
+
+def _length(rows: Tensor) -> float:
+    return float(torch.linalg.vector_norm(rows))
 
 
 def varies(X: Tensor) -> bool:
