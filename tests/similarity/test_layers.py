@@ -56,17 +56,18 @@ def test_one_pair_of_procrustes_is_the_one_of_many(shape: tuple[int, int]) -> No
     assert procrustes_similarity(1e9 * X, Y) == pytest.approx(Procrustes.of(X, Y).score(), abs=1e-12)
 
 
-def test_neighbours_that_float32_cannot_tell_apart_are_told_in_float64() -> None:
-    generator = torch.Generator().manual_seed(0)
-    # All rows within 1e-4 of each other: cosines differ in their ninth digit.
-    X = 1.0 + 1e-4 * torch.randn(60, 20, dtype=torch.float64, generator=generator)
-    X[30:] *= 1.0 + 1e-3 * torch.randn(30, 20, dtype=torch.float64, generator=generator)
+@pytest.mark.parametrize("spread", [1e-4, 2e-3])
+def test_neighbours_that_float32_cannot_tell_apart_are_told_in_float64(spread: float) -> None:
+    # All rows are near to each other: cosines differ in their ninth digit, or in their sixth.
+    X = 1.0 + spread * draw(300, 20)
     cosines = LayerStates(X).cosines.clone().fill_diagonal_(-1.0)
     levels = (cosines / 1e-7).round()
     near = near_rows(LayerStates(X), 6, seed=0)
     chosen = levels.gather(1, near).sort(dim=1).values
     torch.testing.assert_close(chosen, levels.topk(6, dim=1).values.flip(1))
-    assert not torch.equal(near.sort(dim=1).values, near_rows(LayerStates(X), 6, seed=1).sort(dim=1).values)
+    if spread == 1e-4:
+        # Which of equal ones are near is drawn.
+        assert not torch.equal(near.sort(dim=1).values, near_rows(LayerStates(X), 6, seed=1).sort(dim=1).values)
 
 
 def test_the_way_with_less_work_is_taken() -> None:
