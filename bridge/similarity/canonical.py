@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bridge.errors import FitError
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.states import LayerStates
 
@@ -33,13 +34,13 @@ def canonical_correlations(X: Tensor, Y: Tensor) -> Tensor:
     return torch.linalg.svdvals(U.T @ V).clamp(0.0, 1.0)
 
 
-def svcca(X: Tensor, Y: Tensor, variance: float = 0.99) -> float:
+def svcca(X: Tensor, Y: Tensor, variance: float = 0.99, n_components: int | None = None) -> float:
     """Mean canonical correlation of the leading principal components.
 
-    Each side keeps as many components as hold `variance` of its variance; the mean is over the smaller number. The
-    same under rotation, reflection, shift and isotropic scale; under other linear maps only as far as they leave the
-    kept subspace alone (all of them with variance=1). Near 1 for unrelated data where n is not large against the
-    number of kept components.
+    Each side keeps as many components as hold `variance` of its variance, or `n_components`; the mean is over the
+    smaller number. The same under rotation, reflection, shift and isotropic scale; under other linear maps only as far
+    as they leave the kept subspace alone (all of them with variance=1). Near 1 for unrelated data where n is not large
+    against the number of kept components.
 
     Source: Raghu, Gilmer, Yosinski, Sohl-Dickstein (2017), arXiv:1706.05806.
 
@@ -47,6 +48,7 @@ def svcca(X: Tensor, Y: Tensor, variance: float = 0.99) -> float:
         X: (n, d_source).
         Y: (n, d_target).
         variance: share that is kept, in (0, 1].
+        n_components: number that is kept on both sides in place of it, at most the rank of either.
 
     Returns:
         A mean correlation in [0, 1].
@@ -59,7 +61,7 @@ def svcca(X: Tensor, Y: Tensor, variance: float = 0.99) -> float:
         >>> round(svcca(X, 2 * X.flip(1) - 3), 9)
         1.0
     """
-    return Svcca.of(X, Y, Options(variance=variance)).score()
+    return Svcca.of(X, Y, Options(variance=variance, n_components=n_components)).score()
 
 
 def pwcca(X: Tensor, Y: Tensor) -> float:
@@ -96,7 +98,8 @@ class Svcca(Scorer):
 
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
         self._source, self._target = (
-            [leading(layer, self.options.variance) for layer in side] for side in (source, target)
+            [leading(layer, self.options.variance, self.options.n_components) for layer in side]
+            for side in (source, target)
         )
 
     def scores(self, permutation: Tensor) -> Tensor:
@@ -136,9 +139,19 @@ class Pwcca(Scorer):
         return float((weights * squares.clamp(0.0, 1.0).sqrt()).sum() / weights.sum())
 
 
-def leading(layer: LayerStates, variance: float) -> Tensor:
-    """Orthonormal basis (n, r) of the fewest principal components that hold `variance` of the variance."""
+def leading(layer: LayerStates, variance: float, n_components: int | None = None) -> Tensor:
+    """Orthonormal basis (n, r) of the fewest principal components that hold `variance` of the variance, or of r.
+
+    Raises:
+        FitError: fewer than one component, or more than the rank of the layer.
+    """
     U, s, _ = layer.svd
+    if n_components is not None:
+        if not 1 <= n_components <= len(s):
+            raise FitError(
+                f"svcca n_components is {n_components}; wanted 1 to {len(s)}, the rank of {layer.name}: choose fewer"
+            )
+        return U[:, :n_components]
     held = s.square().cumsum(0) / s.square().sum()
     return U[:, : int((held < variance - 1e-12).sum()) + 1]
 

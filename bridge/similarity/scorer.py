@@ -19,13 +19,19 @@ class Options:
     Attributes:
         k: neighbours of a row, for mutual_knn and cknna.
         bandwidth: of the Gaussian kernel, in medians of the distances between rows.
+        bandwidth_unit: "median", or "absolute" where the bandwidth is a distance itself.
         variance: share of the variance that SVCCA keeps, in (0, 1].
+        n_components: components that SVCCA keeps in place of a share of the variance.
+        penalty: of linear predictivity, relative as in `bridge.maps.Ridge`.
         tie_seeds: for source and target, how neighbours at equal distance are put in order.
     """
 
     k: int = 10
     bandwidth: float = 1.0
+    bandwidth_unit: str = "median"
     variance: float = 0.99
+    n_components: int | None = None
+    penalty: float = 0.01
     tie_seeds: tuple[int, int] = (0, 1)
 
 

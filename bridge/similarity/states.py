@@ -163,6 +163,34 @@ def _length(rows: Tensor) -> float:
     return float(torch.linalg.vector_norm(rows))
 
 
+def clip_outliers(X: Tensor, quantile: float) -> Tensor:
+    """X with no number further from zero than the rows' usual large ones.
+
+    A few features of language models are a hundred times the others, and alone decide what distances and cosines say.
+    All numbers are cut to [-c, c], c being the mean over rows of the `quantile` of a row's absolute values.
+
+    Source: Huh, Cheung, Wang, Isola (2024), "The platonic representation hypothesis", arXiv:2405.07987, appendix.
+
+    Args:
+        X: (n, d).
+        quantile: in (0, 1].
+
+    Returns:
+        (n, d) of the same dtype.
+
+    Raises:
+        FitError: a quantile that is none.
+
+    Example:
+        >>> clip_outliers(torch.tensor([[1.0, -2.0, 900.0]]), 0.5)
+        tensor([[ 1., -2.,  2.]])
+    """
+    if not 0.0 < quantile <= 1.0:
+        raise FitError(f"the quantile to clip at is {quantile}; wanted above 0 and at most 1, such as 0.95")
+    most = X.abs().double().quantile(quantile, dim=1).mean()
+    return X.clamp(-float(most), float(most))
+
+
 def varies(X: Tensor) -> bool:
     """Whether the rows of X (n, d) differ by more than rounding."""
     spread = (X - X.mean(0)).norm()
