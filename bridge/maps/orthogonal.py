@@ -34,7 +34,9 @@ class Orthogonal(Map):
       (b_i . x) (a_i + b_i) / (1 + c_i), so no D x D matrix is formed; it is worked out when `transform` first
       needs it.
 
-    The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition.
+    The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition. Float32 rows
+    of equal widths from 256 on, n >= d, are multiplied and decomposed in float32, as scipy does, and R is then made
+    orthonormal in float64; pass float64 rows for more digits.
 
     `inverse` is the transpose, divided by the scale: exact for d_source <= d_target, the projection back for
     d_source > d_target.

@@ -34,7 +34,7 @@ LEAST_ROWS = 4
 LEAST_PERMUTATIONS = 19
 N_PERMUTED = 5
 # Matrices of rows by rows that a layer needs.
-GRAMS_PER_LAYER = 4
+GRAMS_PER_LAYER = 5
 MOST_BYTES = 32e9
 # Seconds for one permutation at one pair of layers of rank 128, on one core; they grow a little
 # less than with its cube.
