@@ -22,6 +22,9 @@ HEADINGS = {
     "rsa_pearson": "RSA\nPears.",
     "rsa_spearman": "RSA\nSpear.",
     "procrustes": "Pro-\ncrust.",
+    "rsa_cosine": "RSA\ncos.",
+    "rsa_correlation": "RSA\ncorr.",
+    "linear_predictivity": "linear\nR²",
 }
 
 

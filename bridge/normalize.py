@@ -31,19 +31,25 @@ def finite_states(states: Tensor, name: str, min_dims: int = 2) -> Tensor:
         bridge.errors.FitError: 1 of 2 rows of X holds NaN or infinite values; every state must be finite: \
 drop those items, or look at the model, dtype and layer they come from
     """
+    check_finite(states, name, min_dims)
+    return states.to(torch.float64)
+
+
+def check_finite(states: Tensor, name: str, min_dims: int = 2) -> None:
+    """Refuse what `finite_states` refuses, and convert nothing."""
     if states.ndim < min_dims or states.numel() == 0:
         wanted = "(n, d)" if min_dims == 2 else "(..., d)"
         raise FitError(
             f"{name} has shape {tuple(states.shape)}; wanted {wanted} with at least one row: pass one state a row"
         )
-    # one sum sees every NaN and infinity without a mask as large as the states
-    if not torch.isfinite(states.sum(dtype=torch.float64)):
+    # one sum sees every NaN and infinity without a mask as large as the states; where it overflows the mask decides
+    single = states.is_floating_point() and states.dtype.itemsize < 4
+    if not torch.isfinite(states.sum(dtype=torch.float32 if single else None)):
         rows = states.reshape(-1, states.shape[-1])
         n_bad = int((~torch.isfinite(rows)).any(dim=1).sum())
         if n_bad:
             advice = "drop those items, or look at the model, dtype and layer they come from"
             raise not_finite(n_bad, len(rows), name, f"every state must be finite: {advice}")
-    return states.to(torch.float64)
 
 
 def not_finite(n_bad: int, n_rows: int, name: str, advice: str) -> FitError:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import checked_groups, checked_permutations, checked_rows
+from bridge.maps.checks import check_rows, checked_groups, checked_permutations, names_of
 from bridge.maps.moments import Moments
+from bridge.maps.solvers import EPS, resolution
 from bridge.maps.stored import Scalar, kept, write_map
 from bridge.normalize import finite_states
 
@@ -50,12 +51,13 @@ class Map(ABC):
     about_: dict[str, Scalar]
     training_: dict[str, float]
     _groups: Tensor | None = None  # labels of the rows of the fit that runs
+    _eps: tuple[float, float] = (EPS, EPS)  # of the precisions in which its X and Y were given
 
     def fit(self, X: Tensor, Y: Tensor, groups: Tensor | None = None) -> Self:
         """Fit the map on paired rows.
 
         Args:
-            X: (n, d_source) source states.
+            X: (n, d_source) source states; what is rounding in them is judged by their dtype.
             Y: (n, d_target) target states; row i belongs to the same item as row i of X.
             groups: (n,) integer label of each row; what holds rows back to choose by (`MLP`, `Ridge` with a selection)
                 holds back all rows of a label or none. None: each row on its own.
@@ -66,10 +68,11 @@ class Map(ABC):
         Raises:
             FitError: rows that do not match or are not finite, widths the map cannot bridge, or too few groups.
         """
-        X, Y = self._checked_pair(X, Y)
+        self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._groups = checked_groups(groups, len(X))
-        self._fit(X, Y)
+        if not (X.dtype == Y.dtype == torch.float32 and self._fit_single(X, Y)):
+            self._fit(X.double(), Y.double())
         self._groups = None
         return self._settled()
 
@@ -88,7 +91,7 @@ class Map(ABC):
         if not self.streams:
             raise FitError(
                 f"{self._name} needs the rows themselves; wanted a map that is fitted on sums over rows: "
-                f"{_names('streams')} are"
+                f"{names_of('streams')} are"
             )
         moments.check()
         self._check_widths(moments.width_source, moments.width_target)
@@ -115,10 +118,7 @@ class Map(ABC):
         return self._transform(rows).reshape(*X.shape[:-1], self.width_target_)
 
     def inverse(self, Y: Tensor) -> Tensor:
-        """Map target states back into the source's space.
-
-        Each map says what its inverse is: the exact one where there is one, otherwise the pseudo-inverse, which
-        gives the smallest source state whose image is nearest to Y.
+        """Map target states back: exactly where that can be, otherwise to the smallest state of nearest image.
 
         Args:
             Y: (..., d_target) target states.
@@ -131,7 +131,7 @@ class Map(ABC):
                 the fit's.
         """
         if not self.has_inverse:
-            raise FitError(f"{self._name} has no inverse; wanted a map that has one: {_names('has_inverse')} have")
+            raise FitError(f"{self._name} has no inverse; wanted a map that has one: {names_of('has_inverse')} have")
         self._check_fitted()
         Y = finite_states(Y, "Y", min_dims=1)
         self._check_width(Y, "target")
@@ -161,7 +161,9 @@ class Map(ABC):
             FitError: not fitted, or a map that is not trained by gradients.
         """
         if not self.trainable:
-            raise FitError(f"{self._name} is not trained by gradients; wanted a map that is: {_names('trainable')} are")
+            raise FitError(
+                f"{self._name} is not trained by gradients; wanted a map that is: {names_of('trainable')} are"
+            )
         self._check_fitted()
         return self._module()
 
@@ -211,10 +213,11 @@ class Map(ABC):
         Raises:
             FitError: as `fit`, or rows of `permutations` that are no permutations.
         """
-        X, Y = self._checked_pair(X, Y)
+        fresh = copy.copy(self)
+        fresh._check_pair(X, Y)
+        X, Y = X.double(), Y.double()
         permutations = checked_permutations(permutations, len(X)).to(Y.device)
         X_new = finite_states(X_new, "X_new")
-        fresh = copy.copy(self)
         fresh.width_source_, fresh.width_target_ = X.shape[1], Y.shape[1]
         fresh._groups = checked_groups(groups, len(X))
         fresh._check_width(X_new)
@@ -228,6 +231,9 @@ class Map(ABC):
 
     @abstractmethod
     def _n_parameters(self) -> int: ...
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        return False  # to be fitted in float64
 
     def _fit_moments(self, moments: Moments) -> None:
         raise NotImplementedError
@@ -263,9 +269,10 @@ class Map(ABC):
             draw.copy_(self._transform(X_new))
         return draws
 
-    def _checked_pair(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    def _check_pair(self, X: Tensor, Y: Tensor) -> None:
         self._check_widths(X.shape[-1], Y.shape[-1])
-        return checked_rows(X, Y)
+        self._eps = resolution(X), resolution(Y)
+        check_rows(X, Y)
 
     def _check_widths(self, d_source: int, d_target: int) -> None:
         if self.requires_equal_widths and d_source != d_target:
@@ -289,12 +296,3 @@ class Map(ABC):
     @property
     def _name(self) -> str:
         return type(self).__name__
-
-
-def _names(ability: str) -> str:
-    """Return the exported maps that have an ability, for an error text."""
-    import bridge.maps
-
-    exported = (getattr(bridge.maps, name) for name in bridge.maps.__all__)
-    maps = [c.__name__ for c in exported if isinstance(c, type) and issubclass(c, Map) and getattr(c, ability)]
-    return ", ".join(maps[:-1]) + " and " + maps[-1]

@@ -56,8 +56,11 @@ class CCA(Factored):
     def _fit_moments(self, moments: Moments) -> None:
         self._check()
         source, target = (
-            self._side(design_of_products(gram, moments.n, moments.center))
-            for gram in (moments.gram_source, moments.gram_target)
+            self._side(design_of_products(gram, moments.n, moments.center, eps))
+            for gram, eps in (
+                (moments.gram_source, moments.eps_source),
+                (moments.gram_target, moments.eps_target),
+            )
         )
         self._check_rank(source, target)
         cross = source.design.V.T @ moments.cross @ target.design.V
@@ -86,9 +89,11 @@ class CCA(Factored):
 
     def _sides(self, X: Tensor, Y: Tensor) -> tuple["_Side", "_Side"]:
         self._check()
-        sides = self._side(design_of_rows(X)), self._side(design_of_rows(Y, "Y"))
-        self._check_rank(*sides)
-        return sides
+        source, target = (
+            self._side(design_of_rows(rows, name, eps)) for rows, name, eps in zip((X, Y), "XY", self._eps, strict=True)
+        )
+        self._check_rank(source, target)
+        return source, target
 
     def _side(self, design: Design) -> "_Side":
         root = (design.s.square() + design.absolute(self.penalty)).sqrt()

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.normalize import finite_states
+from bridge.normalize import check_finite
 
 
-def checked_rows(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both states in float64, row beside row.
+def check_rows(X: Tensor, Y: Tensor) -> None:
+    """See that both are states, row beside row.
 
     Raises:
         FitError: not (n, d_source) and (n, d_target), or values that are not finite.
@@ -20,7 +20,8 @@ def checked_rows(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
             )
     if len(X) != len(Y):
         raise FitError(f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item")
-    return finite_states(X, "X"), finite_states(Y, "Y")
+    check_finite(X, "X")
+    check_finite(Y, "Y")
 
 
 def checked_permutations(permutations: Tensor, n: int) -> Tensor:
@@ -51,3 +52,12 @@ def checked_groups(groups: Tensor | None, n: int) -> Tensor | None:
     if groups.shape != (n,):
         raise FitError(f"groups has shape {tuple(groups.shape)}; wanted ({n},): one label a row")
     return groups.cpu()
+
+
+def names_of(ability: str) -> str:
+    """The exported maps that have an ability, for an error text."""
+    import bridge.maps
+
+    exported = (getattr(bridge.maps, name) for name in bridge.maps.__all__)
+    maps = [c.__name__ for c in exported if isinstance(c, type) and getattr(c, ability, False)]
+    return ", ".join(maps[:-1]) + " and " + maps[-1]

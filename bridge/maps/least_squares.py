@@ -9,7 +9,8 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
 from bridge.maps.moments import Moments
-from bridge.maps.solvers import EPS, fit_width, thin_svd
+from bridge.maps.normal_equations import SINGLE_FROM, solve
+from bridge.maps.solvers import EPS, fit_width, is_centered, of_products, thin_svd
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Design:
         n: number of rows.
         centered: the rows add up to 0, so that a mean was fitted with them.
         solver: how s and V were found.
+        eps: of the precision in which the rows were given.
     """
 
     s: Tensor
@@ -31,6 +33,7 @@ class Design:
     n: int
     centered: bool
     solver: str
+    eps: float = EPS
 
     def absolute(self, penalty: float) -> float:
         """Turn a penalty relative to the mean squared singular value into one for ||W||^2."""
@@ -42,23 +45,24 @@ class Design:
         return self.U.T @ Y
 
 
-def design_of_rows(X: Tensor, name: str = "X") -> Design:
-    """Factor the rows X (n, d)."""
-    U, s, V, solver = thin_svd(X)
+def design_of_rows(X: Tensor, name: str = "X", eps: float = EPS) -> Design:
+    """Factor the rows X (n, d), given in a precision `eps`."""
+    U, s, V, solver = thin_svd(X, eps)
     if not len(s):
         raise FitError(f"all {len(X)} rows of {name} are zero; wanted rows that differ: fit on more items")
-    size = torch.linalg.vector_norm(X)
-    centered = len(X) > 1 and bool(torch.linalg.vector_norm(X.mean(dim=0)) <= len(X) * EPS * size)
-    return Design(s, V, U, len(X), centered, solver)
+    return Design(s, V, U, len(X), is_centered(X, eps), solver, eps)
 
 
-def design_of_products(XX: Tensor, n: int, centered: bool) -> Design:
-    """Factor X^T X; directions below 1e-7 of the largest are lost in it, and counted as not there."""
+def design_of_products(XX: Tensor, n: int, centered: bool, eps: float = EPS) -> Design:
+    """Factor X^T X; directions below 1e-7 of the largest are lost in it, and counted as not there.
+
+    So are those below what rows given in a precision `eps` can hold.
+    """
     squares, V = (part.flip(-1) for part in torch.linalg.eigh(XX))
-    rank = int((squares > squares[0] * EPS * max(n, len(XX))).sum())
+    rank = int((squares > squares[0] * of_products(eps, max(n, len(XX)))).sum())
     if not rank:
         raise FitError(f"all {n} rows of X are the same; wanted rows that differ: fit on more items")
-    return Design(squares[:rank].sqrt(), V[:, :rank], None, n, centered, "moments")
+    return Design(squares[:rank].sqrt(), V[:, :rank], None, n, centered, "moments", eps)
 
 
 class LeastSquares(Factored):
@@ -72,13 +76,32 @@ class LeastSquares(Factored):
     centers = False
     # the map is an update of the state itself
     updates = False
+    # of a fit that takes no more than ||X W - Y||^2 + a ||W||^2, and so no singular values
+    relative_penalty: float | None = None
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
         means = self._means(X, Y)
-        X, Y = X - means[0], Y - means[1]
-        design = self._design(X)
+        if self.centers:
+            X, Y = X - means[0], Y - means[1]
         rows = self._wanted(X, Y)
+        self._check(None, Y.shape[1])
+        solved = None if self.relative_penalty is None else solve(X, rows, self.relative_penalty, self._eps[0])
+        if solved:
+            self.left_, self.right_, self.rank_, self.solver_ = solved
+            self._keep_offset(means)
+            return
+        design = self._design(X)
         self._keep(design, design.coordinates(rows), rows, means)
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        penalty = self.relative_penalty
+        if self.centers or self.updates or not penalty or min(X.shape) < SINGLE_FROM:
+            return False
+        self._check(None, Y.shape[1])
+        solved = solve(X, Y, penalty, self._eps[0])
+        if solved:
+            self.left_, self.right_, self.rank_, self.solver_ = solved
+        return solved is not None
 
     def _fit_moments(self, moments: Moments) -> None:
         if self.centers and not moments.center:
@@ -86,7 +109,7 @@ class LeastSquares(Factored):
         XX, XY = moments.gram_source, moments.cross
         zero = XX.new_zeros(())
         means = (moments.mean_source, moments.mean_target) if self.centers else (zero, zero)
-        design = design_of_products(XX, moments.n, moments.center)
+        design = design_of_products(XX, moments.n, moments.center, moments.eps_source)
         self._check(design, moments.width_target)
         products = XY - fit_width(XX, moments.width_target) if self.updates else XY
         self._keep(design, (design.V.T @ products) / design.s.unsqueeze(1), None, means)
@@ -109,8 +132,12 @@ class LeastSquares(Factored):
         left, right = self._factors(design, C, rows)
         self.rank_, self.solver_ = len(design.s), design.solver
         self.left_, self.right_ = design.V if left is None else design.V @ left, right
+        self._keep_offset(means)
+
+    def _keep_offset(self, means: tuple[Tensor, Tensor]) -> None:
         if self.centers:
-            self.offset_ = means[1] - (means[0] @ self.left_) @ self.right_
+            moved = means[0] if self.left_ is None else means[0] @ self.left_
+            self.offset_ = means[1] - moved @ self.right_
 
     def _means(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
         zero = X.new_zeros(())
@@ -118,7 +145,7 @@ class LeastSquares(Factored):
 
     def _design(self, X: Tensor) -> Design:
         self._check(None, self.width_target_)
-        design = design_of_rows(X)
+        design = design_of_rows(X, eps=self._eps[0])
         self._check(design, self.width_target_)
         return design
 

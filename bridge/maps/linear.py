@@ -25,6 +25,7 @@ class Linear(LeastSquares, TrainedDense):
     """
 
     can_rotate = True
+    relative_penalty = 0.0
 
     def _factors(self, design: Design, C: Tensor, Y: Tensor | None) -> tuple[Tensor | None, Tensor]:
         return None, C / design.s.unsqueeze(1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.maps.solvers import EPS, resolution
 from bridge.normalize import finite_states
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Moments:
     Attributes:
         n: number of rows so far.
         mean_source, mean_target: (d_source,), (d_target,) float64.
+        eps_source, eps_target: of the coarsest precision in which a batch was given.
 
     Example:
         >>> import torch
@@ -42,6 +44,7 @@ class Moments:
     def __init__(self, center: bool = True) -> None:
         self.center = center
         self.n = 0
+        self.eps_source = self.eps_target = EPS
 
     def update(self, X: Tensor, Y: Tensor) -> Self:
         """Add paired rows.
@@ -61,6 +64,7 @@ class Moments:
                 f"a batch has shapes {tuple(X.shape)} and {tuple(Y.shape)}; wanted (b, d_source) and (b, d_target): "
                 "row i of both must be the same item"
             )
+        self.eps_source, self.eps_target = max(self.eps_source, resolution(X)), max(self.eps_target, resolution(Y))
         X, Y = finite_states(X, "X"), finite_states(Y, "Y")
         n, means = len(X), (X.mean(0), Y.mean(0))
         X, Y = X - means[0], Y - means[1]

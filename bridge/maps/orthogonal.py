@@ -8,7 +8,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.base import Map
 from bridge.maps.moments import Moments
-from bridge.maps.polar import polar_factor, worth_iterating
+from bridge.maps.polar import SINGLE_FROM, polar_factor, polar_in_single, worth_iterating
 from bridge.maps.rotation import Located, Rotation, Spans
 
 COMPLETIONS = ("nearest", "none")
@@ -34,7 +34,9 @@ class Orthogonal(Map):
       (b_i . x) (a_i + b_i) / (1 + c_i), so no D x D matrix is formed; it is worked out when `transform` first
       needs it.
 
-    The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition.
+    The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition. Float32 rows
+    of equal widths from 256 on, n >= d, are multiplied and decomposed in float32, as scipy does, and R is then made
+    orthonormal in float64; pass float64 rows for more digits.
 
     `inverse` is the transpose, divided by the scale: exact for d_source <= d_target, the projection back for
     d_source > d_target.
@@ -83,6 +85,9 @@ class Orthogonal(Map):
     def matrix(self) -> Tensor:
         """Return the matrix (d_source, d_target), scale included, with transform(X) = X @ R; large for wide models."""
         self._check_fitted()
+        whole = self._rotation.whole_matrix
+        if whole is not None:
+            return whole * self.scale_ if self.scale else whole.clone()
         device = self._rotation.core.device
         return self.transform(torch.eye(self.width_source_, dtype=torch.float64, device=device))
 
@@ -92,6 +97,17 @@ class Orthogonal(Map):
         self._keep(spans, M)
         if self.scale:
             self.scale_ = self._trace / float(self._moved(self._rotation, spans, X).square().sum())
+
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        n, d = X.shape
+        if X.is_cuda or self.scale or self.special or not (n >= d == Y.shape[1] >= SINGLE_FROM):
+            return False
+        self._check_options(d, d)
+        R, how = polar_in_single(X.T @ Y)
+        if R is not None:
+            self._rotation = Rotation.whole(Spans.of_widths(d, d, R), R)
+            self.rank_, self.solver_, self.scale_ = d, f"direct, {how}", 1.0
+        return R is not None
 
     def _fit_moments(self, moments: Moments) -> None:
         self._check_options(moments.width_source, moments.width_target)
@@ -177,7 +193,7 @@ class Orthogonal(Map):
 
     def _spans(self, X: Tensor, Y: Tensor) -> Spans:
         self._check_options(X.shape[1], Y.shape[1])
-        return Spans.of_rows(X, Y)
+        return Spans.of_rows(X, Y, self._eps)
 
     def _check_options(self, d_source: int, d_target: int) -> None:
         if self.completion not in COMPLETIONS:

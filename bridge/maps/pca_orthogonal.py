@@ -43,8 +43,11 @@ class PCAOrthogonal(Factored):
 
     def _fit_moments(self, moments: Moments) -> None:
         V, U = (
-            self._leading(design_of_products(gram, moments.n, moments.center).V, side)
-            for gram, side in ((moments.gram_source, "source"), (moments.gram_target, "target"))
+            self._leading(design_of_products(gram, moments.n, moments.center, eps).V, side)
+            for gram, eps, side in (
+                (moments.gram_source, moments.eps_source, "source"),
+                (moments.gram_target, moments.eps_target, "target"),
+            )
         )
         self.solver_ = "moments"
         self._keep(V, U, V.T @ moments.cross @ U)
@@ -71,7 +74,8 @@ class PCAOrthogonal(Factored):
         return k * (self.width_source_ + self.width_target_) - k * (k + 1) - k * (k - 1) // 2
 
     def _frames(self, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._leading(design_of_rows(X).V, "source"), self._leading(design_of_rows(Y, "Y").V, "target")
+        V, U = design_of_rows(X, eps=self._eps[0]).V, design_of_rows(Y, "Y", self._eps[1]).V
+        return self._leading(V, "source"), self._leading(U, "target")
 
     def _leading(self, V: Tensor, side: str) -> Tensor:
         if not 1 <= self.n_components <= V.shape[1]:

@@ -1,4 +1,4 @@
-"""The polar factor of a square matrix by a scaled Newton iteration, where that is faster than its SVD."""
+"""The polar factor of a square matrix by other ways than its SVD, where they are faster and as good."""
 
 import torch
 from torch import Tensor
@@ -9,6 +9,10 @@ USED_FROM = {"cuda": 256}
 # the largest condition number at which the factor still agrees with that of the SVD to about 1e-9
 CONDITION = 1e6
 MAX_STEPS = 30
+# Sides from which rows that were given in float32 are multiplied and decomposed in float32.
+SINGLE_FROM = 256
+# Singular values below this many roundings of float32 of the largest one are not known to be there.
+CLEAR = 16.0
 # once the change is this small, the next step, quadratically better, is at the level of rounding
 CONVERGED = 1e-6
 
@@ -58,8 +62,35 @@ def polar_factor(M: Tensor) -> tuple[Tensor | None, str]:
         change = float(torch.linalg.matrix_norm(new - Q)) / float(torch.linalg.matrix_norm(new))
         Q = new
         if change <= CONVERGED:
-            return 1.5 * Q - 0.5 * (Q @ (Q.T @ Q)), "polar"
+            return _orthonormal(Q), "polar"
     return None, f"the polar iteration did not converge in {MAX_STEPS} steps"
+
+
+def polar_in_single(M: Tensor) -> tuple[Tensor | None, str]:
+    """The polar factor of float32 products from their SVD in float32, made orthonormal in float64.
+
+    Args:
+        M: (d, d) float32.
+
+    Returns:
+        The factor in float64 and "float32"; or None where a singular value may be nothing but rounding.
+    """
+    U, s, Vh = torch.linalg.svd(M)
+    if not float(s[-1]) > CLEAR * torch.finfo(M.dtype).eps * float(s[0]):
+        return None, ""
+    return _completed(U @ Vh), "float32"
+
+
+def _orthonormal(Q: Tensor) -> Tensor:
+    return 1.5 * Q - 0.5 * (Q @ (Q.T @ Q))
+
+
+def _completed(Q: Tensor) -> Tensor:
+    """A float32 Q made orthonormal in float64; the small correction itself may be as rough as float32."""
+    wide = Q.double()
+    excess = wide.T @ wide
+    excess.diagonal().sub_(1.0)
+    return wide - 0.5 * (Q @ excess.float())
 
 
 def _scale(Q: Tensor, inverse: Tensor) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.moments import Moments
 from bridge.maps.polar import CONDITION
-from bridge.maps.solvers import EPS, RowBasis, fit_width, row_basis
+from bridge.maps.solvers import EPS, RowBasis, fit_width, of_products, row_basis
 
 
 @dataclass
@@ -25,13 +25,19 @@ class Spans:
     relative_tolerance: float = 0.0
 
     @classmethod
-    def of_rows(cls, X: Tensor, Y: Tensor) -> "Spans":
-        """Find the bases, and how large rounding in X^T Y can be."""
+    def of_rows(cls, X: Tensor, Y: Tensor, eps: tuple[float, float] = (EPS, EPS)) -> "Spans":
+        """Find the bases, and how large rounding in X^T Y can be for rows given in precisions `eps`."""
         ranks = min(X.shape) * min(Y.shape)
         # rounding in X^T Y grows with the sizes of X and Y, however small their product is
         scale = float(torch.linalg.vector_norm(X) * torch.linalg.vector_norm(Y)) / ranks**0.5
-        tolerance = EPS * max(*X.shape, *Y.shape)
-        return cls(row_basis(X), row_basis(Y), X.shape[1], Y.shape[1], scale, tolerance)
+        tolerance = of_products(max(eps), max(*X.shape, *Y.shape))
+        return cls(row_basis(X, eps[0]), row_basis(Y, eps[1]), X.shape[1], Y.shape[1], scale, tolerance)
+
+    @classmethod
+    def of_widths(cls, d_source: int, d_target: int, like: Tensor) -> "Spans":
+        """All coordinates as both bases, of rows that are not kept."""
+        source, target = (RowBasis(like.new_zeros(0, width), None, "direct") for width in (d_source, d_target))
+        return cls(source, target, d_source, d_target)
 
     @classmethod
     def of_moments(cls, moments: Moments) -> "Spans":
@@ -40,7 +46,8 @@ class Spans:
         source, target = (RowBasis(moments.cross.new_zeros(0, width), None, "moments") for width in widths)
         traces = float(moments.gram_source.trace() * moments.gram_target.trace()) ** 0.5
         ranks = min(moments.n, widths[0]) * min(moments.n, widths[1])
-        return cls(source, target, *widths, traces / ranks**0.5, EPS * max(moments.n, *widths))
+        eps = max(moments.eps_source, moments.eps_target)
+        return cls(source, target, *widths, traces / ranks**0.5, of_products(eps, max(moments.n, *widths)))
 
     def floor(self, largest: float) -> float:
         """The singular value of X^T Y below which there is only rounding."""
@@ -116,6 +123,12 @@ class Rotation:
         new = cls.__new__(cls)
         new.spans, new.core, new.rank, new.completed = spans, R.contiguous(), len(R), False
         return new
+
+    @property
+    def whole_matrix(self) -> Tensor | None:
+        """R (d_source, d_target) where both bases are the identity and nothing is completed."""
+        direct = self.spans.source.Q is None and self.spans.target.Q is None and not self.completed
+        return self.core if direct else None
 
     @property
     def principal(self) -> tuple[Tensor, Tensor, Tensor]:

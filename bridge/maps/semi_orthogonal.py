@@ -76,6 +76,9 @@ class SemiOrthogonal(Orthogonal):
         assert self.matrix_ is not None
         self.matrix_ = Z @ self.matrix_
 
+    def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
+        return False
+
     def _fit_moments(self, moments: Moments) -> None:
         self._check_steps()
         super()._fit_moments(moments)
@@ -112,6 +115,11 @@ class SemiOrthogonal(Orthogonal):
             before, Q, last, pace = Q, new, reached, pace + 1
         self.solver_ += f", {step} steps" if enough else f", stopped after {self.n_steps} steps without converging"
         self.matrix_ = (Q if last < residual(untilted) else untilted)[:, :d_target]
+
+    def matrix(self) -> Tensor:
+        """Return the matrix (d_source, d_target)."""
+        self._check_fitted()
+        return super().matrix() if self.matrix_ is None else self.matrix_.clone()
 
     def _transform(self, X: Tensor) -> Tensor:
         return super()._transform(X) if self.matrix_ is None else X @ self.matrix_

@@ -10,6 +10,46 @@ EPS = torch.finfo(torch.float64).eps
 ORTHONORMAL = 1e-12
 
 
+def resolution(states: Tensor) -> float:
+    """The step between numbers near 1 in the precision in which states were given, by which rank is judged.
+
+    What float32 rows hold below float32's rounding is rounding, whatever they are computed with afterwards. Rows of
+    16 bits count as float32: their rounding is larger, but it points everywhere and makes no direction stand out.
+
+    Args:
+        states: of any dtype; whole numbers are exact.
+
+    Returns:
+        float64's epsilon, or float32's.
+
+    Example:
+        >>> resolution(torch.zeros(1)) / resolution(torch.zeros(1).double()) == 2.0**29
+        True
+    """
+    return torch.finfo(torch.float32).eps if states.is_floating_point() and states.dtype != torch.float64 else EPS
+
+
+def of_products(eps: float, size: int) -> float:
+    """The share of the largest below which singular values of products of two sets of rows are rounding.
+
+    Args:
+        eps: of the precision in which the rows were given; their products are in float64.
+        size: the largest of their dimensions.
+    """
+    return max(EPS * size, (eps * size) ** 2)
+
+
+def is_centered(X: Tensor, eps: float = EPS) -> bool:
+    """Whether the rows X (n, d) add up to 0 as far as rows given in a precision `eps` can.
+
+    Rounding leaves a mean that is some `eps` of the rows, more where the mean that was taken away was larger. Rows
+    that were drawn about zero have one of 1 / n of ||X||_F, and are never taken for centered.
+    """
+    n = len(X)
+    most = min(max(n, 64) * eps, 0.1 / n)
+    return n > 1 and bool(torch.linalg.vector_norm(X.mean(dim=0)) <= most * torch.linalg.vector_norm(X))
+
+
 @dataclass(frozen=True)
 class RowBasis:
     """X = L Q with orthonormal rows Q that contain the row space of X.
@@ -43,7 +83,7 @@ def fit_width(x: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(x, (0, width - x.shape[-1])) if x.shape[-1] != width else x
 
 
-def row_basis(X: Tensor) -> RowBasis:
+def row_basis(X: Tensor, eps: float = EPS) -> RowBasis:
     """Find an orthonormal basis that contains the rows of X, without any d x d matrix when n < d.
 
     The Cholesky factor of the n x n Gram matrix is the fastest way but loses orthogonality with the square of
@@ -57,6 +97,8 @@ def row_basis(X: Tensor) -> RowBasis:
 
     Args:
         X: (n, d) float64.
+        eps: of the precision in which X was given (`resolution`); rows that are centered as far as it goes lose
+            what is left of their mean.
 
     Returns:
         RowBasis; for n >= d it is X itself beside the identity.
@@ -64,26 +106,28 @@ def row_basis(X: Tensor) -> RowBasis:
     n, d = X.shape
     if n >= d:
         return RowBasis(X, None, "direct")
-    return _gram_basis(X) or _qr_basis(X)
+    return _gram_basis(X, is_centered(X, eps)) or _qr_basis(X)
 
 
-def thin_svd(X: Tensor) -> tuple[Tensor, Tensor, Tensor, str]:
+def thin_svd(X: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor, str]:
     """Singular value decomposition of X reduced to its numerical rank r.
 
     Args:
         X: (n, d) float64.
+        eps: of the precision in which X was given (`resolution`); singular values below eps max(n, d) of the largest
+            one are rounding.
 
     Returns:
         U (n, r), s (r,) descending and positive, V (d, r) with X = U diag(s) V^T, and the solver of the row
         basis. r = 0 for a zero matrix.
     """
-    basis = row_basis(X)
+    basis = row_basis(X, eps)
     U, s, Vh = torch.linalg.svd(basis.L, full_matrices=False)
-    rank = int((s > s[0] * EPS * max(X.shape)).sum())
+    rank = int((s > s[0] * eps * max(X.shape)).sum())
     return U[:, :rank], s[:rank], basis.expand(Vh[:rank], X.shape[1]).T, basis.solver
 
 
-def _reflect(X: Tensor) -> Tensor:
+def reflected(X: Tensor) -> Tensor:
     """Apply the Householder reflection that swaps the constant column with the first unit column."""
     n = len(X)
     v = X.new_full((n, 1), n**-0.5)
@@ -91,11 +135,9 @@ def _reflect(X: Tensor) -> Tensor:
     return X - v @ ((v.T @ X) * (2.0 / v.square().sum()))
 
 
-def _gram_basis(X: Tensor) -> RowBasis | None:
+def _gram_basis(X: Tensor, centered: bool) -> RowBasis | None:
     n = len(X)
-    total = torch.linalg.vector_norm(X)
-    centered = n > 1 and torch.linalg.vector_norm(X.mean(dim=0)) <= n * EPS * total
-    rows = _reflect(X)[1:] if centered else X
+    rows = reflected(X)[1:] if centered else X
     L, failed = torch.linalg.cholesky_ex(rows @ rows.T)
     if failed:
         return None
@@ -103,7 +145,7 @@ def _gram_basis(X: Tensor) -> RowBasis | None:
     if not _is_orthonormal(Q):
         return None
     if centered:
-        L = _reflect(torch.cat([L.new_zeros(1, n - 1), L]))
+        L = reflected(torch.cat([L.new_zeros(1, n - 1), L]))
     return RowBasis(L, Q.contiguous(), "gram")
 
 

@@ -1,7 +1,7 @@
 """What similarity is worth beside the same measure on rows that were paired at random."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,7 +9,10 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.similarity.scorer import Scorer
 
-QUANTILE = 0.95
+# The share of null draws that may lie above the quantile is 1 in so many.
+ONE_IN = 20
+# Over all pairs of layers.
+AGGREGATES = {"max": lambda scores: scores.flatten(1).amax(1), "mean": lambda scores: scores.flatten(1).mean(1)}
 # A null that leaves less room than this below 1 leaves nothing to calibrate.
 LEAST_ROOM = 1e-9
 
@@ -20,10 +23,12 @@ class Null:
 
     Attributes:
         mean: over permutations.
-        q95: their 95 % quantile.
+        q95: the ceil(0.95 (n + 1))-th smallest of the n permutations' scores and the observed one. Under the null
+            every place among them is as likely, so that the observed score is above it in at most one case of 20.
         p: (1 + permutations that score at least as much) / (1 + permutations).
         p_corrected: the same for the largest standardised score over *all* pairs of layers.
         calibrated: (value - q95) / (1 - q95), NaN where q95 is 1: 1 is the most there can be, 0 or less is nothing.
+            With fewer than 19 permutations it is never above 0.
     """
 
     mean: Tensor
@@ -35,10 +40,16 @@ class Null:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """One measure for every pair of layers: `value` (S, T), and `nulls` by name."""
+    """One measure for every pair of layers: `value` (S, T), and `nulls` by name.
+
+    Attributes:
+        over_layers: "max" and "mean" over all pairs of layers, as measures of one pair of models: scalars in place of
+            matrices. The maximum has a null of maxima, so that it needs no correction for the search.
+    """
 
     value: Tensor
     nulls: dict[str, Null]
+    over_layers: "dict[str, Calibrated]" = field(default_factory=dict)
 
 
 def random_permutations(
@@ -104,31 +115,40 @@ def calibrate(
     found: dict[str, Calibrated] = {}
     for scorer in scorers:
         observed = scorer.scores(torch.arange(scorer.n, device=scorer.device))
-        nulls: dict[str, list[Null]] = {}
+        draws_of: dict[str, Tensor] = {}
         for name, some in permutations.items():
             draws = []
             for permutation in some.to(scorer.device):
                 draws.append(scorer.scores(permutation))
                 advance()
-            stacked = torch.stack(draws)
-            nulls[name] = [_null(observed[c], stacked[:, c]) for c in range(len(observed))]
+            draws_of[name] = torch.stack(draws).cpu()
         for c, measure in enumerate(scorer.measures):
-            found[measure] = Calibrated(observed[c].cpu(), {name: each[c] for name, each in nulls.items()})
+            found[measure] = _calibrated(observed[c].cpu(), {name: draws[:, c] for name, draws in draws_of.items()})
     return found
 
 
+def _calibrated(value: Tensor, draws: dict[str, Tensor]) -> Calibrated:
+    """Compare observed scores (S, T), and their maximum and mean, with the draws (p, S, T) of every null."""
+    over_layers = {}
+    for name, over in AGGREGATES.items():
+        one = over(value[None])
+        nulls = {null: _null(one, over(some)[:, None]) for null, some in draws.items()}
+        scalars = {null: Null(**{k: v[0] for k, v in vars(each).items()}) for null, each in nulls.items()}
+        over_layers[name] = Calibrated(one[0], scalars)
+    return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers)
+
+
 def _null(value: Tensor, draws: Tensor) -> Null:
-    """Compare observed scores (S, T) with draws (p, S, T)."""
-    value, draws = value.cpu(), draws.cpu()
+    """Compare observed scores (S, ...) with draws (p, S, ...)."""
     n_permutations = len(draws)
-    q95 = torch.quantile(draws, QUANTILE, dim=0)
     every = torch.cat([value[None], draws])
+    q95 = every.kthvalue(len(every) - len(every) // ONE_IN, dim=0).values
     spread = every.std(0)
     # A score that no permutation changes is never the largest one.
     standard = torch.where(spread > 1e-12, (every - every.mean(0)) / spread.clamp_min(1e-12), -torch.inf)
     largest = standard[1:].flatten(1).amax(1)
     hits = (draws >= value - 1e-12).sum(0).double()
-    searched = (largest[:, None, None] >= standard[0] - 1e-12).sum(0).double()
+    searched = (largest.view(-1, *[1] * value.ndim) >= standard[0] - 1e-12).sum(0).double()
     room = 1.0 - q95
     return Null(
         mean=draws.mean(0),

@@ -1,13 +1,19 @@
 """Centered kernel alignment, linear and Gaussian, biased and debiased."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from bridge.errors import FitError
+from bridge.similarity.layers import alignments, unbiased
 from bridge.similarity.pairs import PairProducts
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.states import LayerStates
+
+# What a bandwidth is counted in.
+BANDWIDTH_UNITS = ("median", "absolute")
 
 
 def linear_cka(X: Tensor, Y: Tensor, debiased: bool = False) -> float:
@@ -45,14 +51,21 @@ def linear_cka(X: Tensor, Y: Tensor, debiased: bool = False) -> float:
         >>> round(linear_cka(X, 3 * X.flip(1) + 1, debiased=True), 9)
         1.0
     """
-    return LinearCka.of(X, Y).score("cka_linear_debiased" if debiased else "cka_linear")
+    return float(alignments([LayerStates(X, "X")], [LayerStates(Y, "Y")], debiased))
 
 
-def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0) -> float:
+def rbf_cka(
+    X: Tensor,
+    Y: Tensor,
+    debiased: bool = False,
+    bandwidth: float = 1.0,
+    bandwidth_unit: Literal["median", "absolute"] = "median",
+) -> float:
     """Centered kernel alignment with Gaussian kernels.
 
-    K_ij = exp(-|x_i - x_j|^2 / (2 s^2)), s = `bandwidth` times the median distance between two rows that differ; for
-    the rest see `linear_cka`. The same under rotation, reflection, shift and isotropic scale of either side.
+    K_ij = exp(-|x_i - x_j|^2 / (2 s^2)), s = `bandwidth` times the median distance between two rows that differ, or
+    `bandwidth` itself; for the rest see `linear_cka`. The same under rotation, reflection, shift and, with medians,
+    isotropic scale of either side.
 
     Source: Kornblith, Norouzi, Lee, Hinton (2019), arXiv:1905.00414, section 3.
 
@@ -60,7 +73,8 @@ def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0
         X: (n, d_source).
         Y: (n, d_target).
         debiased: use the unbiased estimator of Song et al. (2012).
-        bandwidth: in medians of the distances.
+        bandwidth: s, above 0, in medians of the distances.
+        bandwidth_unit: "median", or "absolute" where s is in the units of the states.
 
     Returns:
         The alignment, at most 1.
@@ -68,7 +82,7 @@ def rbf_cka(X: Tensor, Y: Tensor, debiased: bool = False, bandwidth: float = 1.0
     Raises:
         FitError: as `linear_cka`.
     """
-    scorer = RbfCka.of(X, Y, Options(bandwidth=bandwidth))
+    scorer = RbfCka.of(X, Y, Options(bandwidth=bandwidth, bandwidth_unit=bandwidth_unit))
     return scorer.score("cka_rbf_debiased" if debiased else "cka_rbf")
 
 
@@ -95,17 +109,14 @@ class LinearCka(Scorer):
     def _hsic(self, above: Tensor, k: Tensor, k_target: Tensor) -> Tensor:
         """The trace of K L, and n (n-3) HSIC_1, of doubly centered K and L: (2, S, T).
 
-        The unbiased estimator does not see the centering (it stays the same when a_i + a_j is added to K_ij off the
-        diagonal), and the rows of a centered K without its diagonal sum to minus the diagonal.
-
         Args:
             above: (S, T) sums over i < j of K_ij L_ij.
             k: (n, S) diagonals.
             k_target: (n, T) diagonals.
         """
-        n, on = self.n, k.T @ k_target
-        traces = k.sum(0)[:, None] * k_target.sum(0)
-        return torch.stack([2.0 * above + on, 2.0 * above + traces / ((n - 1.0) * (n - 2.0)) - 2.0 * on / (n - 2.0)])
+        on = k.T @ k_target
+        products = 2.0 * above + on
+        return torch.stack([products, unbiased(products, on, k.sum(0)[:, None] * k_target.sum(0), self.n)])
 
     def scores(self, permutation: Tensor) -> Tensor:
         """See `Scorer`."""
@@ -118,11 +129,16 @@ class RbfCka(LinearCka):
     measures = ("cka_rbf", "cka_rbf_debiased")
 
     def _kernel(self, layer: LayerStates) -> Tensor:
+        unit, bandwidth = self.options.bandwidth_unit, self.options.bandwidth
+        if unit not in BANDWIDTH_UNITS or not bandwidth > 0:
+            raise FitError(f"bandwidth is {bandwidth} {unit}; wanted above 0, one of {', '.join(BANDWIDTH_UNITS)}")
+        if unit == "absolute":
+            return torch.exp(layer.squared_distances / (-2.0 * bandwidth**2))
         i, j = torch.triu_indices(layer.n, layer.n, 1, device=layer.X.device)
         squares = layer.squared_distances[i, j]
         # Of those that differ: at layer 0 more than half of all pairs of rows can hold the same token.
         median = squares[squares > 0].median()
-        return torch.exp(layer.squared_distances / (-2.0 * self.options.bandwidth**2 * median))
+        return torch.exp(layer.squared_distances / (-2.0 * bandwidth**2 * median))
 
 
 def centered(K: Tensor) -> Tensor:

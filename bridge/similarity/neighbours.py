@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.scorer import Options, Scorer, check_rows
 from bridge.similarity.states import LayerStates
 
 # Cosines nearer to each other than this are equal: states are float32 at best.
 TIE = 1e-7
+# Neighbours of a row that are compared one by one; more of them are put into a mask.
+MOST_COMPARED = 32
 
 
 def mutual_knn(X: Tensor, Y: Tensor, k: int = 10) -> float:
@@ -39,7 +41,13 @@ def mutual_knn(X: Tensor, Y: Tensor, k: int = 10) -> float:
         >>> mutual_knn(X, 3 * X.flip(1), k=5), mutual_knn(X, X.flip(0), k=19)
         (1.0, 1.0)
     """
-    return MutualKnn.of(X, Y, Options(k=k)).score()
+    sides = LayerStates(X, "X"), LayerStates(Y, "Y")
+    check_rows(sides)
+    check_k("mutual_knn", k, sides[0].n, 1)
+    near = [near_rows(layer, k, seed) for layer, seed in zip(sides, Options.tie_seeds, strict=True)]
+    if k > MOST_COMPARED:
+        return float(_mask(near[0]).mul_(_mask(near[1])).sum()) / near[0].numel()
+    return int((near[0][:, :, None] == near[1][:, None]).sum()) / near[0].numel()
 
 
 def cknna(X: Tensor, Y: Tensor, k: int = 10) -> float:
@@ -72,14 +80,10 @@ class MutualKnn(Scorer):
     least_k = 1
 
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
-        n, k = self.n, self.options.k
-        if not self.least_k <= k < n:
-            raise FitError(
-                f"{self.measures[0]} has k={k} with {n} rows; wanted {self.least_k} <= k <= {n - 1}: change k"
-            )
-        seeds = self.options.tie_seeds
-        self._near = torch.stack([nearest(layer.cosines, k, seeds[0]) for layer in source])  # (S, n, k)
-        masks = [_mask(nearest(layer.cosines, k, seeds[1])) for layer in target]
+        k, seeds = self.options.k, self.options.tie_seeds
+        check_k(self.measures[0], k, self.n, self.least_k)
+        self._near = torch.stack([near_rows(layer, k, seeds[0]) for layer in source])  # (S, n, k)
+        masks = [_mask(near_rows(layer, k, seeds[1])) for layer in target]
         self._masks = torch.stack([mask.flatten() for mask in masks])  # (T, n n)
 
     def _places(self, permutation: Tensor, s: int) -> Tensor:
@@ -111,7 +115,7 @@ class Cknna(MutualKnn):
         """A(K, K) of every layer."""
         found = []
         for layer in layers:
-            mask = _mask(nearest(layer.cosines, self.options.k, self.options.tie_seeds[0]))
+            mask = _mask(near_rows(layer, self.options.k, self.options.tie_seeds[0]))
             K = layer.cosines * mask
             found.append(_hsic(self.n, (K * K.T).sum(), K.sum(), K.sum(), K.sum(0) @ K.sum(1)))
             if not found[-1] > 0:
@@ -138,11 +142,40 @@ class Cknna(MutualKnn):
         return (torch.stack(rows) / self._norms)[None]
 
 
-def nearest(cosines: Tensor, k: int, seed: int) -> Tensor:
-    """The k largest entries of every row (n, k), the diagonal left out, equal ones in an order that `seed` decides."""
-    order = torch.rand(cosines.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    levels = (cosines / TIE).round() + 0.5 * order.to(cosines.device)
-    return levels.fill_diagonal_(-torch.inf).topk(k, dim=1).indices
+def check_k(measure: str, k: int, n: int, least: int) -> None:
+    """Refuse a number of neighbours that n rows do not have."""
+    if not least <= k < n:
+        raise FitError(f"{measure} has k={k} with {n} rows; wanted {least} <= k <= {n - 1}: change k")
+
+
+def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
+    """The k rows of largest cosine to every row (n, k), itself left out, equal ones in an order that `seed` decides.
+
+    Cosines are computed in float32 first. Rows whose k-th and next neighbour are nearer to each other than its
+    rounding, or than a tie, are looked at again in float64.
+    """
+    low = layer.unit_single
+    low_cosines = (low @ low.T).fill_diagonal_(-torch.inf)
+    top = low_cosines.topk(k + 1, dim=1)
+    near = top.indices[:, :k].contiguous()
+    margin = 2.0 * torch.finfo(low.dtype).eps * low.shape[1] ** 0.5 + 2.0 * TIE
+    unsure = (top.values[:, k - 1] - top.values[:, k] <= margin).nonzero()[:, 0]
+    if not len(unsure):
+        return near
+    # Of the others only those that may be among the nearest: all columns that any unsure row has near.
+    there = (low_cosines[unsure] >= (top.values[unsure, k - 1] - margin)[:, None]).any(0).nonzero()[:, 0]
+    levels = low.new_full((len(unsure), layer.n), -torch.inf, dtype=torch.float64)
+    levels[:, there] = (layer.unit_of(unsure) @ layer.unit_of(there).T / TIE).round()
+    levels[torch.arange(len(unsure), device=low.device), unsure] = -torch.inf
+    top = levels.topk(k + 1, dim=1)
+    near[unsure] = top.indices[:, :k]
+    tied = (top.values[:, k - 1] == top.values[:, k]).nonzero()[:, 0]
+    if len(tied):
+        # Drawn for all rows, so that an order does not depend on which of them are looked at.
+        n, generator = layer.n, torch.Generator().manual_seed(seed)
+        order = torch.rand(n, n, dtype=torch.float64, generator=generator).to(low.device)[unsure[tied]]
+        near[unsure[tied]] = (levels[tied] + 0.5 * order).topk(k, dim=1).indices
+    return near
 
 
 def _mask(near: Tensor) -> Tensor:

@@ -19,14 +19,32 @@ class Options:
     Attributes:
         k: neighbours of a row, for mutual_knn and cknna.
         bandwidth: of the Gaussian kernel, in medians of the distances between rows.
+        bandwidth_unit: "median", or "absolute" where the bandwidth is a distance itself.
         variance: share of the variance that SVCCA keeps, in (0, 1].
+        n_components: components that SVCCA keeps in place of a share of the variance.
+        penalty: of linear predictivity, relative as in `bridge.maps.Ridge`.
         tie_seeds: for source and target, how neighbours at equal distance are put in order.
     """
 
     k: int = 10
     bandwidth: float = 1.0
+    bandwidth_unit: str = "median"
     variance: float = 0.99
+    n_components: int | None = None
+    penalty: float = 0.01
     tie_seeds: tuple[int, int] = (0, 1)
+
+
+def check_rows(layers: Sequence[LayerStates]) -> int:
+    """The number of rows that all layers have.
+
+    Raises:
+        FitError: they have not.
+    """
+    n = {layer.n for layer in layers}
+    if len(n) != 1:
+        raise FitError(f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item")
+    return n.pop()
 
 
 class Scorer(ABC):
@@ -44,12 +62,7 @@ class Scorer(ABC):
     measures: ClassVar[tuple[str, ...]]
 
     def __init__(self, source: Sequence[LayerStates], target: Sequence[LayerStates], options: Options) -> None:
-        n = {layer.n for layer in (*source, *target)}
-        if len(n) != 1:
-            raise FitError(
-                f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item"
-            )
-        self.n = n.pop()
+        self.n = check_rows([*source, *target])
         self.options = options
         self.device = source[0].X.device
         self._prepare(source, target)

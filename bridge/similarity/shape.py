@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bridge.similarity.scorer import Scorer
+from bridge.maps.solvers import row_basis
+from bridge.similarity.scorer import Scorer, check_rows
 from bridge.similarity.states import LayerStates
 
 
@@ -34,7 +35,18 @@ def procrustes_similarity(X: Tensor, Y: Tensor) -> float:
         >>> round(procrustes_similarity(X, 2 * X.flip(1) - 3), 9)
         1.0
     """
-    return Procrustes.of(X, Y).score()
+    source, target = LayerStates(X, "X"), LayerStates(Y, "Y")
+    n = check_rows([source, target])
+    # X = L Q with orthonormal rows Q: the norm of L_x^T L_y is that of X^T Y, and no side is larger than n.
+    sides = []
+    for layer in (source, target):
+        rows = layer.rows
+        basis = row_basis(rows.double(), layer.eps).L.to(rows.dtype) if n < rows.shape[1] else rows
+        sides.append(basis)
+    if sides[0].dtype != sides[1].dtype:
+        sides = [side.double() for side in sides]
+    size = float(torch.linalg.matrix_norm(source.rows)) * float(torch.linalg.matrix_norm(target.rows))
+    return float(torch.linalg.svdvals(sides[0].T @ sides[1]).sum(dtype=torch.float64)) / size
 
 
 def angular_distance(X: Tensor, Y: Tensor) -> float:

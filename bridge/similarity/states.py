@@ -1,18 +1,29 @@
 """One layer's states, with what several measures need of them computed once."""
 
+import math
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.normalize import finite_states
+from bridge.maps.solvers import resolution
+from bridge.normalize import check_finite
 
 EPS = torch.finfo(torch.float64).eps
 # Four rows are the least for which the unbiased estimator of HSIC is defined.
 LEAST_ROWS = 4
-# Squared distances nearer to each other than this share of the largest one are equal: states are float32 at best.
+# Squared distances nearer to each other than this share of the two rows' own squares are equal: states are float32 at
+# best, and a difference of inner products is rounding below that share, whatever other rows there are.
 TIE = 1e-9
+# Rows that differ by this many roundings of their own numbers are the same.
+ROUNDING = 8.0
+# Rows are weighed this often in search of their middle.
+WEIGHINGS = 3
+# Rows and widths from which float32 states are multiplied in float32, where one number is asked for.
+SINGLE_FROM = 256
+# What may be left of a mean in float32 rows, as a share of their length.
+LEFT = 1e-6
 
 
 class LayerStates:
@@ -31,9 +42,17 @@ class LayerStates:
             raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
         if X.ndim != 2:
             raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
-        self.X = finite_states(X, name)
-        self.name = name
-        if not varies(self.X):
+        self.given, self.name = X, name
+        self.eps = resolution(X)
+        self._single = self.eps > EPS and min(X.shape) >= SINGLE_FROM
+        rows = X.float() if self._single else self.X
+        self._mean = rows.mean(0)
+        # a mean is finite where every state is, unless it overflowed
+        if not bool(torch.isfinite(self._mean).all()):
+            check_finite(X, name)
+        self._spread = _length(self._centered_single if self._single else self.centered)
+        size = math.hypot(self._spread, len(X) ** 0.5 * _length(self._mean))
+        if not self._spread > size * EPS * max(X.shape):
             raise FitError(
                 f"all {len(X)} rows of {name} are the same; wanted rows that differ: compare another layer "
                 "(at layer 0 the last position holds nothing but the embedding of the last token)"
@@ -42,12 +61,24 @@ class LayerStates:
     @property
     def n(self) -> int:
         """How many rows."""
-        return len(self.X)
+        return len(self.given)
+
+    @cached_property
+    def X(self) -> Tensor:  # noqa: N802
+        """(n, d) the states in float64."""
+        return self.given.to(torch.float64)
+
+    @cached_property
+    def _centered_single(self) -> Tensor:
+        """(n, d) float32 rows about their mean, of which what rounding has left is taken away where it is large."""
+        rows = self.given.float() - self._mean
+        is_far = self.eps * self.n**0.5 * _length(self._mean) > LEFT * _length(rows)
+        return rows.sub_(rows.mean(0)) if is_far else rows
 
     @cached_property
     def centered(self) -> Tensor:
         """(n, d) rows about their mean."""
-        return self.X - self.X.mean(0)
+        return self.X - (self.X.mean(0) if self._single else self._mean)
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,13 +93,28 @@ class LayerStates:
         return self.centered @ self.centered.T
 
     @cached_property
+    def _inner(self) -> Tensor:
+        """(n, n) inner products about a point amid the rows, from which distances are taken."""
+        rows = self.X - middle(self.X)
+        return rows @ rows.T
+
+    @cached_property
+    def tolerance(self) -> Tensor:
+        """(n,) what squared distances from each row are resolved to; that of a pair is the larger of its two."""
+        return TIE * self._inner.diagonal() + (ROUNDING * self.eps) ** 2 * self.X.square().sum(1)
+
+    @cached_property
     def squared_distances(self) -> Tensor:
-        """(n, n) squared Euclidean distances; those that differ by rounding alone are the same number."""
-        squares = self.gram.diagonal()
-        found = (squares[:, None] + squares - 2.0 * self.gram).clamp_min(0.0)
-        largest = found.max()
-        found = (found / (largest * TIE)).round() * (largest * TIE)
-        return found.fill_diagonal_(0.0)
+        """(n, n) squared Euclidean distances, 0 where there is nothing but rounding."""
+        squares = self._inner.diagonal()
+        between = squares[:, None] + squares - 2.0 * self._inner
+        return torch.where(between > torch.maximum(self.tolerance[:, None], self.tolerance), between, 0.0)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(n, d) centered rows of moderate size: in float32 where they were given in it and are many and wide."""
+        rows = self._centered_single if self._single else self.centered
+        return rows if 1e-6 < self._spread < 1e6 else rows / self._spread
 
     @cached_property
     def cosines(self) -> Tensor:
@@ -77,13 +123,35 @@ class LayerStates:
         Raises:
             FitError: a row is zero.
         """
-        lengths = self.X.norm(dim=1, keepdim=True)
+        return self.unit @ self.unit.T
+
+    @cached_property
+    def unit(self) -> Tensor:
+        """(n, d) rows at length 1.
+
+        Raises:
+            FitError: a row is zero.
+        """
+        return self.X / self._lengths(self.X)
+
+    def unit_of(self, rows: Tensor) -> Tensor:
+        """(m, d) some rows of `unit`."""
+        chosen = self.given[rows].to(torch.float64)
+        return chosen / self._lengths(chosen)
+
+    @cached_property
+    def unit_single(self) -> Tensor:
+        """(n, d) `unit` in float32."""
+        rows = self.given.float() if self.eps > EPS else self.X
+        return (rows / self._lengths(rows)).float()
+
+    def _lengths(self, rows: Tensor) -> Tensor:
+        lengths = rows.norm(dim=1, keepdim=True)
         if (lengths == 0).any():
             raise FitError(
                 f"{int((lengths == 0).sum())} rows of {self.name} are zero, which have no neighbours by angle"
             )
-        unit = self.X / lengths
-        return unit @ unit.T
+        return lengths
 
     @cached_property
     def n_distinct(self) -> int:
@@ -91,10 +159,60 @@ class LayerStates:
         return len(torch.unique(self.X, dim=0))
 
 
+def _length(rows: Tensor) -> float:
+    return float(torch.linalg.vector_norm(rows))
+
+
+def clip_outliers(X: Tensor, quantile: float) -> Tensor:
+    """X with no number further from zero than the rows' usual large ones.
+
+    A few features of language models are a hundred times the others, and alone decide what distances and cosines say.
+    All numbers are cut to [-c, c], c being the mean over rows of the `quantile` of a row's absolute values.
+
+    Source: Huh, Cheung, Wang, Isola (2024), "The platonic representation hypothesis", arXiv:2405.07987, appendix.
+
+    Args:
+        X: (n, d).
+        quantile: in (0, 1].
+
+    Returns:
+        (n, d) of the same dtype.
+
+    Raises:
+        FitError: a quantile that is none.
+
+    Example:
+        >>> clip_outliers(torch.tensor([[1.0, -2.0, 900.0]]), 0.5)
+        tensor([[ 1., -2.,  2.]])
+    """
+    if not 0.0 < quantile <= 1.0:
+        raise FitError(f"the quantile to clip at is {quantile}; wanted above 0 and at most 1, such as 0.95")
+    most = X.abs().double().quantile(quantile, dim=1).mean()
+    return X.clamp(-float(most), float(most))
+
+
 def varies(X: Tensor) -> bool:
     """Whether the rows of X (n, d) differ by more than rounding."""
     spread = (X - X.mean(0)).norm()
     return bool(spread > X.norm() * EPS * max(X.shape))
+
+
+def middle(X: Tensor) -> Tensor:
+    """A point (d,) amid most rows of X (n, d), which a few rows far from the others hardly move.
+
+    Distances are differences of inner products about it, and the nearer rows are to it the less they cancel.
+
+    Example:
+        >>> X = torch.cat([torch.arange(11.0, dtype=torch.float64), torch.tensor([1e6])])[:, None]
+        >>> round(float(X.mean())), round(float(middle(X)))
+        (83338, 5)
+    """
+    center = X.mean(0)
+    for _ in range(WEIGHINGS):
+        squares = (X - center).square().sum(1)
+        weights = 1.0 / (squares + squares.median()).clamp_min(torch.finfo(X.dtype).tiny)
+        center = (weights / weights.sum()) @ X
+    return center
 
 
 def layer_states(layers: list[Tensor], name: str) -> list[LayerStates]:

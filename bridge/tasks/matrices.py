@@ -113,7 +113,7 @@ def label(data: dict[str, Any]) -> str:
 
 
 def flat_scores(data: dict[str, Any]) -> dict[str, float]:
-    """The final and the best pair of layers of every measure as ``{"value/measure": ...}``."""
+    """The final and the best pair of layers of every measure, and all of them, as ``{"value/measure": ...}``."""
     flat = {"valid": float(data["valid"])}
     for measure in data.get("measures", {}):
         deepest, chosen = final(data, measure), best(data, measure)
@@ -124,6 +124,10 @@ def flat_scores(data: dict[str, Any]) -> dict[str, float]:
             if told["calibrated"] is not None:
                 flat[f"calibrated_{null}/{measure}"] = told["calibrated"]
             flat[f"p_{null}/{measure}"] = told["p"]
+        for statistic, over in data["measures"][measure].get("over_layers", {}).items():
+            calibrated = over["nulls"][FREE]["calibrated"]
+            if calibrated is not None:
+                flat[f"calibrated_{statistic}/{measure}"] = calibrated
     return flat
 
 

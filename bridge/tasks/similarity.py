@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,17 +12,29 @@ from tqdm import tqdm
 
 from bridge.controls import haar_rotated
 from bridge.errors import ConfigError
-from bridge.similarity import MEASURES, Calibrated, LayerStates, Options, Scorer, calibrate, random_permutations, varies
+from bridge.similarity import (
+    MEASURES,
+    Calibrated,
+    LayerStates,
+    Options,
+    Scorer,
+    calibrate,
+    clip_outliers,
+    random_permutations,
+    varies,
+)
 from bridge.similarity.calibration import LEAST_ROOM
 from bridge.similarity.canonical import leading
+from bridge.similarity.cka import BANDWIDTH_UNITS
+from bridge.tasks.plain import plain
 
 NULLS = ("shuffled", "shuffled_within")
 LEAST_ROWS = 4
-# With fewer permutations no p can be 0.05.
+# With fewer permutations no p can be 0.05, and no calibrated score above 0.
 LEAST_PERMUTATIONS = 19
 N_PERMUTED = 5
 # Matrices of rows by rows that a layer needs.
-GRAMS_PER_LAYER = 4
+GRAMS_PER_LAYER = 5
 MOST_BYTES = 32e9
 # Seconds for one permutation at one pair of layers of rank 128, on one core; they grow a little
 # less than with its cube.
@@ -51,15 +63,30 @@ class Similarity:
         k: neighbours of a row.
         bandwidth: of the Gaussian kernel, in medians of the distances.
         variance: share that SVCCA keeps.
+        n_components: components that SVCCA keeps in place of it.
+        bandwidth_unit: "median" or "absolute".
+        penalty: of linear predictivity.
+        clip: quantile of the absolute values of a row at which outliers are cut; None: nowhere.
         gates: thresholds with the attributes planted and permuted.
     """
 
     def __init__(
-        self, measures: Sequence[str], n_permutations: int, k: int, bandwidth: float, variance: float, gates: Any
+        self,
+        measures: Sequence[str],
+        n_permutations: int,
+        k: int,
+        bandwidth: float,
+        variance: float,
+        gates: Any,
+        n_components: int | None = None,
+        bandwidth_unit: str = "median",
+        penalty: float = 0.01,
+        clip: float | None = None,
     ) -> None:
         self.measures = measures
         self.n_permutations = n_permutations
-        self.options = Options(k=k, bandwidth=bandwidth, variance=variance)
+        self.options = Options(k, bandwidth, bandwidth_unit, variance, n_components, penalty)
+        self.clip = clip
         self.gates = gates
 
     def check(self, n: int | None = None) -> None:
@@ -79,6 +106,14 @@ class Similarity:
         options = self.options
         if not (options.bandwidth > 0 and math.isfinite(options.bandwidth)):
             raise ConfigError(f"task.bandwidth={options.bandwidth} must be positive, in medians of the distances")
+        if options.bandwidth_unit not in BANDWIDTH_UNITS:
+            raise ConfigError(f"task.bandwidth_unit={options.bandwidth_unit}; give one of {', '.join(BANDWIDTH_UNITS)}")
+        if options.n_components is not None and options.n_components < 1:
+            raise ConfigError(f"task.n_components={options.n_components} must be at least 1, or null for task.variance")
+        if not (options.penalty > 0 and math.isfinite(options.penalty)):
+            raise ConfigError(f"task.penalty={options.penalty} must be above 0")
+        if self.clip is not None and not 0 < self.clip <= 1:
+            raise ConfigError(f"task.clip={self.clip} must lie above 0 and be at most 1, or be null")
         if not 0 < options.variance <= 1:
             raise ConfigError(f"task.variance={options.variance} must lie above 0 and be at most 1")
         least = 2 if "cknna" in self.measures else 1
@@ -139,7 +174,7 @@ class Similarity:
         last = [list(side.values())[-1] for side in sides.values()]
         return SimilarityResult(
             layers={side: list(layers) for side, layers in sides.items()},
-            measures={m: _plain(m, c) for m, c in found.items()},
+            measures={m: plain(m, c) for m, c in found.items()},
             distinct_rows={side: [x.n_distinct for x in layers.values()] for side, layers in sides.items()},
             gates={
                 "planted": self._planted_gate(last[1], generator),
@@ -151,6 +186,8 @@ class Similarity:
     def _layers(
         self, side: str, states: dict[int, Tensor], strict: bool, warnings: list[str]
     ) -> dict[int, LayerStates]:
+        if self.clip is not None:
+            states = {layer: clip_outliers(X, self.clip) for layer, X in states.items()}
         flat = [layer for layer, X in states.items() if not varies(X.double())]
         told = f"all rows of layer {', '.join(map(str, flat))} of the {side} are the same"
         why = "at layer 0 the last position holds nothing but the embedding of the last token"
@@ -161,9 +198,13 @@ class Similarity:
         return {n: LayerStates(X, f"layer {n} of the {side}") for n, X in states.items() if n not in flat}
 
     def _scorers(
-        self, source: Sequence[LayerStates], target: Sequence[LayerStates], options: Options | None = None
+        self,
+        source: Sequence[LayerStates],
+        target: Sequence[LayerStates],
+        options: Options | None = None,
+        measures: Sequence[str] | None = None,
     ) -> list[Scorer]:
-        kinds = dict.fromkeys(MEASURES[m].scorer for m in self.measures)
+        kinds = dict.fromkeys(MEASURES[m].scorer for m in (self.measures if measures is None else measures))
         return [kind(source, target, options or self.options) for kind in kinds]
 
     def _announce(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
@@ -181,10 +222,13 @@ class Similarity:
         """Furthest that a measure is from 1 between the target's deepest layer and the same, rotated and scaled."""
         rotated = LayerStates(3.0 * haar_rotated(Y.X, Y.X.shape[1], generator), "the rotated target")
         # Ties are put in the same order on both sides, which here are the same states.
-        options = Options(self.options.k, self.options.bandwidth, self.options.variance, (0, 0))
+        options = replace(self.options, tie_seeds=(0, 0))
+        if options.bandwidth_unit == "absolute":
+            options = replace(options, bandwidth_unit="median", bandwidth=1.0)
         identity = torch.arange(Y.n, device=Y.X.device)
-        scores = torch.cat([scorer.scores(identity).flatten() for scorer in self._scorers([Y], [rotated], options)])
-        value = float((1.0 - scores).abs().max())
+        scorers = self._scorers([Y], [rotated], options, [m for m in self.measures if MEASURES[m].planted])
+        scores = [scorer.scores(identity).flatten() for scorer in scorers]
+        value = float((1.0 - torch.cat(scores)).abs().max()) if scores else 0.0
         return {"passed": value <= self.gates.planted, "value": value, "threshold": self.gates.planted}
 
     def _permuted_gate(
@@ -217,11 +261,14 @@ class Similarity:
             if few:
                 which = ", ".join(f"layer {layer} of the {side} has {k}" for layer, k in few.items())
                 told.append(f"{which} different states in {n} rows: similarity there says which items end alike")
-        for measure, variance in (("svcca", self.options.variance), ("pwcca", 1.0)):
+        for measure, variance, k in (("svcca", self.options.variance, self.options.n_components), ("pwcca", 1.0, None)):
             if measure in self.measures:
-                told += _forced(measure, variance, sides, n)
+                told += _forced(measure, variance, k, sides, n)
         if self.n_permutations < LEAST_PERMUTATIONS:
-            told.append(f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}")
+            told.append(
+                f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}, and no "
+                f"calibrated score above 0; give task.n_permutations={LEAST_PERMUTATIONS} at least"
+            )
         if len(relations.unique()) == 1:
             told.append("all items are of one relation or of none, so shuffled_within is shuffled again")
         alone = int((torch.bincount(relations) == 1).sum())
@@ -232,9 +279,11 @@ class Similarity:
         return told
 
 
-def _forced(measure: str, variance: float, sides: dict[str, dict[int, LayerStates]], n: int) -> list[str]:
+def _forced(
+    measure: str, variance: float, n_components: int | None, sides: dict[str, dict[int, LayerStates]], n: int
+) -> list[str]:
     """That canonical correlations are 1 whatever the data, where rows are few."""
-    ranks = [[leading(x, variance).shape[1] for x in layers.values()] for layers in sides.values()]
+    ranks = [[leading(x, variance, n_components).shape[1] for x in layers.values()] for layers in sides.values()]
     forced = [(a + b - (n - 1), min(a, b)) for a in ranks[0] for b in ranks[1] if a + b > n - 1]
     if not forced:
         return []
@@ -243,17 +292,3 @@ def _forced(measure: str, variance: float, sides: dict[str, dict[int, LayerState
         f"{measure}: {n} rows are too few in {len(forced)} of {len(ranks[0]) * len(ranks[1])} pairs of layers, where "
         f"up to {most} of {of} canonical correlations are 1 whatever the data; give more rows (dataset.size)"
     ]
-
-
-def _plain(measure: str, found: Calibrated) -> dict[str, Any]:
-    plain: dict[str, Any] = {"value": _lists(found.value)}
-    if measure == "procrustes":
-        plain["angle_rad"] = _lists(found.value.clamp(-1.0, 1.0).acos())
-    plain["nulls"] = {
-        name: {field: _lists(matrix) for field, matrix in vars(null).items()} for name, null in found.nulls.items()
-    }
-    return plain
-
-
-def _lists(matrix: Tensor) -> list[list[float | None]]:
-    return [[None if math.isnan(x) else x for x in row] for row in matrix.tolist()]

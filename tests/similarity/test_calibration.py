@@ -34,9 +34,64 @@ def test_p_mean_quantile_and_calibrated_score_are_their_definitions() -> None:
     # Draws 0.1, 0.2, 0.3, 0.4 against 0.9, and 0.2, 0.3, 0.4, 0.5 against 0.2: ties count.
     assert null.p.tolist() == [[1 / 5, 5 / 5]]
     assert null.mean.flatten().tolist() == pytest.approx([0.25, 0.35])
-    assert null.q95.flatten().tolist() == pytest.approx([0.385, 0.485])
-    assert null.calibrated.flatten().tolist() == pytest.approx([(0.9 - 0.385) / 0.615, (0.2 - 0.485) / 0.515])
+    # Of five scores the fifth: with so few none is above it.
+    assert null.q95.flatten().tolist() == pytest.approx([0.9, 0.5])
+    assert null.calibrated.flatten().tolist() == pytest.approx([0.0, (0.2 - 0.5) / 0.5])
     assert null.p_corrected.tolist() == [[1 / 5, 5 / 5]]
+
+
+class Fine(Chosen):
+    """0.9, 0.2 as observed; 0.01, 0.02, ... and 0.02, 0.03, ... under permutations."""
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        found = super().scores(permutation)
+        return found if self.n_asked == 1 else found / 10.0
+
+
+def test_the_quantile_is_a_score_in_its_place_among_all_of_them() -> None:
+    made = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)})["chosen"]
+    null = made.nulls["shuffled"]
+    # The 38th of 40: of 0.01 to 0.39 and 0.9, and of 0.02 to 0.4 and another 0.2.
+    assert null.q95.flatten().tolist() == pytest.approx([0.38, 0.38])
+    assert null.calibrated.flatten().tolist() == pytest.approx([0.52 / 0.62, -0.18 / 0.62])
+    # The same of the larger of both, 0.9 against 0.02 to 0.4, and of their mean, 0.55 against 0.015 to 0.395.
+    largest, mean = made.over_layers["max"], made.over_layers["mean"]
+    assert (float(largest.value), float(mean.value)) == pytest.approx((0.9, 0.55))
+    assert float(largest.nulls["shuffled"].q95) == pytest.approx(0.39)
+    assert float(mean.nulls["shuffled"].q95) == pytest.approx(0.385)
+    assert float(mean.nulls["shuffled"].calibrated) == pytest.approx((0.55 - 0.385) / (1 - 0.385))
+    assert float(largest.nulls["shuffled"].p) == float(mean.nulls["shuffled"].p) == pytest.approx(1 / 40)
+
+
+class Noise(Chosen):
+    """The same noise as observed and under permutations, at 100 x 300 pairs of layers that know nothing of each other."""
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        return 0.1 * torch.randn(1, 100, 300, dtype=torch.float64, generator=self.options.k)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n_permutations", "expected"), [(18, 0.0), (19, 1 / 20), (50, 2 / 51), (200, 10 / 201)])
+def test_under_the_null_a_calibrated_score_is_above_zero_one_time_in_twenty_at_most(
+    n_permutations: int, expected: float
+) -> None:
+    options = Options(k=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    scorer = Noise.of(draw(5, 2), draw(5, 2), options)
+    null = calibrate([scorer], {"shuffled": permutations(5, n_permutations)})["chosen"].nulls["shuffled"]
+    share = float((null.calibrated > 0).double().mean())
+    # 30,000 draws: three standard errors are 0.004.
+    assert share == pytest.approx(expected, abs=0.004)
+    assert expected <= 0.05
+
+
+def test_the_largest_of_all_layers_is_above_zero_one_time_in_twenty_at_most() -> None:
+    above = {"max": 0, "mean": 0}
+    for seed in range(100):
+        source, target = ([LayerStates(draw(14, 4, seed=1000 * seed + s + o)) for s in range(3)] for o in (0, 500))
+        null = calibrate([LinearCka(source, target, Options())], {"shuffled": permutations(14, 19, seed=seed)})
+        for name, over in null["cka_linear_debiased"].over_layers.items():
+            above[name] += float(over.nulls["shuffled"].calibrated) > 0
+    # One of 20 of 100, and three standard errors.
+    assert max(above.values()) <= 11
 
 
 class Uneven(Chosen):

@@ -69,6 +69,29 @@ def test_pwcca_weights_the_correlations_by_what_its_variates_account_for() -> No
     assert pwcca(X, Y) > svcca(X, Y, variance=1.0) + 0.05
 
 
+def test_pwcca_changes_with_a_rotation_of_the_side_that_gives_weights_alone() -> None:
+    X, Y = draw(60, 6), draw(60, 9, seed=2)
+    Y[:, :3] += 2 * X[:, :3]
+    found = pwcca(X, Y)
+    assert pwcca(-3 * X + 1, Y @ draw(9, 9, seed=3) - 2) == pytest.approx(found, abs=1e-9)
+    assert abs(pwcca(X @ rotation(6), Y) - found) > 0.01
+    # Both ways round the narrower side gives the weights, and with equal ranks the first one.
+    assert pwcca(Y, X) == pytest.approx(found, abs=1e-9)
+    assert abs(pwcca(X, Y[:, :6]) - pwcca(Y[:, :6], X)) > 0.01
+
+
+@pytest.mark.parametrize(("r", "s"), [(24, 24), (20, 30), (30, 20), (10, 32)])
+def test_the_order_of_the_rows_does_not_move_pwcca_where_correlations_are_forced(r: int, s: int) -> None:
+    X, Y = draw(40, r), draw(40, s, seed=3)
+    Y[:, :5] += X[:, :5]
+    found = []
+    for seed in range(5):
+        order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
+        found.append(pwcca(X[order], Y[order]))
+    assert found == pytest.approx([found[0]] * 5, abs=1e-9)
+    assert found[0] < 1 - 1e-3
+
+
 def test_svcca_averages_over_the_smaller_number_of_components():
     X = torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert svcca(X, X[:, :3], variance=1.0) == pytest.approx(1.0)

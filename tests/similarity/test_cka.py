@@ -44,6 +44,15 @@ def test_cka_is_its_definition(debiased: bool) -> None:
     assert rbf_cka(X, Y, debiased, bandwidth=0.7) == pytest.approx(slow_cka(K, L, debiased), abs=1e-7)
 
 
+def test_one_row_far_from_the_others_hides_nothing_of_them_from_a_gaussian_kernel() -> None:
+    X, Y = draw(40, 12), draw(40, 12, seed=2)
+    X[0] *= 1e5
+    Y[0] *= 1e5
+    expected = slow_cka(slow_gaussian(X, 1.0), slow_gaussian(Y, 1.0), debiased=True)
+    assert rbf_cka(X, Y, debiased=True) == pytest.approx(expected, abs=1e-5)
+    assert expected < 0.5
+
+
 def test_the_unbiased_estimate_is_the_mean_over_different_rows() -> None:
     # HSIC = E k l + E k E l - 2 E k(1,2) l(1,3), each over all tuples of different rows.
     n = 7
@@ -92,3 +101,7 @@ def test_the_bandwidth_comes_from_rows_that_differ() -> None:
     # 120 of 190 distances are zero.
     assert 0.05 < rbf_cka(X, Y) < 0.95
     assert rbf_cka(X, 2 * X + 1) == pytest.approx(1.0)
+    # Nor from rows that are a rounding apart.
+    X = X + 100.0
+    assert rbf_cka(X + 1e-14 * draw(20, 3, seed=4), Y) == pytest.approx(rbf_cka(X, Y))
+    assert rbf_cka((X + 1e-6 * draw(20, 3, seed=4)).float(), Y) == pytest.approx(rbf_cka(X.float(), Y), abs=1e-6)

@@ -29,6 +29,26 @@ def test_equal_rows_share_their_rank() -> None:
     assert rsa(X, Y, "spearman") == pytest.approx(float(expected), abs=1e-9)
 
 
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e8])
+def test_one_row_far_from_the_others_hides_nothing_of_them(far: float) -> None:
+    for noise in (0.0, 0.8):
+        X, Y = draw(60, 20), noise * draw(60, 20) + draw(60, 20, seed=2)
+        X[0] *= far
+        Y[0] *= far
+        a, b = pdist(X.numpy()), pdist(Y.numpy())
+        assert rsa(X, Y, "spearman") == pytest.approx(float(spearmanr(a, b)[0]), abs=1e-4)
+        assert rsa(X, Y, "spearman") < 0.6
+
+
+def test_equal_distances_are_tied_whatever_the_lengths_of_their_rows() -> None:
+    # Corners of a lattice, turned: few different distances, between rows of many lengths, and a row far away.
+    corners = torch.cartesian_prod(*[torch.arange(3.0, dtype=torch.float64)] * 3)
+    corners = torch.cat([corners, corners[:5], torch.full((1, 3), 1e4, dtype=torch.float64)])
+    Y = draw(33, 4, seed=2)
+    expected = spearmanr(pdist(corners.numpy()), pdist(Y.numpy()))[0]
+    assert rsa(corners @ rotation(3) / 7.0, Y, "spearman") == pytest.approx(float(expected), abs=1e-9)
+
+
 def test_rows_equally_far_from_each_other_say_nothing() -> None:
     with pytest.raises(FitError, match="all rows of X are equally far from each other"):
         rsa(torch.eye(6), draw(6, 3))

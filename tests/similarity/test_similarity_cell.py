@@ -16,7 +16,8 @@ from bridge.record import Record
 from bridge.run import run
 from bridge.schema.similarity import SimilarityGatesConfig
 from bridge.session import Session
-from bridge.similarity import MEASURES, LayerStates, linear_cka, procrustes_similarity
+from bridge.similarity import DEFAULT_MEASURES, MEASURES, LayerStates, linear_cka, procrustes_similarity
+from bridge.tasks.matrices import flat_scores
 from bridge.tasks.similarity import Similarity
 
 
@@ -25,9 +26,9 @@ def test_every_measure_is_a_matrix_of_layers_by_layers_with_two_nulls(bare_outpu
     data = found.data
     assert data["task"] == "similarity"
     assert data["layers"] == {"source": [0, 1, 2, 3, 4], "target": [0, 1, 2, 3, 4], "n_source": 4, "n_target": 4}
-    assert list(data["measures"]) == list(MEASURES)
+    assert list(data["measures"]) == list(DEFAULT_MEASURES)
     assert (data["n_rows"], data["n_permutations"]) == (60, 19)
-    for measure in MEASURES:
+    for measure in DEFAULT_MEASURES:
         assert list(data["measures"][measure]["nulls"]) == ["shuffled", "shuffled_within"]
         value = matrix(found, measure, "value")
         assert value.shape == (5, 5)
@@ -83,7 +84,24 @@ def test_source_and_target_layers_can_differ_and_fractions_count(bare_outputs: P
     found = compared(bare_outputs, *words, "task.n_permutations=2")
     assert (found.data["layers"]["source"], found.data["layers"]["target"]) == ([2], [0, 1, 4])
     assert matrix(found, "cka_linear", "value").shape == (1, 3)
-    assert found.data["warnings"][-1] == "with 2 permutations no p is below 0.33"
+    assert found.data["warnings"][-1] == (
+        "with 2 permutations no p is below 0.33, and no calibrated score above 0; give task.n_permutations=19 at least"
+    )
+
+
+def test_all_measures_with_all_options_are_valid_and_say_what_all_layers_score(bare_outputs: Path) -> None:
+    words = ("task.n_components=3", "task.bandwidth=5", "task.bandwidth_unit=absolute", "task.clip=0.95")
+    found = compared(bare_outputs, f"task.measures=[{','.join(MEASURES)}]", "task.layers=[1,3,4]", *words)
+    assert list(found.data["measures"]) == list(MEASURES)
+    assert found.data["valid"]
+    for measure in MEASURES:
+        value, over = matrix(found, measure, "value"), found.data["measures"][measure]["over_layers"]
+        assert over["max"]["value"] == pytest.approx(float(value.max()))
+        assert over["mean"]["value"] == pytest.approx(float(value.mean()))
+        assert set(over["max"]["nulls"]["shuffled_within"]) == {"mean", "q95", "p", "calibrated"}
+    flat = flat_scores(found.data)
+    over = found.data["measures"]["cka_linear"]["over_layers"]["max"]["nulls"]["shuffled"]
+    assert flat["calibrated_max/cka_linear"] == over["calibrated"]
 
 
 def test_too_few_rows_for_canonical_correlations_are_said(bare_outputs: Path) -> None:
@@ -174,6 +192,10 @@ def test_what_will_take_hours_is_said_before_it_begins(caplog: pytest.LogCapture
         ),
         (["task.bandwidth=0"], "task.bandwidth=0.0 must be positive"),
         (["task.variance=1.5"], "task.variance=1.5 must lie above 0 and be at most 1"),
+        (["task.bandwidth_unit=mean"], "task.bandwidth_unit=mean; give one of median, absolute"),
+        (["task.n_components=0"], "task.n_components=0 must be at least 1, or null for task.variance"),
+        (["task.penalty=0"], "task.penalty=0.0 must be above 0"),
+        (["task.clip=2"], "task.clip=2.0 must lie above 0 and be at most 1, or be null"),
         (["layer.position=aligned"], "layer.position=aligned gives no one row per item to compare; give last or mean"),
     ],
 )

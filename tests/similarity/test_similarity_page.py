@@ -24,7 +24,7 @@ def test_every_measure_and_every_option_is_on_the_page() -> None:
 def test_defaults_are_those_on_the_page() -> None:
     for name, default in re.findall(r"^\| `task\.(\w+)` \| ([\d.]+) \|", PAGE, flags=re.MULTILINE):
         assert float(getattr(SimilarityConfig, name)) == float(default)
-    assert len(re.findall(r"^\| `task\.", PAGE, flags=re.MULTILINE)) == 6
+    assert len(re.findall(r"^\| `task\.", PAGE, flags=re.MULTILINE)) == 10
 
 
 def test_the_commands_compose() -> None:

@@ -1,0 +1,113 @@
+"""Least squares from one Cholesky factor, where one fit needs no singular values and the rows are well conditioned."""
+
+import torch
+from torch import Tensor
+
+from bridge.maps.solvers import EPS, is_centered, of_products, reflected
+
+# Sides of the blocks in which symmetric products and factors are worked out on a CPU.
+PRODUCT_BLOCK, FACTOR_BLOCK = 256, 256
+# Squared singular values, as a share of ||X^T X||_F, with which normal equations keep ten digits, and with a penalty
+# of that share eight.
+LEAST, LEAST_PENALTY = 1e-6, 1e-8
+# Sides from which float32 is worth its rounding, and the largest condition number that it takes.
+SINGLE_FROM, SINGLE_CONDITION = 256, 1e3
+# Relative residual of the normal equations that a solution in float32 must not exceed.
+SINGLE_RESIDUAL = 1e-4
+N_PROBES, N_ITERATIONS = 4, 3
+
+
+def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tensor | None, Tensor, int, str] | None:
+    """Minimise ||X W - Y||_F^2 + a ||W||_F^2, W of least norm, with a = `relative` ||X||_F^2 / min(n, d).
+
+    X^T X + a I = L L^T for n > d, and (X X^T + a I) in its place for n <= d, where W = X^T (X X^T + a I)^{-1} Y. Half
+    of each symmetric product is computed. Float32 rows are multiplied and solved in float32, which only a penalty that
+    keeps the condition small allows; the residual of the normal equations is then measured.
+
+    Args:
+        X: (n, d) float64 or float32.
+        Y: (n, d_target) of the same dtype.
+        relative: at least 0.
+        eps: of the precision in which X was given (`bridge.maps.solvers.resolution`).
+
+    Returns:
+        Factors (d, r) or None, and (r, d_target), float64, with W = left right; the rank of X; and "cholesky". None
+        where X is not known to be of full rank, or not well enough conditioned: then more digits, or singular values,
+        have to decide.
+    """
+    n, d = X.shape
+    wide, single = n <= d, X.dtype == torch.float32
+    if wide and is_centered(X, eps):
+        # the constant direction of the rows is nothing but rounding, and one row to leave out
+        X, Y = reflected(X)[1:], reflected(Y)[1:]
+    A = gram(X.T if wide else X)
+    size = float(torch.linalg.matrix_norm(A)) if len(A) else 0.0
+    penalty = relative * float(A.diagonal().sum()) / min(n, d)
+    if not size > 0 or (single and size + penalty > SINGLE_CONDITION * penalty):
+        return None
+    rank, L = len(A), factor(A, penalty)
+    if L is None:
+        return None
+    # with a penalty L says little about the least eigenvalue of A itself, and a factor without it is asked
+    if not (_least(L) > LEAST * size if penalty == 0 else factor(A, -LEAST * size) is not None):
+        if single or penalty < LEAST_PENALTY * size:
+            return None
+        squares = torch.linalg.eigvalsh(A)
+        rank = int((squares > squares[-1] * of_products(eps, max(n, d))).sum())
+    C = torch.cholesky_solve(Y if wide else X.T @ Y, L)
+    if single and not _residual(X, Y, C, penalty, wide) <= SINGLE_RESIDUAL:
+        return None
+    return (X.T.contiguous().double() if wide else None), C.double(), rank, "cholesky"
+
+
+def _least(L: Tensor) -> float:
+    """The least eigenvalue of L L^T, from above and within a small factor, by inverse iteration."""
+    V = torch.randn(len(L), N_PROBES, dtype=L.dtype, generator=torch.Generator().manual_seed(0)).to(L.device)
+    for _ in range(N_ITERATIONS):
+        V = torch.cholesky_solve(V / torch.linalg.vector_norm(V, dim=0), L)
+    return 1.0 / float(torch.linalg.vector_norm(V, dim=0).max())
+
+
+def gram(X: Tensor) -> Tensor:
+    """X^T X (d, d), of which the blocks above the diagonal are computed and the others copied."""
+    d = X.shape[1]
+    if X.is_cuda or d <= PRODUCT_BLOCK:
+        return X.T @ X
+    A = X.new_empty(d, d)
+    for a in range(0, d, PRODUCT_BLOCK):
+        b = min(a + PRODUCT_BLOCK, d)
+        A[a:b, a:] = X[:, a:b].T @ X[:, a:]
+        A[b:, a:b] = A[a:b, b:].T
+    return A
+
+
+def factor(A: Tensor, shift: float) -> Tensor | None:
+    """The lower L (d, d) with L L^T = A + shift I, or None where that is not positive definite.
+
+    Source: the left-looking blocked algorithm, Golub and Van Loan (2013), "Matrix computations", section 4.2.9.
+    """
+    d, step = len(A), len(A) if A.is_cuda else FACTOR_BLOCK
+    L = torch.zeros_like(A)
+    for a in range(0, d, step):
+        b = min(a + step, d)
+        own = A[a:b, a:b] - L[a:b, :a] @ L[a:b, :a].T
+        own.diagonal().add_(shift)
+        corner, failed = torch.linalg.cholesky_ex(own)
+        if failed:
+            return None
+        L[a:b, a:b] = corner
+        if b < d:
+            below = A[a:b, b:] - L[a:b, :a] @ L[b:, :a].T
+            L[b:, a:b] = torch.linalg.solve_triangular(corner, below, upper=False).T
+    return L
+
+
+def _residual(X: Tensor, Y: Tensor, C: Tensor, penalty: float, wide: bool) -> float:
+    """The residual of the normal equations for a few sums of columns of Y, relative to their right side."""
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.randn(Y.shape[1], N_PROBES, dtype=Y.dtype, generator=generator).to(Y.device)
+    c, y = C @ probes, Y @ probes
+    if wide:
+        return float((X @ (X.T @ c) + penalty * c - y).norm() / y.norm().clamp_min(torch.finfo(y.dtype).tiny))
+    b = X.T @ y
+    return float((X.T @ (X @ c) + penalty * c - b).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))

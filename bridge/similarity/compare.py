@@ -1,0 +1,115 @@
+"""Any measures of two sets of states, those of this package or one's own, under the same nulls: for a notebook."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.similarity.calibration import Calibrated, calibrate, random_permutations
+from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
+from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.states import LayerStates, layer_states
+
+Function = Callable[[Tensor, Tensor], float]
+
+
+def compare(
+    source: Tensor | Sequence[Tensor],
+    target: Tensor | Sequence[Tensor],
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    functions: Mapping[str, Function] | None = None,
+    labels: Tensor | None = None,
+    n_permutations: int = 100,
+    seed: int = 0,
+    options: Options | None = None,
+) -> dict[str, Calibrated]:
+    """Score layers against layers, beside the scores of permuted rows.
+
+    Args:
+        source: (n, d_source), or S layers of it.
+        target: (n, d_target), or T layers of it; row i of all from the same item.
+        measures: names in `MEASURES`.
+        functions: name -> a function of X (n, d_source) and Y (n, d_target), float64, whose value is at most 1 and
+            larger the more alike they are. It is called for every permutation and pair of layers.
+        labels: (n,) integers, such as a relation: adds the null "shuffled_within", of rows permuted inside their label.
+        n_permutations: of each null; with fewer than 19 no calibrated score is above 0.
+        seed: of the permutations.
+        options: of the measures.
+
+    Returns:
+        name -> scores (S, T) and nulls, "shuffled" and with labels "shuffled_within".
+
+    Raises:
+        FitError: unknown measures, none, a name taken twice, a value that is no number, or states that cannot be
+            compared.
+
+    Example:
+        >>> g = torch.Generator().manual_seed(0)
+        >>> X, Y = torch.randn(30, 4, generator=g), torch.randn(30, 4, generator=g)
+        >>> aligned = lambda X, Y: float(torch.nn.functional.cosine_similarity(X, Y).mean())
+        >>> made = compare(X, X + 0.1 * Y, ["cka_linear"], {"aligned": aligned}, n_permutations=19)
+        >>> [(name, float(c.nulls["shuffled"].p)) for name, c in made.items()]
+        [('cka_linear', 0.05), ('aligned', 0.05)]
+    """
+    functions = functions or {}
+    unknown, twice = [m for m in measures if m not in MEASURES], [m for m in functions if m in measures]
+    if unknown or twice or not (measures or functions):
+        told = f"unknown measure {', '.join(unknown)}" if unknown else f"two measures named {', '.join(twice)}"
+        told = told if unknown or twice else "no measures"
+        raise FitError(f"got {told}; wanted some of {', '.join(MEASURES)}, or functions of other names")
+    S, T = (
+        layer_states([side] if isinstance(side, Tensor) else list(side), name)
+        for side, name in ((source, "source"), (target, "target"))
+    )
+    options = options or Options()
+    kinds = dict.fromkeys(MEASURES[m].scorer for m in measures)
+    scorers: list[Scorer] = [kind(S, T, options) for kind in kinds]
+    scorers += [FromFunction(S, T, options, name, function) for name, function in functions.items()]
+    n, generator = scorers[0].n, torch.Generator().manual_seed(seed)
+    permutations = {"shuffled": random_permutations(n, n_permutations, generator)}
+    if labels is not None:
+        if labels.shape != (n,):
+            raise FitError(f"labels has shape {tuple(labels.shape)}; wanted ({n},): one label a row")
+        permutations["shuffled_within"] = random_permutations(n, n_permutations, generator, labels.cpu())
+    made = calibrate(scorers, permutations)
+    return {name: made[name] for name in (*measures, *functions)}
+
+
+class FromFunction(Scorer):
+    """A function of (X, Y), called anew for every pairing of rows.
+
+    Args:
+        source: S layers of n rows.
+        target: T layers of n rows.
+        options: not used.
+        name: of the measure.
+        function: of X and Y.
+    """
+
+    measures = ("function",)
+
+    def __init__(
+        self,
+        source: Sequence[LayerStates],
+        target: Sequence[LayerStates],
+        options: Options,
+        name: str,
+        function: Function,
+    ) -> None:
+        self.measures = (name,)  # type: ignore[misc]
+        self._function = function
+        super().__init__(source, target, options)
+
+    def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
+        self._source, self._target = ([layer.X for layer in side] for side in (source, target))
+
+    def scores(self, permutation: Tensor) -> Tensor:
+        """See `Scorer`."""
+        permuted = [Y[permutation] for Y in self._target]
+        scores = [[float(self._function(X, Y)) for Y in permuted] for X in self._source]
+        made = torch.tensor(scores, dtype=torch.float64)
+        if not bool((made <= 1.0 + 1e-9).all()):
+            worst = made[~(made <= 1.0 + 1e-9)][0]
+            raise FitError(f"{self.measures[0]} gave {float(worst):g}; wanted a number that is at most 1")
+        return made[None]

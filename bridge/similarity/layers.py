@@ -1,0 +1,110 @@
+"""Linear CKA of one pair, or of every layer against every layer, without a kernel being kept."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.maps.normal_equations import gram
+from bridge.similarity.scorer import check_rows
+from bridge.similarity.states import LayerStates, layer_states
+
+# Bytes of the kernels of all layers that are in memory at once.
+BLOCK_BYTES = 2**26
+LEAST_BLOCK = 64
+
+
+def cka_matrix(source: Sequence[Tensor], target: Sequence[Tensor], debiased: bool = False) -> Tensor:
+    """Linear CKA of every layer of a source with every layer of a target; `bridge.similarity.linear_cka` for the rest.
+
+    ||X^T Y||_F^2 is the inner product of the kernels X X^T and Y Y^T. Of these only blocks on and above the diagonal
+    are computed, each once for all layers; where that is less work, products of features take their place. Layers that
+    were given in float32 are multiplied in float32, which costs about 1e-6.
+
+    Args:
+        source: S layers (n, d), of any widths.
+        target: T layers (n, d), row i of each from the same item.
+        debiased: use the unbiased estimator of Song et al. (2012).
+
+    Returns:
+        (S, T) float64.
+
+    Raises:
+        FitError: no layers; fewer than four rows, unequal numbers of rows, rows that are all the same, or not finite.
+
+    Example:
+        >>> X = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+        >>> cka_matrix([X, X[:, :2]], [3 * X + 1]).round(decimals=6)[0]
+        tensor([1.], dtype=torch.float64)
+    """
+    if not source or not target:
+        raise FitError(f"got {len(source)} and {len(target)} layers; wanted at least one of each")
+    return alignments(layer_states(list(source), "X"), layer_states(list(target), "Y"), debiased)
+
+
+def alignments(source: Sequence[LayerStates], target: Sequence[LayerStates], debiased: bool) -> Tensor:
+    """`cka_matrix` of layers that were checked."""
+    n = check_rows([*source, *target])
+    sides = [[layer.rows for layer in side] for side in (source, target)]
+    if len({rows.dtype for side in sides for rows in side}) > 1:
+        sides = [[rows.double() for rows in side] for side in sides]
+    pairs, own = (_by_features if _features_are_less(sides, n) else _by_kernels)(sides, n)
+    if not debiased:
+        return pairs / (own[0][:, None] * own[1]).sqrt()
+    # Squared lengths of the centered rows are the diagonals of the kernels.
+    k = [torch.stack([rows.double().square().sum(1) for rows in side], 1) for side in sides]
+    pairs = unbiased(pairs, k[0].T @ k[1], k[0].sum(0)[:, None] * k[1].sum(0), n)
+    own = [unbiased(norms, each.square().sum(0), each.sum(0).square(), n) for norms, each in zip(own, k, strict=True)]
+    return pairs / (own[0][:, None] * own[1]).sqrt()
+
+
+def unbiased(products: Tensor, on: Tensor, traces: Tensor, n: int) -> Tensor:
+    """n (n-3) HSIC_1 of doubly centered kernels K and L from tr(K L), the sum of K_ii L_ii, and tr(K) tr(L).
+
+    The unbiased estimator does not see the centering (it stays the same when a_i + a_j is added to K_ij off the
+    diagonal), and the rows of a centered K without its diagonal sum to minus the diagonal.
+    """
+    return products - on + traces / ((n - 1.0) * (n - 2.0)) - 2.0 * on / (n - 2.0)
+
+
+def _features_are_less(sides: list[list[Tensor]], n: int) -> bool:
+    widths = [[rows.shape[1] for rows in side] for side in sides]
+    every = [w for side in widths for w in side]
+    features = sum(2 * a * b for a in widths[0] for b in widths[1]) * n + sum(min(n, w) * w for w in every) * n
+    # blocks on the diagonal are computed whole: a quarter more than half
+    kernels = 1.25 * sum(every) * n * n + len(widths[0]) * len(widths[1]) * n * n
+    return features <= kernels
+
+
+def _by_features(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]]:
+    """||X^T Y||_F^2 of every pair, and ||X^T X||_F^2 of every layer."""
+    pairs = torch.stack([torch.stack([_squares(X.T @ Y) for Y in sides[1]]) for X in sides[0]])
+    own = [torch.stack([_squares(gram(X if X.shape[1] <= n else X.T)) for X in side]) for side in sides]
+    return pairs, own
+
+
+def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]]:
+    """The same from blocks of rows of X X^T, those right of the diagonal counted twice."""
+    first = sides[0][0]
+    n_layers = len(sides[0]) + len(sides[1])
+    step = max(LEAST_BLOCK, min(n // 4, BLOCK_BYTES // (n_layers * n * first.element_size())))
+    pairs = first.new_zeros(len(sides[0]), len(sides[1]), dtype=torch.float64)
+    own = [pairs.new_zeros(len(side)) for side in sides]
+    for a in range(0, n, step):
+        b = min(a + step, n)
+        blocks = []
+        for side, norms in zip(sides, own, strict=True):
+            block = first.new_empty(len(side), b - a, n - a)
+            for out, rows in zip(block, side, strict=True):
+                torch.mm(rows[a:b], rows[a:].T, out=out)
+            flat = block.flatten(1)
+            corner = block[:, :, : b - a].flatten(1)
+            norms += 2.0 * _squares(flat, 1) - _squares(corner, 1)
+            blocks.append((flat, corner))
+        pairs += 2.0 * (blocks[0][0] @ blocks[1][0].T).double() - (blocks[0][1] @ blocks[1][1].T).double()
+    return pairs, own
+
+
+def _squares(M: Tensor, dim: int | None = None) -> Tensor:
+    return torch.linalg.vector_norm(M, dim=dim).double().square()
