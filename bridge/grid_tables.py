@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.table import Table
 
-from bridge.comparison import Comparison, dataset_label, injection_label
+from bridge.comparison import Comparison, dataset_label
 from bridge.controls import CONTROLS, NEGATIVES
 from bridge.family import Best, Family
 from bridge.fitting import fitting
@@ -81,8 +81,10 @@ def by_dataset(cells: Sequence[Comparison]) -> dict[str, list[Comparison]]:
 
 def _cells_table(cells: Sequence[Comparison], dataset: str, left_out: Sequence[str]) -> Table:
     table, names = _empty_table(cells, "top-1", left_out, "layer", dataset)
+    # What tells settings apart beside layer and size, such as a map or a seed, stands behind the injection.
+    titles = {c.data["run_id"]: grid.title for grid in grids(cells) for c in grid.cells}
     for c in cells:
-        place = [injection_label(c.config), layer_label(c), str(c.data["n_fit"])]
+        place = [titles[c.data["run_id"]], layer_label(c), str(c.data["n_fit"])]
         table.add_row(*place, *_scores(c, names), *_above(c), style="" if c.valid else "dim")
     return table
 

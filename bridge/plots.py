@@ -147,7 +147,7 @@ def heat_map(cells: Sequence[Comparison], metric: str = "top1") -> str:
 
 
 def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> Path:
-    """Write curves over layers of every grid side by side, all controls in one legend.
+    """Write curves over layers of every grid, on new answers and on all, with all controls in one legend.
 
     Args:
         found: an outputs folder, or comparisons.
@@ -162,20 +162,21 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         raise RecordError(f"no finished cell in {where}; run bridge first, then draw the figure")
     shown = grids([withhold(c) for c in cells])
     several = len({grid.heading for grid in shown}) > 1
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
+    panels = [(grid, on) for grid in shown for part in ("new", "all") if (on := _on(grid.along_layers(), part))]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
     with mpl.rc_context(SETTINGS):
         height = 2.85 * rows + 0.8
         figure = Figure(figsize=(max(10.0 * columns / 3, 5.0), height), facecolor="white")
         axes = figure.subplots(rows, columns, squeeze=False).flat
-        for ax, grid in zip(axes, shown, strict=False):
-            draw_curves(ax, grid.along_layers(), "top1", "layers")
-            size = grid.along_layers()[0].data["n_fit"]
-            pair = f"{grid.place}, " if several else ""
-            ax.set_title(f"{pair}{grid.title}, n={size}", fontsize=9.5, weight="bold", pad=20, loc="left")
+        for ax, (grid, on) in zip(axes, panels, strict=False):
+            draw_curves(ax, on, "top1", "layers")
+            place = f"{grid.place}, " if several else ""
+            title = f"{place}{grid.title}, n={on[0].data['n_fit']}: {on[0].part} answers"
+            ax.set_title(title, fontsize=9.5, weight="bold", pad=20, loc="left")
         for ax in list(axes):
             ax.set_axis_off()
-        names = controls_in(c for grid in shown for c in grid.along_layers())
+        names = controls_in(c for _, on in panels for c in on)
         handles = [Line2D([], [], **legend_line(n), label=n) for n in names]
         figure.legend(
             handles=handles,
@@ -192,6 +193,13 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         path = Path(path)
         write_whole(path, png(figure) if path.suffix == ".png" else standalone(figure).encode())
     return path
+
+
+def _on(cells: Sequence[Comparison], part: str) -> list[Comparison]:
+    """The cells of a curve on a part of the items; none where all items are new and `part` is "all"."""
+    if part == "all" and all(c.is_all_new for c in cells):
+        return []
+    return [on for c in cells if (on := c.on(part)) is not None]
 
 
 def _side_by_side(names: Sequence[str], gap: float) -> dict[str, float]:

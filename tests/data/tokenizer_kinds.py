@@ -124,7 +124,7 @@ WORD_BY_WORD = ["zoo_word", "zoo_bpe", *list(KINDS)[:5]]
 def tokenizer_of(kind: str, around: str = "<s> $A") -> PreTrainedTokenizerFast:
     """One tokenizer of a kind; those of the zoo are as bridge trains them."""
     if kind.startswith("zoo_"):
-        return train_tokenizer(kind.removeprefix("zoo_"), 1400)
+        return train_tokenizer(kind.removeprefix("zoo_"), 2600)
     tokenizer = KINDS[kind]()
     ids = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
     steps = [processors.TemplateProcessing(single=around, special_tokens=ids)]
