@@ -101,17 +101,22 @@ class _Application:
         if self.tracker is not None:
             self.tracker.close()
 
-    def read_jobs(self) -> None:
-        """Take over what jobs have left on disk."""
+    def read_records(self) -> None:
+        """Take over the records of a grid that this process did not compute: its jobs' and those of earlier runs."""
         from bridge import record
         from bridge.sweep.status import states
         from bridge.sweep.sweeper import LAUNCHED
 
-        if not LAUNCHED or not LAUNCHED[-1].packed or not LAUNCHED[-1].waited:
+        if not LAUNCHED or not LAUNCHED[-1].waited:
             return
         manifest = LAUNCHED[-1].manifest
-        self.records = [r for r in record.read_all(manifest.outputs, manifest.run_ids) if r.ok]
         self.report_on = str(manifest.outputs) if manifest.settings["report"] else None
+        if not LAUNCHED[-1].packed:
+            reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
+            records = reused | {r.data["run_id"]: r for r in self.records}
+            self.records = [records[run_id] for run_id in manifest.run_ids if run_id in records]
+            return
+        self.records = [r for r in record.read_all(manifest.outputs, manifest.run_ids) if r.ok]
         found = states(manifest)
         failed: dict[str, list[str]] = {}
         for state in found:
@@ -218,7 +223,7 @@ def run_hydra(arguments: Sequence[str]) -> int:
         decorated()
         application.close()
     finally:
-        application.read_jobs()
+        application.read_records()
         application.print_grid()
     if application.report_on is not None and application.records:
         write(application.report_on)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from bridge.comparison import Comparison, comparisons
 from bridge.controls import KINDS
 from bridge.errors import RecordError
-from bridge.grids import controls_in, grids, identity, layer_label, layers, state, withhold
+from bridge.grids import Grid, controls_in, grids, identity, layer_label, layers, state, withhold
 from bridge.looks import (
     BAD,
     INK,
@@ -161,22 +161,24 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
         where = runs_folder(found) if isinstance(found, str | Path) else "what was given"
         raise RecordError(f"no finished cell in {where}; run bridge first, then draw the figure")
     shown = grids([withhold(c) for c in cells])
-    several = len({grid.heading for grid in shown}) > 1
-    panels = [(grid, on) for grid in shown for part in ("new", "all") if (on := _on(grid.along_layers(), part))]
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    strips = _strips(shown)
+    n_columns = max(len(strip) for _, strip in strips)
     with mpl.rc_context(SETTINGS):
-        height = 2.85 * rows + 0.8
-        figure = Figure(figsize=(max(10.0 * columns / 3, 5.0), height), facecolor="white")
-        axes = figure.subplots(rows, columns, squeeze=False).flat
-        for ax, (grid, on) in zip(axes, panels, strict=False):
-            draw_curves(ax, on, "top1", "layers")
-            place = f"{grid.place}, " if several else ""
-            title = f"{place}{grid.title}, n={on[0].data['n_fit']}: {on[0].part} answers"
-            ax.set_title(title, fontsize=9.5, weight="bold", pad=20, loc="left")
-        for ax in list(axes):
-            ax.set_axis_off()
-        names = controls_in(c for _, on in panels for c in on)
+        height = 2.6 * len(strips) + 0.8
+        figure = Figure(figsize=(max(10.0 * n_columns / 3, 5.0), height), facecolor="white")
+        axes = figure.subplots(len(strips), n_columns, squeeze=False)
+        figure.subplots_adjust(
+            left=0.045, right=0.99, top=1 - 0.72 / height, bottom=1.18 / height, hspace=0.8, wspace=0.14
+        )
+        for (heading, strip), row in zip(strips, axes, strict=True):
+            for ax, (title, on) in zip(row, strip, strict=False):
+                draw_curves(ax, on, "top1", "layers")
+                ax.set_title(f"{title}, n={on[0].data['n_fit']}", fontsize=9.5, pad=20, loc="left")
+            for ax in row[len(strip) :]:
+                ax.set_axis_off()
+            box = row[0].get_position()
+            figure.text(box.x0, box.y1 + 0.45 / height, heading, fontsize=11, weight="bold", va="bottom")
+        names = controls_in(c for _, strip in strips for _, on in strip for c in on)
         handles = [Line2D([], [], **legend_line(n), label=n) for n in names]
         figure.legend(
             handles=handles,
@@ -187,12 +189,23 @@ def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> 
             handlelength=2.8,
             columnspacing=1.6,
         )
-        figure.subplots_adjust(
-            left=0.045, right=0.99, top=1 - 0.5 / height, bottom=1.18 / height, hspace=0.75, wspace=0.14
-        )
         path = Path(path)
         write_whole(path, png(figure) if path.suffix == ".png" else standalone(figure).encode())
     return path
+
+
+_Strip = tuple[str, list[tuple[str, list[Comparison]]]]
+
+
+def _strips(shown: Sequence[Grid]) -> list[_Strip]:
+    """Rows of at most three panels: a heading, then the title and the curve of each; new answers first."""
+    rows: dict[str, list[tuple[str, list[Comparison]]]] = {}
+    for heading in dict.fromkeys(grid.heading for grid in shown):
+        for part in ("new", "all"):
+            for grid in shown:
+                if grid.heading == heading and (on := _on(grid.along_layers(), part)):
+                    rows.setdefault(f"{heading}: {part} answers", []).append((grid.title, on))
+    return [(heading, row[i : i + 3]) for heading, row in rows.items() for i in range(0, len(row), 3)]
 
 
 def _on(cells: Sequence[Comparison], part: str) -> list[Comparison]:

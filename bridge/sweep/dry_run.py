@@ -32,6 +32,8 @@ class Extraction:
         n_rows: states at each layer; an upper bound where the model has yet to be trained.
         n_bytes: in all.
         trained: whether the model is there.
+        texts: what is read; data sets that differ in their split alone share their states.
+        weights: what identifies the model, of which several may have one name.
     """
 
     model: str
@@ -40,6 +42,8 @@ class Extraction:
     n_rows: int
     n_bytes: int
     trained: bool
+    texts: tuple[object, ...]
+    weights: str
 
 
 def print_dry_run(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any] | None, launcher: str) -> None:
@@ -110,7 +114,8 @@ def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
                 key = (str(config.pair), str(replace(config.dataset, size=None)), side, position, layers)
                 if key not in seen:
                     seen[key] = _extraction(session, config, model, position)
-    return [e for e in seen.values() if e.layers[0]]
+    apart = dict.fromkeys((layers, extraction) for (*_, layers), extraction in seen.items())
+    return [extraction for _, extraction in apart if extraction.layers[0]]
 
 
 def _positions(config: BridgeConfig) -> list[tuple[str, str]]:
@@ -130,17 +135,21 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
     trained = all(is_there(session, m) for m in both)
     k = int(position.partition(":")[2] or 1)
     if not trained:
-        n_rows, n = len(session.items(config.dataset)) * k, n_blocks + 1
-        return Extraction(model.name, position, (n, n), n_rows, n_rows * n * width * item_bytes, False)
+        prompts = tuple(item.prompt for item in session.items(config.dataset))
+        n_rows, n = len(prompts) * k, n_blocks + 1
+        n_bytes = n_rows * n * width * item_bytes
+        return Extraction(model.name, position, (n, n), n_rows, n_bytes, False, prompts, str(model))
     session.locate(config.pair)
     rosetta = session.rosetta(config)
-    texts = rosetta.contexts_source if model is config.pair.source else rosetta.contexts_target
+    texts = tuple(rosetta.contexts_source if model is config.pair.source else rosetta.contexts_target)
+    weights = session.fingerprint(model)
     if position == "aligned":
         tokenizers = [load_tokenizer(session.path(m), m.revision, m.trust_remote_code) for m in both]
         n_rows = sum(map(len, aligned_contexts(rosetta, *tokenizers)))
-        return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_rows * width * item_bytes, True)
+        n_bytes = n_rows * width * item_bytes
+        return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_bytes, True, texts, weights)
     missing = session.store.missing(
-        session.fingerprint(model),
+        weights,
         texts,
         range(n_blocks + 1),
         position,
@@ -148,4 +157,5 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
         attn_implementation=model.attn_implementation,
     )
     n_bytes = len(texts) * k * len(missing) * width * item_bytes
-    return Extraction(model.name, position, (len(missing), n_blocks + 1), len(texts) * k, n_bytes, True)
+    layers = (len(missing), n_blocks + 1)
+    return Extraction(model.name, position, layers, len(texts) * k, n_bytes, True, texts, weights)

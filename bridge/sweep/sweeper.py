@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ class Launched:
         manifest: of the sweep.
         packed: whether its cells ran in jobs, so that only the records tell what came out.
         waited: whether the jobs have ended.
+        reused: run ids of the cells that had their record before.
     """
 
     manifest: Manifest
     packed: bool
     waited: bool = True
+    reused: list[str] = field(default_factory=list)
 
 
 LAUNCHED: list[Launched] = []
@@ -186,9 +188,12 @@ def sweep(
             inputs.note(manifest)
         return []
     in_jobs = "submitit" in type(launcher).__module__
-    # A process for a cell that only reads its record back would cost more than most cells.
-    wanted = set(todo(manifest)) if in_jobs else set(manifest.run_ids)
+    # To compose a cell once more takes Hydra longer than to read its record back.
+    wanted = set(todo(manifest))
     LAUNCHED[-1].packed = in_jobs
+    LAUNCHED[-1].reused = [r for r in manifest.run_ids if r not in wanted]
+    if LAUNCHED[-1].reused:
+        log.info("%d of %d cells have their record already", len(LAUNCHED[-1].reused), len(manifest.cells))
     batch = [o for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
     stream.ensure(manifest)
     returns = []

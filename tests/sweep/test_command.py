@@ -70,7 +70,7 @@ def test_a_sweep_runs_in_jobs_once_and_then_has_nothing_left_to_do(packed: tuple
     basic = ["--config-dir", "sweeps", "--config-name", "mine", "-m", "hydra/launcher=basic"]
     said = shell.here(*basic, *SMALL)
     assert said.code == 0
-    assert said.out.count("read back") == 12
+    assert "12 of 12 cells have their record already" in said.out
     assert wall_times(shell.outputs) == before
     manifest = read(shell.outputs, "mine")
     assert list(manifest.axes) == ["layer", "control", "injection"]
@@ -101,7 +101,7 @@ def test_changed_words_are_composed_again_and_a_larger_grid_keeps_its_name(
     before = wall_times(bare_outputs)
     code, out, _ = bridge("sweep", "mine", "control=fitted,random,mean,identity", "hydra/launcher=basic")
     assert code == 0
-    assert out.count("read back") == 6
+    assert "6 of 8 cells have their record already" in out
     after = wall_times(bare_outputs)
     assert len(after) == 8
     assert {k: after[k] for k in before} == before
@@ -136,7 +136,7 @@ def test_a_cell_that_fails_fails_alone_and_only_that_one_is_tried_again(
     assert out.startswith("mine: 2 done, 1 failed of 3 cells\n  failed: layer=9: layer 9 is out of range")
     code, out, _ = bridge("sweep", "mine", "hydra/launcher=basic")
     assert code == 1
-    assert out.count("read back") == 2
+    assert "2 of 3 cells have their record already" in out
 
 
 def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
@@ -158,6 +158,18 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
     code, out, _ = bridge("sweep", "mine", "--dry-run")
     assert "6 cells (2 done, 4 missing); 4 to run" in out
     assert "states: all there" in out
+
+
+def test_a_dry_run_counts_states_once_that_two_splits_share(
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
+) -> None:
+    sweeps("mine", GRID)
+    _, once, _ = bridge("sweep", "mine", "--dry-run")
+    _, both, _ = bridge("sweep", "mine", "--dry-run", "dataset.split.by=item,answer")
+    assert "12 cells" in both
+    told = [[line for line in out.splitlines() if "position last" in line] for out in (once, both)]
+    assert len(told[0]) == 2
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(
@@ -391,7 +403,7 @@ def test_an_experiment_says_what_the_axes_are_for_every_direction(
 
 def test_every_sweep_of_bridge_itself_can_be_planned(bare_outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     n_cells = {"smoke": 40, "layer_ablation": 150, "dataset_size": 60, "direction": 30, "interlingua": 30}
-    n_cells["similarity"] = 12
+    n_cells |= {"similarity": 12, "two_worlds": 80, "limits": 192}
     assert {path.stem for path in (BRIDGE.parent / "sweeps").glob("*.yaml")} == n_cells.keys()
     for name, n in n_cells.items():
         # Nine maps and four sizes are axes as any other, and composing them takes its time.
