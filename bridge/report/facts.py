@@ -106,13 +106,14 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "exact (Clopper and Pearson) on the effective number of items. "
         f"For controls drawn many times ({escape(drawn)}): the lowest and the highest draw.",
         "<b>Fitted − control</b>: mean difference paired by item, a control's draws averaged first, with an interval "
-        "over units; where fewer than ten units differ, from the exact bounds of what is gained and lost (Newcombe). "
+        "over units; where fewer than ten units, and fewer than half of them, differ, from the exact bounds of what is "
+        "gained and lost (Newcombe). "
         "Intervals are for other items under this fit; how much another choice of fit rows would change is outside "
         "them, and shown by several seeds.",
         "<b>p</b>: the larger of two two-sided p values: of a sign-flip test in which the differences of a unit are "
         "flipped together, over all flips at once rather than a sample of them, and of a t whose skewness is taken out "
-        "(Hall). A score that is right in few units, beside a control's averaged draws, has the p of its exact "
-        "interval. Corrected by <b>Holm</b> for the "
+        "(Hall). A score that is right (or wrong) in fewer than ten units, and in fewer than a quarter of them, beside "
+        "a control's averaged draws, has the p of its exact interval. Corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
         "top-1; invalid cells are outside). New answers are a family of their own, and so is lookup. p of ceilings and "
         "references are those of their cell, uncorrected.",

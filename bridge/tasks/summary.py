@@ -98,9 +98,9 @@ def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
 
     The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
     failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
-    on the same items, resampled together (where fewer than ten units have a success: the exact bounds over the target's
-    mean); `fraction_of_native_f1` the same of token F1, where whole answers are scored. There is none where the target
-    itself scores 0.
+    on the same items, resampled together (where fewer than ten units, and fewer than half of them, have a success: the
+    exact bounds over the target's mean); `fraction_of_native_f1` the same of token F1, where whole answers are scored.
+    There is none where the target itself scores 0.
 
     Args:
         branch: the scores.
@@ -193,10 +193,10 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
     Returns:
         metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
         which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
-        few units differ, or the fitted score is rare beside averaged draws, the interval is made of exact ones, and in
-        the second case p is the one that goes with it, because flips do not hold their level there. Where ranked also
-        p_draws, the one-sided rank of the fitted score among the draws, which no number of items can push
-        below ``1 / (1 + n_draws)``.
+        few units differ (`is_seldom`), or the fitted score is rare beside averaged draws (`is_scarce`), the interval is
+        made of exact ones, and in the second case p is the one that goes with it, because flips do not hold their level
+        there. Where ranked also p_draws, the one-sided rank of the fitted score among the draws, which no number of
+        items can push below ``1 / (1 + n_draws)``.
     """
     contrasts: dict[str, dict[str, Any]] = {}
     for names, mask, resampling in part.split([n for n in fitted.metrics if n in control.metrics]):
