@@ -434,6 +434,29 @@ def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) 
     assert [p.name for p in (tmp_path / "outputs" / "models").iterdir()] == [".locks"]
 
 
+def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
+    bridge: Bridge, bare_outputs: Path
+) -> None:
+    def table(out: str) -> list[str]:
+        return out[out.rindex("tiny: top-1") :].splitlines()
+
+    words = [*SMALL, "control=fitted,random", "-m"]
+    first = bridge(*words, "dataset.size=40,60")
+    again = bridge(*words, "dataset.size=40,60")
+    assert again.code == 0
+    assert table(again.out) == table(first.out)
+    assert "4 of 4 cells have their record already" in again.out
+    assert "#0" not in again.out
+    more = bridge(*words, "dataset.size=40,50,60")
+    assert "4 of 6 cells have their record already" in more.out
+    # The new rows stand among the old ones.
+    rows = [line.split()[2] for line in table(more.out) if line.startswith("lm_head")]
+    assert rows == ["40", "50", "60"]
+    (one, *_) = (bare_outputs / "runs").glob("*/record.json")
+    one.write_text(one.read_text().replace('"status": "done"', '"status": "failed"', 1))
+    assert "3 of 4 cells have their record already" in bridge(*words, "dataset.size=40,60").out
+
+
 def test_the_grid_of_the_readme_ends_in_one_table_that_joins_the_controls(bridge: Bridge) -> None:
     controls = ("fitted", "random", "shuffled", "identity", "same_model")
     said = bridge(*SMALL, "-m", "layer=1,2,3", "injection=lm_head,late_layer", f"control={','.join(controls)}")

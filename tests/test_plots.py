@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,27 @@ def test_write_figure_writes_the_same_bytes_twice(tmp_path, name, start):
     assert plots.write_figure(comparisons(read_all(tmp_path / "outputs")), tmp_path / name).read_bytes() == first
     if name.endswith("svg"):
         assert all(f">{control}</text>" in first.decode() for control in CONTROLS)
+
+
+def test_a_figure_has_a_row_for_each_data_set_and_part_new_answers_first(tmp_path):
+    for layer in (3, 4):
+        write_cell(tmp_path / "outputs", layers=(layer, layer))
+        write_cell(tmp_path / "outputs", layers=(layer, layer), dataset__name="invented", all_new=True)
+    drawn = plots.write_figure(tmp_path / "outputs", tmp_path / "figure.svg").read_text()
+    headings = re.findall(r">([^<>]*): (new|all) answers</text>", drawn)
+    assert [(heading.rsplit(", ")[-1], part) for heading, part in headings] == [
+        ("facts", "new"),
+        ("facts", "all"),
+        ("invented", "new"),
+    ]
+
+
+def test_a_row_of_a_figure_has_three_panels_at_most(tmp_path):
+    for name in ("lm_head", "late_layer", "soft_prefix", "late_layer_same_prompt"):
+        write_cell(tmp_path / "outputs", injection__name=name)
+    drawn = plots.write_figure(tmp_path / "outputs", tmp_path / "figure.svg").read_text()
+    assert len(re.findall(r">[^<>]*: new answers</text>", drawn)) == 2
+    assert all(f">{name}, n=100</text>" in drawn for name in ("lm_head", "soft_prefix"))
 
 
 def test_write_figure_without_a_finished_cell_says_what_to_do(tmp_path):
