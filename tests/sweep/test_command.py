@@ -160,9 +160,7 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
     assert "states: all there" in out
 
 
-def test_a_dry_run_counts_states_once_that_two_splits_share(
-    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
-) -> None:
+def test_a_dry_run_counts_states_once_that_two_splits_share(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path) -> None:
     sweeps("mine", GRID)
     _, once, _ = bridge("sweep", "mine", "--dry-run")
     _, both, _ = bridge("sweep", "mine", "--dry-run", "dataset.split.by=item,answer")
