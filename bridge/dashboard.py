@@ -18,10 +18,10 @@ from bridge.looks import LOOKS
 from bridge.record import write_whole
 from bridge.sweep.manifest import Manifest, read
 from bridge.tracking.client import error_line, wandb_module
-from bridge.tracking.curves import METRICS, axis_name, tag
+from bridge.tracking.curves import METRICS, NEW, axis_name, tag
 
 TITLES = {
-    "new/top1": "top-1 on new answers (share of items)",
+    NEW: "top-1 on new answers (share of items)",
     "top1": "top-1 (share of items)",
     "top10": "top-10 (share of items)",
     "mrr": "mean reciprocal rank",
@@ -83,7 +83,7 @@ def build(
 
     sections = [
         ws.Section(name="scores beside their controls", panels=lines("", list(TITLES), axis), is_open=True),
-        ws.Section(name="estimate minus control", panels=lines("lead/", METRICS, axis), is_open=True),
+        ws.Section(name="estimate minus control", panels=lines("lead/", (NEW, *METRICS), axis), is_open=True),
         ws.Section(
             name="heat map",
             panels=[

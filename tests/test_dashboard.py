@@ -36,7 +36,7 @@ def test_the_workspace_is_built_and_read_back_without_a_network() -> None:
         ["explained_variance"],
     ]
     assert {p["config"]["xAxis"] for p in first} == {"layer"}
-    assert sections["estimate minus control"][0]["config"]["metrics"] == ["lead/top1"]
+    assert sections["estimate minus control"][0]["config"]["metrics"] == ["lead/new/top1"]
     assert [p["viewType"] for p in sections["runs side by side"]] == ["Run Comparer"]
     assert sections["heat map"][0]["config"]["mediaKeys"] == ["heat_map"]
     assert sections["sizes"][0]["config"]["xAxis"] == "config:dataset.value.size"

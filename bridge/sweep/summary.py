@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.tracking.client import Client, error_line
+from bridge.tracking.curves import NEW
 from bridge.tracking.ledger import Entry, Ledger
 
-# New answers come first.
-NEW, METRIC = "new/top1", "top1"
+METRIC = "top1"
 # A fitted score stands beside one of these at least, or it is not shown.
 NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 # More heat maps than this nobody looks at in one image; the table has the rest.
@@ -115,24 +115,24 @@ def _table(grids: Sequence[Sequence[Entry]]) -> tuple[list[str], list[list[Any]]
 
 
 def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
-    """Controls by places on the curve, one map for each grid, as an image."""
+    """Controls by places on the curve, a map for each grid and part of the answers, as an image; new answers first."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from PIL import Image
 
     from bridge.looks import BAD, INK, LOOKS, SETTINGS, png
 
-    shown = grids[:MAX_MAPS]
+    shown = maps(grids)[:MAX_MAPS]
     n_columns = min(3, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    widest = max(len(_places(entries)) for entries in shown)
+    widest = max(len(_places(entries)) for _, entries in shown)
     with rc_context(SETTINGS):
         size = (n_columns * (1.9 + 0.36 * max(widest, 4)), n_rows * 3.1)
         figure = Figure(figsize=size, facecolor="white", layout="constrained")
         axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
-        for ax, entries in zip(axes, shown, strict=False):
+        for ax, (metric, entries) in zip(axes, shown, strict=False):
             places = _places(entries)
-            scores = [[_score(entry, x) for x in places] for entry in entries]
+            scores = [[_score(entry, x, metric) for x in places] for entry in entries]
             ax.imshow(scores, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
             for i, line in enumerate(scores):
                 for j, score in enumerate(line):
@@ -145,7 +145,7 @@ def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
             ax.set_yticks(range(len(entries)), [entry.curve.control for entry in entries], fontsize=8)
             for tick, entry in zip(ax.get_yticklabels(), entries, strict=True):
                 tick.set_color(LOOKS[entry.curve.control].color if entry.curve.control in LOOKS else INK)
-            ax.set_title(f"{METRIC}: {_title(entries)}", fontsize=8.5, loc="left")
+            ax.set_title(f"{metric}: {_title(entries)}", fontsize=8.5, loc="left")
             ax.set_xlabel(f"{entries[0].curve.x} (red: a gate did not pass)")
             ax.tick_params(length=0)
             ax.spines[:].set_visible(False)
@@ -154,6 +154,16 @@ def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
         return Image.open(io.BytesIO(png(figure)))
 
 
-def _score(entry: Entry, x: float) -> float:
+def _score(entry: Entry, x: float, metric: str) -> float:
     row = entry.at("scores", x)
-    return float("nan") if row is None else row.values.get(METRIC, float("nan"))
+    return float("nan") if row is None else row.values.get(metric, float("nan"))
+
+
+def maps(grids: Sequence[Sequence[Entry]]) -> list[tuple[str, Sequence[Entry]]]:
+    """What the heat maps show, new answers first; where all answers are new, all answers have no map of their own."""
+
+    def differs(entries: Sequence[Entry]) -> bool:
+        return any(row.values.get(NEW) != row.values.get(METRIC) for e in entries for row in e.rows)
+
+    new = [(NEW, entries) for entries in grids if any(NEW in row.values for e in entries for row in e.rows)]
+    return new + [(METRIC, entries) for entries in grids if differs(entries)]

@@ -14,6 +14,8 @@ from bridge.tasks.matrices import is_similarity
 from bridge.tracking.single import flat_scores
 
 METRICS = ("top1", "top10", "mrr", "logprob_nats")
+# Top-1 on items whose answer no fit row has.
+NEW = "new/top1"
 STATE_METRICS = ("explained_variance",)
 TAG_LENGTH = 64
 
@@ -110,14 +112,16 @@ class Plan:
                 values |= {metric: score["mean"], f"{metric}_low": score["low"], f"{metric}_high": score["high"]}
             new = data["by_answer"]["new"].get("scores", {}).get(control, {}).get("top1")
             if new is not None:
-                values |= {"new/top1": new["mean"], "new/top1_low": new["low"], "new/top1_high": new["high"]}
-            for metric, lead in data["contrasts"].get(control, {}).items():
-                if metric in METRICS:
-                    values |= {
-                        f"lead/{metric}": lead["difference"],
-                        f"lead/{metric}_low": lead["low"],
-                        f"lead/{metric}_high": lead["high"],
-                    }
+                values |= {NEW: new["mean"], f"{NEW}_low": new["low"], f"{NEW}_high": new["high"]}
+            leads = {m: lead for m, lead in data["contrasts"].get(control, {}).items() if m in METRICS}
+            if "top1" in (of_new := data["by_answer"]["new"].get("contrasts", {}).get(control, {})):
+                leads[NEW] = of_new["top1"]
+            for metric, lead in leads.items():
+                values |= {
+                    f"lead/{metric}": lead["difference"],
+                    f"lead/{metric}_low": lead["low"],
+                    f"lead/{metric}_high": lead["high"],
+                }
             found.append((self._curve(fixed, overrides, control), Row("scores", x, data["run_id"], values)))
         return found
 
@@ -199,7 +203,8 @@ def lead_row(control: Row, fitted: Row) -> Row:
     Both are scored on the same items, so the difference of the means is the paired one; its interval needs the
     scores by item and is in the report.
     """
-    values = {f"lead/{m}": fitted.values[m] - control.values[m] for m in METRICS if m in control.values}
+    both = [m for m in (NEW, *METRICS) if m in control.values and m in fitted.values]
+    values = {f"lead/{m}": fitted.values[m] - control.values[m] for m in both}
     return Row("lead", control.x, f"{fitted.source}-{control.source}", values)
 
 

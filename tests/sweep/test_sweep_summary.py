@@ -11,6 +11,8 @@ from bridge.controls import NEGATIVES
 from bridge.record import read_all
 from bridge.sweep import stream, summary
 from bridge.sweep.manifest import Manifest
+from bridge.tracking.curves import Curve, Row
+from bridge.tracking.ledger import Entry
 
 __all__ = ["no_account", "server"]
 
@@ -57,6 +59,22 @@ def test_a_fitted_score_without_a_negative_control_is_not_summed_up(tmp_path: Pa
         "fixed", "layer", "valid", *(f"{part}top1/{control}" for part in ("new/", "")
                                      for control in ("same_model", "own_state", "native_source", "native_target")),
     }  # fmt: skip
+
+
+def entry(**values: float) -> Entry:
+    config = {"control": {}}
+    curve = Curve("id", "base", "fitted", "name", "group", (), config, "layer")
+    return Entry(curve, [Row("scores", 1.0, "run", {key.replace("_", "/"): value for key, value in values.items()})])
+
+
+def test_heat_maps_show_new_answers_first_and_all_answers_where_they_are_others() -> None:
+    facts, invented, known = [entry(new_top1=0.1, top1=0.6)], [entry(new_top1=0.5, top1=0.5)], [entry(top1=0.6)]
+    assert summary.maps([facts, invented, known]) == [
+        ("new/top1", facts),
+        ("new/top1", invented),
+        ("top1", facts),
+        ("top1", known),
+    ]
 
 
 def test_the_negative_controls_are_those_of_all_other_tables() -> None:

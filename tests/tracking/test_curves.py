@@ -40,6 +40,11 @@ def test_a_record_is_one_row_for_each_of_its_controls_and_references(outputs: Pa
     lead = made.data["contrasts"]["mean"]["mrr"]
     assert found["mean"][1].values["lead/mrr"] == lead["difference"]
     assert found["mean"][1].values["lead/mrr_low"] == lead["low"]
+    of_new = made.data["by_answer"]["new"]["contrasts"]["mean"]["top1"]
+    ends = ("", "_low", "_high")
+    assert [found["mean"][1].values[f"lead/new/top1{end}"] for end in ends] == [
+        of_new[k] for k in ("difference", "low", "high")
+    ]
 
 
 def test_what_the_curve_runs_along_does_not_tell_curves_apart_and_all_else_does(outputs: Path) -> None:
