@@ -229,7 +229,7 @@ def _share(score: dict[str, float] | None) -> str:
 
 
 def write_ladders(found: Sequence[Ladder], path: str | Path) -> Path:
-    """Write ladders side by side as one figure.
+    """Write ladders as one figure, two in a row.
 
     Args:
         found: what `bridge.ladder.ladders` gave.
@@ -242,9 +242,13 @@ def write_ladders(found: Sequence[Ladder], path: str | Path) -> Path:
         raise RecordError("no ladder to draw; run bridge experiment=interlingua first")
     path = Path(path)
     with mpl.rc_context(SETTINGS):
-        made = Figure(figsize=(6.2 * len(found), 4.6), facecolor="white")
+        n_columns = min(2, len(found))
+        n_rows = -(-len(found) // n_columns)
+        made = Figure(figsize=(6.2 * n_columns, 4.6 * n_rows), facecolor="white")
         for i, one in enumerate(found):
-            ax = made.add_axes(((i + 0.085) / len(found), 0.11, 0.68 / len(found), 0.75))
+            row, column = divmod(i, n_columns)
+            left, bottom = (column + 0.085) / n_columns, (n_rows - 1 - row + 0.11) / n_rows
+            ax = made.add_axes((left, bottom, 0.68 / n_columns, 0.75 / n_rows))
             draw_ladder(ax, one)
             ax.set_title(f"{one.pair}\n{one.title}", fontsize=9.5, weight="bold", pad=22, loc="left")
         write_whole(path, png(made) if path.suffix == ".png" else standalone(made).encode())
