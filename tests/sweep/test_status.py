@@ -78,7 +78,7 @@ def test_records_of_an_older_version_are_refused_with_what_to_do(sweep: Manifest
     path = record.runs_folder(sweep.outputs) / sweep.run_ids[0] / "record.json"
     path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
     for words in ([], ["s"], ["s", "--json"]):
-        with pytest.raises(RecordError, match=r"^1 of 2 records in .* are of record version 2, this bridge reads 4; "):
+        with pytest.raises(RecordError, match=r"^1 of 2 records in .* are of record version 2, this bridge reads 5; "):
             status_verb([*words, "--outputs", str(sweep.outputs)])
 
 
