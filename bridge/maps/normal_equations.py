@@ -51,7 +51,7 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
         return None
     # with a penalty L says little about the least eigenvalue of A itself, and a factor without it is asked
     least = (LEAST_SINGLE if single and not penalty else LEAST) * size
-    if not (factor(A, -least) is not None if penalty else _least(L) > least):
+    if not (factor(A, -least) is not None if penalty else least_eigenvalue(L) > least):
         if single or penalty < LEAST_PENALTY * size:
             return None
         squares = torch.linalg.eigvalsh(A)
@@ -65,7 +65,7 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
     return (X.T.contiguous().double() if wide else None), solution, rank, "cholesky"
 
 
-def _least(L: Tensor) -> float:
+def least_eigenvalue(L: Tensor) -> float:
     """The least eigenvalue of L L^T, from above and within a small factor, by inverse iteration."""
     V = torch.randn(len(L), N_PROBES, dtype=L.dtype, generator=torch.Generator().manual_seed(0)).to(L.device)
     for _ in range(N_ITERATIONS):
