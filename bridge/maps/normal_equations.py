@@ -7,7 +7,7 @@ from bridge.maps.solvers import EPS, is_centered, of_products, reflected
 
 # Sides of the blocks in which factors are worked out on a CPU, and the least ones of symmetric products, which are made
 # of four columns of blocks.
-FACTOR_BLOCK, PRODUCT_BLOCK, N_BLOCKS = 256, 64, 4
+FACTOR_BLOCK, PRODUCT_BLOCK, N_BLOCKS = 128, 64, 4
 # Squared singular values, as a share of ||X^T X||_F, with which normal equations keep ten digits, in float32 as many as
 # a QR factorization does but for a factor of three, and with a penalty of that share eight.
 LEAST, LEAST_SINGLE, LEAST_PENALTY = 1e-6, 3e-4, 1e-8
@@ -61,8 +61,7 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
     C = torch.cholesky_solve(B, L)
     if single and not _residual(A, B, C, penalty) <= SINGLE_RESIDUAL:
         return None
-    solution = torch.empty(C.shape, dtype=torch.float64, device=C.device).copy_(C)
-    return (X.T.contiguous().double() if wide else None), solution, rank, "cholesky"
+    return (X.T.contiguous().double() if wide else None), C.contiguous().double(), rank, "cholesky"
 
 
 def least_eigenvalue(L: Tensor) -> float:

@@ -100,7 +100,7 @@ def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]
             flat, corner = block.flatten(1), block[:, : b - a].flatten(1)
             norms += 2.0 * _squares(flat) - _squares(corner)
             blocks.append((flat, corner))
-        pairs += 2.0 * (blocks[0][0] @ blocks[1][0].T).double() - (blocks[0][1] @ blocks[1][1].T).double()
+        pairs += 2.0 * _inner(blocks[0][0], blocks[1][0]) - _inner(blocks[0][1], blocks[1][1])
     return pairs, own
 
 
@@ -112,6 +112,11 @@ def _own(X: Tensor) -> Tensor:
         flat = block.view(-1)
         total += 2.0 * _square(flat) - _square(flat[: block.shape[1] ** 2])
     return total
+
+
+def _inner(A: Tensor, B: Tensor) -> Tensor:
+    """A B^T of flat blocks (S, k) and (T, k); of one pair it is a number, for which a product of matrices is slow."""
+    return (A[0].dot(B[0]) if len(A) == len(B) == 1 else A @ B.T).double()
 
 
 def _squares(flat: Tensor) -> Tensor:
