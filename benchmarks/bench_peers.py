@@ -1,10 +1,12 @@
 """One fit and one pair of states, in float32 and float64, against the fastest named peers: python -m benchmarks peers
 
-Packages that are not installed are stood for by the formula that they publish, written here in numpy or torch on the
-data's own precision. Both sides run in turns on one thread, and the least CPU time of each counts, so that another load
-on the machine falls on neither.
+Packages that are not installed (sim_metric, latentis, netrep) are stood for by the formula that they publish, written
+here in numpy or torch on the data's own precision, without their checks. All run on one thread, in rounds in which each
+runs once; a ratio is the median over rounds of what both took of the CPU, so that another load on the machine falls on
+neither. The peer with the least ratio counts.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bridge.maps import Linear, Orthogonal, Ridge
 from bridge.similarity import cka_matrix, linear_cka, mutual_knn, procrustes_similarity
 
-N_ROUNDS = 7
+# Rounds of each row: as many as last about so long, within these numbers.
+ROUNDS_S, N_ROUNDS = 3.0, (9, 41)
 PENALTY, K = 0.1, 10
 Call = Callable[[], object]
 
@@ -48,6 +52,28 @@ def sklearn_ridge(X: Tensor, Y: Tensor) -> object:
     return Theirs(absolute, fit_intercept=False).fit(X.numpy(), Y.numpy()).coef_
 
 
+def ridge_of_products(X: Tensor, Y: Tensor) -> object:
+    """What scikit-learn solves, in torch: a Cholesky factor of X^T X and the penalty."""
+    absolute = PENALTY * float(X.square().sum()) / min(X.shape)
+    A = X.T @ X
+    A.diagonal().add_(absolute)
+    return torch.cholesky_solve(X.T @ Y, torch.linalg.cholesky(A))
+
+
+def scipy_ridge(X: Tensor, Y: Tensor) -> object:
+    A, B = X.numpy(), Y.numpy()
+    absolute = PENALTY * float((A * A).sum()) / min(A.shape)
+    products = A.T @ A
+    products.flat[:: len(products) + 1] += absolute
+    return scipy.linalg.solve(products, A.T @ B, assume_a="pos")
+
+
+def sklearn_linear(X: Tensor, Y: Tensor) -> object:
+    from sklearn.linear_model import LinearRegression as Theirs
+
+    return Theirs(fit_intercept=False).fit(X.numpy(), Y.numpy()).coef_
+
+
 def nuclear_norm(X: Tensor, Y: Tensor) -> float:
     """Procrustes' distance as sim_metric and netrep publish it: centered, scaled, the nuclear norm of X^T Y."""
     A, B = (M.numpy() - M.numpy().mean(0) for M in (X, Y))
@@ -55,13 +81,30 @@ def nuclear_norm(X: Tensor, Y: Tensor) -> float:
     return float(2.0 - 2.0 * np.linalg.norm(A.T @ B, "nuc"))
 
 
+def nuclear_norm_in_torch(X: Tensor, Y: Tensor) -> float:
+    A, B = (M - M.mean(0) for M in (X, Y))
+    return float(2.0 - 2.0 * torch.linalg.svdvals((A / A.norm()).T @ (B / B.norm())).sum())
+
+
 def cka_of_features(X: Tensor, Y: Tensor) -> float:
     """Linear CKA as netrep and others publish it, from products of features."""
+    A, B = (M.numpy() - M.numpy().mean(0) for M in (X, Y))
+    return float(np.linalg.norm(A.T @ B) ** 2 / (np.linalg.norm(A.T @ A) * np.linalg.norm(B.T @ B)))
+
+
+def cka_of_features_in_torch(X: Tensor, Y: Tensor) -> float:
     A, B = (M - M.mean(0) for M in (X, Y))
     return float((A.T @ B).norm() ** 2 / ((A.T @ A).norm() * (B.T @ B).norm()))
 
 
 def cka_of_kernels(X: Tensor, Y: Tensor) -> float:
+    """Linear CKA as it is published for few rows, from kernels."""
+    A, B = (M.numpy() - M.numpy().mean(0) for M in (X, Y))
+    K, L = A @ A.T, B @ B.T
+    return float(np.vdot(K, L) / (np.linalg.norm(K) * np.linalg.norm(L)))
+
+
+def cka_of_kernels_in_torch(X: Tensor, Y: Tensor) -> float:
     A, B = (M - M.mean(0) for M in (X, Y))
     K, L = A @ A.T, B @ B.T
     return float((K * L).sum() / (K.norm() * L.norm()))
@@ -99,8 +142,19 @@ def matrix_of_kernels(X: Tensor, Y: Tensor) -> Tensor:
     return sides[0] @ sides[1].T
 
 
+CKAS = {
+    "netrep's formula": cka_of_features,
+    "netrep's formula in torch": cka_of_features_in_torch,
+    "of kernels": cka_of_kernels,
+    "of kernels in torch": cka_of_kernels_in_torch,
+}
 CASES = {
-    "ridge": Case(2000, 1024, lambda X, Y: Ridge(PENALTY).fit(X, Y).matrix(), {"scikit-learn": sklearn_ridge}),
+    "ridge": Case(
+        2000,
+        1024,
+        lambda X, Y: Ridge(PENALTY).fit(X, Y).matrix(),
+        {"scikit-learn": sklearn_ridge, "scipy solve": scipy_ridge, "torch cholesky": ridge_of_products},
+    ),
     "linear": Case(
         2000,
         512,
@@ -108,6 +162,7 @@ CASES = {
         {
             "torch lstsq": lambda X, Y: torch.linalg.lstsq(X, Y).solution,
             "torch lstsq (gels)": lambda X, Y: torch.linalg.lstsq(X, Y, driver="gels").solution,
+            "scikit-learn": sklearn_linear,
         },
     ),
     "orthogonal": Case(
@@ -119,9 +174,14 @@ CASES = {
             "latentis' formula": lambda X, Y: (lambda U, s, Vh: U @ Vh)(*torch.linalg.svd(X.T @ Y)),
         },
     ),
-    "procrustes": Case(1000, 512, procrustes_similarity, {"the formula of sim_metric and netrep": nuclear_norm}),
-    "cka": Case(1000, 512, linear_cka, {"netrep's formula": cka_of_features, "of kernels": cka_of_kernels}),
-    "cka_few_rows": Case(500, 1024, linear_cka, {"netrep's formula": cka_of_features, "of kernels": cka_of_kernels}),
+    "procrustes": Case(
+        1000,
+        512,
+        procrustes_similarity,
+        {"the formula of sim_metric and netrep": nuclear_norm, "the same in torch": nuclear_norm_in_torch},
+    ),
+    "cka": Case(1000, 512, linear_cka, CKAS),
+    "cka_few_rows": Case(500, 1024, linear_cka, CKAS),
     "cka_debiased": Case(
         1000, 512, lambda X, Y: linear_cka(X, Y, debiased=True), {"Song's formula": debiased_of_kernels}
     ),
@@ -147,24 +207,30 @@ def paired_states(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (X, Y) if case.n_layers else (X[0], Y[0])
 
 
-def cpu_s(calls: dict[str, Call]) -> dict[str, float]:
-    """The least CPU time of each, in turns."""
-    least = dict.fromkeys(calls, float("inf"))
+def cpu_s(calls: dict[str, Call]) -> dict[str, list[float]]:
+    """CPU time of each in every round; who comes first changes from round to round."""
     for call in calls.values():
         call()  # what is loaded once
-    for _ in range(N_ROUNDS):
-        for name, call in calls.items():
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    names, started = list(calls), time.perf_counter()
+    while len(taken[names[0]]) < N_ROUNDS[1]:
+        for name in names:
             start = time.process_time()
-            call()
-            least[name] = min(least[name], time.process_time() - start)
-    return least
+            calls[name]()
+            taken[name].append(time.process_time() - start)
+        names.append(names.pop(0))
+        if len(taken[names[0]]) >= N_ROUNDS[0] and time.perf_counter() - started > ROUNDS_S:
+            break
+    return taken
 
 
 def bench() -> dict[str, dict[str, float | str]]:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _rows()
+        # numpy and scipy have threads of their own
+        with threadpool_limits(1):
+            return _rows()
     finally:
         torch.set_num_threads(n_threads)
 
@@ -177,13 +243,17 @@ def _rows() -> dict[str, dict[str, float | str]]:
             sides = {"ours": case.ours} | case.theirs
             times = cpu_s({side: lambda call=call, X=X, Y=Y: call(X, Y) for side, call in sides.items()})
             mine = times.pop("ours")
-            fastest = min(times, key=times.__getitem__)
+            ratios = {
+                peer: statistics.median(b / a for a, b in zip(mine, taken, strict=True))
+                for peer, taken in times.items()
+            }
+            fastest = min(ratios, key=ratios.__getitem__)
             bits = str(dtype).removeprefix("torch.")
             layers = f"{case.n_layers} x {case.n_layers} layers, " if case.n_layers else ""
             results[f"peer_{name}_{bits}"] = {
-                "ours": 1e3 * mine,
-                "theirs": 1e3 * times[fastest],
-                "ratio": times[fastest] / mine,
+                "ours": 1e3 * statistics.median(mine),
+                "theirs": 1e3 * statistics.median(times[fastest]),
+                "ratio": ratios[fastest],
                 "unit": "ms",
                 "what": f"{layers}{case.n} rows, d={case.d}, {bits}, against {fastest}; CPU time on one thread",
             }

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bridge.record import Record
 from bridge.similarity import MEASURES
-from bridge.tasks.matrices import FREE, WITHIN, LayerPair, best, final, verdict
+from bridge.tasks.matrices import FREE, WITHIN, LayerPair, best, final, over_layers, verdict
 
 FULL_WIDTH = 92
 _WITHIN = ("within\n95 %", "cali-\nbrated", "p")
@@ -66,12 +66,40 @@ def print_matrices(found: Record, console: Console) -> None:
         f"search over layers, not for that over measures; {1 / (1 + data['n_permutations']):.3f} is the least."
     )
     console.print(told, style="dim", highlight=False)
+    console.print(over_layers_table(data))
+    console.print(
+        "The mean and the largest score over all pairs of layers, each beside the means and the largest scores of "
+        "permuted rows: its p needs no correction for a search over layers.",
+        style="dim",
+        highlight=False,
+    )
     gates = ", ".join(
         f"{name} {'passed' if gate['passed'] else 'FAILED'} ({gate['value']:.2g}, threshold {gate['threshold']:g})"
         for name, gate in data["gates"].items()
     )
     console.print(f"gates: {gates}", style="" if data["valid"] else "bold red", highlight=False)
     console.print(Text(f"{verdict(data)}", style="bold green" if data["valid"] else "bold yellow"))
+
+
+def over_layers_table(data: dict[str, Any]) -> Table:
+    """The mean and the largest score over all pairs of layers, calibrated, beside both nulls."""
+    title = "over all pairs of layers"
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column("measure", no_wrap=True)
+    for statistic in ("mean", "max"):
+        for heading in (f"\n{statistic}", "cali-\nbrated", "\np", "within\ncalib.", "\np"):
+            table.add_column(heading, justify="right", no_wrap=True)
+    for measure in data["measures"]:
+        shown, above = [], []
+        for statistic in ("mean", "max"):
+            over = over_layers(data, measure, statistic)
+            shown.append(f"{over.value:.2f}")
+            for null in (FREE, WITHIN):
+                calibrated, p = over.nulls[null]["calibrated"], over.nulls[null]["p"]
+                shown += ["-" if calibrated is None else f"{calibrated:.2f}", f"{p:.2f}"]
+            above.append(over.is_above(WITHIN))
+        table.add_row(MEASURES[measure].label, *shown, style="" if any(above) else "dim")
+    return table
 
 
 def matrices_table(records: Sequence[Record]) -> Table:

@@ -146,8 +146,9 @@ class Normalize:
             X: (..., m, d) states.
 
         Returns:
-            (..., m, d) float64. With "l2" every row has norm 1, except a row equal to the mean, which becomes
-            0; with "whiten" the fit rows have covariance I, up to the shrinkage.
+            (..., m, d), worked out in float64 and given in it, or in float32 where X has no more digits than that: what
+            is rounding in X is still told from its dtype. With "l2" every row has norm 1, except a row equal to the
+            mean, which becomes 0; with "whiten" the fit rows have covariance I, up to the shrinkage.
 
         Raises:
             FitError: not fitted, states that are not finite, or another width than the fit's.
@@ -155,8 +156,10 @@ class Normalize:
         centered = self._centered(X)
         if self.scale == "l2":
             norms = torch.linalg.vector_norm(centered, dim=-1, keepdim=True)
-            return centered / torch.where(norms > 0, norms, 1.0)
-        return self._root.divide(centered) if self.scale == "whiten" else centered / self.scale_
+            scaled = centered / torch.where(norms > 0, norms, 1.0)
+        else:
+            scaled = self._root.divide(centered) if self.scale == "whiten" else centered / self.scale_
+        return scaled.float() if X.is_floating_point() and X.dtype != torch.float64 else scaled
 
     def row_scale(self, X: Tensor) -> Tensor:
         """Size of each row relative to a typical one, which `transform` removes.

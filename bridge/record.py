@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
 
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 # What never changes a result is left out of the run id.
 NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
 HEAD = ("run_id", "record_version", "status", "inputs", "error")

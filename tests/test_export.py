@@ -71,8 +71,8 @@ def test_a_part_of_one_unit_has_no_rows_and_few_units_have_no_p(tmp_path: Path) 
 
 def test_records_of_an_older_version_are_refused(tmp_path: Path) -> None:
     path = write_cell(tmp_path).folder / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 4', '"record_version": 2', 1))
-    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 4; move "):
+    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 5; move "):
         write_export(tmp_path)
     assert not (tmp_path / "reports").exists()
 

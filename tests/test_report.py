@@ -164,8 +164,8 @@ def test_that_a_table_is_not_beaten_is_said_plainly(tmp_path):
 
 def test_records_of_an_older_version_are_refused(tmp_path):
     path = write_cell(tmp_path).folder / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 4', '"record_version": 2', 1))
-    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 4; move "):
+    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 5; move "):
         write_report(tmp_path)
 
 

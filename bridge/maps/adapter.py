@@ -54,7 +54,7 @@ class Adapter:
         Raises:
             FitError: values that are not finite, or another width than the fit's.
         """
-        rows = X.reshape(-1, X.shape[-1])
+        rows = X.reshape(-1, X.shape[-1]).double()
         mapped = self.target.inverse(self.map.transform(self.source.transform(rows)), self.source.row_scale(rows))
         return mapped.reshape(*X.shape[:-1], -1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import check_rows, checked_groups, checked_permutations, names_of
+from bridge.maps.checks import check_finite_rows, check_rows, checked_groups, checked_permutations, names_of
 from bridge.maps.moments import Moments
 from bridge.maps.solvers import EPS, resolution
 from bridge.maps.stored import Scalar, kept, write_map
@@ -71,7 +71,9 @@ class Map(ABC):
         self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._groups = checked_groups(groups, len(X))
+        # what is fitted in float32 is seen to be finite in its products
         if not (X.dtype == Y.dtype == torch.float32 and self._fit_single(X, Y)):
+            check_finite_rows(X, Y)
             self._fit(X.double(), Y.double())
         self._groups = None
         return self._settled()
@@ -215,6 +217,7 @@ class Map(ABC):
         """
         fresh = copy.copy(self)
         fresh._check_pair(X, Y)
+        check_finite_rows(X, Y)
         X, Y = X.double(), Y.double()
         permutations = checked_permutations(permutations, len(X)).to(Y.device)
         X_new = finite_states(X_new, "X_new")
@@ -233,7 +236,8 @@ class Map(ABC):
     def _n_parameters(self) -> int: ...
 
     def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
-        return False  # to be fitted in float64
+        """Fit in float32 and return True; or False, as for rows that are not finite, to be fitted in float64."""
+        return False
 
     def _fit_moments(self, moments: Moments) -> None:
         raise NotImplementedError

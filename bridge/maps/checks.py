@@ -11,7 +11,7 @@ def check_rows(X: Tensor, Y: Tensor) -> None:
     """See that both are states, row beside row.
 
     Raises:
-        FitError: not (n, d_source) and (n, d_target), or values that are not finite.
+        FitError: not (n, d_source) and (n, d_target).
     """
     for states, name in ((X, "X"), (Y, "Y")):
         if states.ndim != 2:
@@ -20,6 +20,10 @@ def check_rows(X: Tensor, Y: Tensor) -> None:
             )
     if len(X) != len(Y):
         raise FitError(f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item")
+
+
+def check_finite_rows(X: Tensor, Y: Tensor) -> None:
+    """Refuse rows that are not finite, and none."""
     check_finite(X, "X")
     check_finite(Y, "Y")
 

@@ -95,7 +95,7 @@ class LeastSquares(Factored):
 
     def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
         penalty = self.relative_penalty
-        if self.centers or self.updates or not penalty or min(X.shape) < SINGLE_FROM:
+        if self.centers or self.updates or penalty is None or min(X.shape) < SINGLE_FROM:
             return False
         self._check(None, Y.shape[1])
         solved = solve(X, Y, penalty, self._eps[0])

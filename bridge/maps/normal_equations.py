@@ -5,12 +5,13 @@ from torch import Tensor
 
 from bridge.maps.solvers import EPS, is_centered, of_products, reflected
 
-# Sides of the blocks in which symmetric products and factors are worked out on a CPU.
-PRODUCT_BLOCK, FACTOR_BLOCK = 256, 256
-# Squared singular values, as a share of ||X^T X||_F, with which normal equations keep ten digits, and with a penalty
-# of that share eight.
-LEAST, LEAST_PENALTY = 1e-6, 1e-8
-# Sides from which float32 is worth its rounding, and the largest condition number that it takes.
+# Sides of the blocks in which factors are worked out on a CPU, and the least ones of symmetric products, which are made
+# of four columns of blocks.
+FACTOR_BLOCK, PRODUCT_BLOCK, N_BLOCKS = 128, 64, 4
+# Squared singular values, as a share of ||X^T X||_F, with which normal equations keep ten digits, in float32 as many as
+# a QR factorization does but for a factor of three, and with a penalty of that share eight.
+LEAST, LEAST_SINGLE, LEAST_PENALTY = 1e-6, 3e-4, 1e-8
+# Sides from which float32 is worth its rounding, and the largest condition number that it takes with a penalty.
 SINGLE_FROM, SINGLE_CONDITION = 256, 1e3
 # Relative residual of the normal equations that a solution in float32 must not exceed.
 SINGLE_RESIDUAL = 1e-4
@@ -21,8 +22,8 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
     """Minimise ||X W - Y||_F^2 + a ||W||_F^2, W of least norm, with a = `relative` ||X||_F^2 / min(n, d).
 
     X^T X + a I = L L^T for n > d, and (X X^T + a I) in its place for n <= d, where W = X^T (X X^T + a I)^{-1} Y. Half
-    of each symmetric product is computed. Float32 rows are multiplied and solved in float32, which only a penalty that
-    keeps the condition small allows; the residual of the normal equations is then measured.
+    of each symmetric product is computed. Float32 rows are multiplied and solved in float32, where rows or a penalty
+    keep the condition small; the residual of the equations that were solved is then measured.
 
     Args:
         X: (n, d) float64 or float32.
@@ -43,24 +44,27 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
     A = gram(X.T if wide else X)
     size = float(torch.linalg.matrix_norm(A)) if len(A) else 0.0
     penalty = relative * float(A.diagonal().sum()) / min(n, d)
-    if not size > 0 or (single and size + penalty > SINGLE_CONDITION * penalty):
+    if not size > 0 or (single and penalty and size + penalty > SINGLE_CONDITION * penalty):
         return None
     rank, L = len(A), factor(A, penalty)
     if L is None:
         return None
     # with a penalty L says little about the least eigenvalue of A itself, and a factor without it is asked
-    if not (_least(L) > LEAST * size if penalty == 0 else factor(A, -LEAST * size) is not None):
+    least = (LEAST_SINGLE if single and not penalty else LEAST) * size
+    if not (factor(A, -least) is not None if penalty else least_eigenvalue(L) > least):
         if single or penalty < LEAST_PENALTY * size:
             return None
         squares = torch.linalg.eigvalsh(A)
         rank = int((squares > squares[-1] * of_products(eps, max(n, d))).sum())
-    C = torch.cholesky_solve(Y if wide else X.T @ Y, L)
-    if single and not _residual(X, Y, C, penalty, wide) <= SINGLE_RESIDUAL:
+    # columns one after the other are what the solver wants
+    B = Y if wide else (Y.T @ X).T
+    C = torch.cholesky_solve(B, L)
+    if single and not _residual(A, B, C, penalty) <= SINGLE_RESIDUAL:
         return None
-    return (X.T.contiguous().double() if wide else None), C.double(), rank, "cholesky"
+    return (X.T.contiguous().double() if wide else None), C.contiguous().double(), rank, "cholesky"
 
 
-def _least(L: Tensor) -> float:
+def least_eigenvalue(L: Tensor) -> float:
     """The least eigenvalue of L L^T, from above and within a small factor, by inverse iteration."""
     V = torch.randn(len(L), N_PROBES, dtype=L.dtype, generator=torch.Generator().manual_seed(0)).to(L.device)
     for _ in range(N_ITERATIONS):
@@ -71,12 +75,14 @@ def _least(L: Tensor) -> float:
 def gram(X: Tensor) -> Tensor:
     """X^T X (d, d), of which the blocks above the diagonal are computed and the others copied."""
     d = X.shape[1]
-    if X.is_cuda or d <= PRODUCT_BLOCK:
+    # a multiple of the least side, since products of odd sizes are slow
+    step = PRODUCT_BLOCK * -(-d // (N_BLOCKS * PRODUCT_BLOCK))
+    if X.is_cuda or d <= 2 * PRODUCT_BLOCK:
         return X.T @ X
     A = X.new_empty(d, d)
-    for a in range(0, d, PRODUCT_BLOCK):
-        b = min(a + PRODUCT_BLOCK, d)
-        A[a:b, a:] = X[:, a:b].T @ X[:, a:]
+    for a in range(0, d, step):
+        b = min(a + step, d)
+        torch.mm(X[:, a:b].T, X[:, a:], out=A[a:b, a:])
         A[b:, a:b] = A[a:b, b:].T
     return A
 
@@ -102,12 +108,9 @@ def factor(A: Tensor, shift: float) -> Tensor | None:
     return L
 
 
-def _residual(X: Tensor, Y: Tensor, C: Tensor, penalty: float, wide: bool) -> float:
-    """The residual of the normal equations for a few sums of columns of Y, relative to their right side."""
+def _residual(A: Tensor, B: Tensor, C: Tensor, penalty: float) -> float:
+    """How far A C + penalty C is from B for a few sums of columns, relative to B."""
     generator = torch.Generator().manual_seed(0)
-    probes = torch.randn(Y.shape[1], N_PROBES, dtype=Y.dtype, generator=generator).to(Y.device)
-    c, y = C @ probes, Y @ probes
-    if wide:
-        return float((X @ (X.T @ c) + penalty * c - y).norm() / y.norm().clamp_min(torch.finfo(y.dtype).tiny))
-    b = X.T @ y
-    return float((X.T @ (X @ c) + penalty * c - b).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))
+    probes = torch.randn(B.shape[1], N_PROBES, dtype=B.dtype, generator=generator).to(B.device)
+    c, b = C @ probes, B @ probes
+    return float((A @ c + penalty * c - b).norm() / b.norm().clamp_min(torch.finfo(b.dtype).tiny))

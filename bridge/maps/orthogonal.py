@@ -8,7 +8,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.base import Map
 from bridge.maps.moments import Moments
-from bridge.maps.polar import SINGLE_FROM, polar_factor, polar_in_single, worth_iterating
+from bridge.maps.polar import SINGLE_FROM, decompose, polar_factor, polar_in_single, worth_iterating
 from bridge.maps.rotation import Located, Rotation, Spans
 
 COMPLETIONS = ("nearest", "none")
@@ -35,8 +35,8 @@ class Orthogonal(Map):
       needs it.
 
     The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition. Float32 rows
-    of equal widths from 256 on, n >= d, are multiplied and decomposed in float32, as scipy does, and R is then made
-    orthonormal in float64; pass float64 rows for more digits.
+    of equal widths from 256 on, n >= d, are multiplied in float32, as scipy does, and R is made orthonormal in float64;
+    pass float64 rows for more digits.
 
     `inverse` is the transpose, divided by the scale: exact for d_source <= d_target, the projection back for
     d_source > d_target.
@@ -130,7 +130,7 @@ class Orthogonal(Map):
             if R is not None and not (self.special and float(torch.linalg.slogdet(R).sign) < 0):
                 return Rotation.whole(spans, R), float((R * M).sum()), how
             how = f"svd, since {how if R is None else 'the polar factor is a reflection'}"
-        return *self._from_svd(spans, *torch.linalg.svd(M, full_matrices=False)), how
+        return *self._from_svd(spans, *decompose(M)), how
 
     def _from_svd(self, spans: Spans, U: Tensor, s: Tensor, Vh: Tensor) -> tuple[Rotation, float]:
         rank = spans.rank(s)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.moments import Moments
+from bridge.maps.normal_equations import gram
 from bridge.maps.polar import CONDITION
 from bridge.maps.solvers import EPS, RowBasis, fit_width, of_products, row_basis
 
@@ -23,6 +24,9 @@ class Spans:
     width_target: int
     product_scale: float = 0.0
     relative_tolerance: float = 0.0
+    eps: tuple[float, float] = (EPS, EPS)
+    n: int = 0
+    products: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def of_rows(cls, X: Tensor, Y: Tensor, eps: tuple[float, float] = (EPS, EPS)) -> "Spans":
@@ -31,7 +35,8 @@ class Spans:
         # rounding in X^T Y grows with the sizes of X and Y, however small their product is
         scale = float(torch.linalg.vector_norm(X) * torch.linalg.vector_norm(Y)) / ranks**0.5
         tolerance = of_products(max(eps), max(*X.shape, *Y.shape))
-        return cls(row_basis(X, eps[0]), row_basis(Y, eps[1]), X.shape[1], Y.shape[1], scale, tolerance)
+        bases = row_basis(X, eps[0]), row_basis(Y, eps[1])
+        return cls(*bases, X.shape[1], Y.shape[1], scale, tolerance, eps, len(X))
 
     @classmethod
     def of_widths(cls, d_source: int, d_target: int, like: Tensor) -> "Spans":
@@ -46,8 +51,10 @@ class Spans:
         source, target = (RowBasis(moments.cross.new_zeros(0, width), None, "moments") for width in widths)
         traces = float(moments.gram_source.trace() * moments.gram_target.trace()) ** 0.5
         ranks = min(moments.n, widths[0]) * min(moments.n, widths[1])
-        eps = max(moments.eps_source, moments.eps_target)
-        return cls(source, target, *widths, traces / ranks**0.5, of_products(eps, max(moments.n, *widths)))
+        eps = moments.eps_source, moments.eps_target
+        tolerance = of_products(max(eps), max(moments.n, *widths))
+        products = moments.gram_source, moments.gram_target
+        return cls(source, target, *widths, traces / ranks**0.5, tolerance, eps, moments.n, products)
 
     def floor(self, largest: float) -> float:
         """The singular value of X^T Y below which there is only rounding."""
@@ -75,9 +82,26 @@ class Spans:
             return self.target.coordinates(identity)
         return self.target.coordinates(self.source.Q)
 
+    @cached_property
+    def n_held(self) -> int:
+        """The smaller number of directions that either side's rows hold by more than rounding."""
+        products = self.products or tuple(
+            gram(side.L.T if len(side.L) < side.L.shape[1] else side.L) for side in (self.source, self.target)
+        )
+        held = []
+        for A, eps, width in zip(products, self.eps, (self.width_source, self.width_target), strict=True):
+            squares = torch.linalg.eigvalsh(A)
+            held.append(int((squares > squares[-1] * of_products(eps, max(self.n, width))).sum()))
+        return min(held)
+
     def rank(self, s: Tensor) -> int:
         """Number of singular values s of X^T Y that are more than rounding."""
-        rank = int((s > self.floor(float(s[0]))).sum())
+        largest = float(s[0])
+        rank = int((s > self.floor(largest)).sum())
+        # Rounding of one side times states of the other is more than rounding of both, and may be less than states are.
+        doubtful = max(self.eps) * max(self.n, self.width_source, self.width_target)
+        if rank and max(self.eps) > EPS and float(s[rank - 1]) <= doubtful * max(largest, self.product_scale):
+            rank = min(rank, self.n_held)
         if rank == 0:
             raise FitError(
                 "X^T Y is zero, so that no rotation is better than another; wanted rows that vary together: "

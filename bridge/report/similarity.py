@@ -14,7 +14,18 @@ from bridge.looks import INK, QUIET, SETTINGS, accessible, fields, inline
 from bridge.record import Record
 from bridge.report.page import Cell, figure, number, p_value, table, text
 from bridge.similarity import MEASURES
-from bridge.tasks.matrices import FREE, WITHIN, LayerPair, best, deep, final, layer_pairs, not_above, verdict
+from bridge.tasks.matrices import (
+    FREE,
+    WITHIN,
+    LayerPair,
+    best,
+    deep,
+    final,
+    layer_pairs,
+    not_above,
+    over_layers,
+    verdict,
+)
 
 LEAD = (
     "Every layer of the source against every layer of the target, calibrated: (value − 95 % quantile) / (1 − 95 % "
@@ -45,7 +56,8 @@ def section(records: Sequence[Record]) -> str:
     if len(ordered) > MOST_MAPS:
         told = f"Maps of the first {MOST_MAPS} of {len(ordered)} cells; the table has all of them."
         parts.append(f'<p class="quiet">{told}</p>')
-    return "\n".join([*parts, "<h3>As numbers</h3>", _numbers(ordered), _gates(ordered), _definitions(ordered)])
+    return "\n".join([*parts, "<h3>As numbers</h3>", _numbers(ordered), _over_layers(ordered), _gates(ordered),
+                      _definitions(ordered)])  # fmt: skip
 
 
 def _scales(records: Sequence[Record]) -> dict[str, float]:
@@ -165,6 +177,29 @@ def _null(pair: LayerPair, null: str) -> list[str]:
     told = pair.nulls[null]
     calibrated = "–" if told["calibrated"] is None else number(told["calibrated"])
     return [number(told["mean"], 3), number(told["q95"], 3), calibrated, p_value(told["p_corrected"])]
+
+
+def _over_layers(records: Sequence[Record]) -> str:
+    """The mean and the largest score over all pairs of layers, beside both nulls."""
+    rows, muted = [], []
+    for r in records:
+        for measure in r.data["measures"]:
+            for statistic, word in (("mean", "mean"), ("max", "largest")):
+                over = over_layers(r.data, measure, statistic)
+                row = [text(r.data["config"]["pair"]["name"], "text tight"), str(r.data["n_rows"]),
+                       text(MEASURES[measure].label, "text tight"), text(word), number(over.value, 3)]  # fmt: skip
+                for null in (FREE, WITHIN):
+                    calibrated = over.nulls[null]["calibrated"]
+                    row += ["–" if calibrated is None else number(calibrated), p_value(over.nulls[null]["p"])]
+                rows.append(row)
+                muted.append(not (r.data["valid"] and over.is_above(WITHIN)))
+    heading = ["pair", "rows", "measure", "over all pairs of layers", "value", "calibrated", "p",
+               "inside relations, calibrated", "p"]  # fmt: skip
+    told = (
+        "The mean and the largest score are put beside the means and the largest scores of permuted rows, so that "
+        "these p need no correction for a search over layers."
+    )
+    return f'<h3>Over all layers</h3>{table(heading, rows, muted)}<p class="note">{told}</p>'
 
 
 def _gates(records: Sequence[Record]) -> str:

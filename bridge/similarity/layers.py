@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps.normal_equations import gram
 from bridge.similarity.scorer import check_rows
 from bridge.similarity.states import LayerStates, layer_states
 
-# Bytes of the kernels of all layers that are in memory at once.
+# Bytes of the kernels of all layers that are in memory at once, and columns of each.
 BLOCK_BYTES = 2**26
-LEAST_BLOCK = 64
+LEAST_BLOCK, MOST_BLOCK = 64, 128
 
 
 def cka_matrix(source: Sequence[Tensor], target: Sequence[Tensor], debiased: bool = False) -> Tensor:
@@ -72,39 +71,57 @@ def _features_are_less(sides: list[list[Tensor]], n: int) -> bool:
     widths = [[rows.shape[1] for rows in side] for side in sides]
     every = [w for side in widths for w in side]
     features = sum(2 * a * b for a in widths[0] for b in widths[1]) * n + sum(min(n, w) * w for w in every) * n
-    # blocks on the diagonal are computed whole: a quarter more than half
-    kernels = 1.25 * sum(every) * n * n + len(widths[0]) * len(widths[1]) * n * n
+    # blocks on the diagonal are computed whole
+    kernels = (1.0 + MOST_BLOCK / n) * sum(every) * n * n + len(widths[0]) * len(widths[1]) * n * n
     return features <= kernels
 
 
 def _by_features(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]]:
     """||X^T Y||_F^2 of every pair, and ||X^T X||_F^2 of every layer."""
-    pairs = torch.stack([torch.stack([_squares(X.T @ Y) for Y in sides[1]]) for X in sides[0]])
-    own = [torch.stack([_squares(gram(X if X.shape[1] <= n else X.T)) for X in side]) for side in sides]
+    pairs = torch.stack([torch.stack([_square((X.T @ Y).view(-1)) for Y in sides[1]]) for X in sides[0]])
+    own = [torch.stack([_own(X.T if X.shape[1] <= n else X) for X in side]) for side in sides]
     return pairs, own
 
 
 def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]]:
-    """The same from blocks of rows of X X^T, those right of the diagonal counted twice."""
+    """The same from blocks of columns of X X^T, those below the diagonal counted twice."""
     first = sides[0][0]
     n_layers = len(sides[0]) + len(sides[1])
-    step = max(LEAST_BLOCK, min(n // 4, BLOCK_BYTES // (n_layers * n * first.element_size())))
+    step = min(MOST_BLOCK, max(LEAST_BLOCK, BLOCK_BYTES // (n_layers * n * first.element_size())))
     pairs = first.new_zeros(len(sides[0]), len(sides[1]), dtype=torch.float64)
     own = [pairs.new_zeros(len(side)) for side in sides]
     for a in range(0, n, step):
         b = min(a + step, n)
         blocks = []
         for side, norms in zip(sides, own, strict=True):
-            block = first.new_empty(len(side), b - a, n - a)
+            block = first.new_empty(len(side), n - a, b - a)
             for out, rows in zip(block, side, strict=True):
-                torch.mm(rows[a:b], rows[a:].T, out=out)
-            flat = block.flatten(1)
-            corner = block[:, :, : b - a].flatten(1)
-            norms += 2.0 * _squares(flat, 1) - _squares(corner, 1)
+                torch.mm(rows[a:], rows[a:b].T, out=out)
+            flat, corner = block.flatten(1), block[:, : b - a].flatten(1)
+            norms += 2.0 * _squares(flat) - _squares(corner)
             blocks.append((flat, corner))
-        pairs += 2.0 * (blocks[0][0] @ blocks[1][0].T).double() - (blocks[0][1] @ blocks[1][1].T).double()
+        pairs += 2.0 * _inner(blocks[0][0], blocks[1][0]) - _inner(blocks[0][1], blocks[1][1])
     return pairs, own
 
 
-def _squares(M: Tensor, dim: int | None = None) -> Tensor:
-    return torch.linalg.vector_norm(M, dim=dim).double().square()
+def _own(X: Tensor) -> Tensor:
+    """||X X^T||_F^2, likewise."""
+    total = X.new_zeros((), dtype=torch.float64)
+    for a in range(0, len(X), MOST_BLOCK):
+        block = X[a:] @ X[a : a + MOST_BLOCK].T
+        flat = block.view(-1)
+        total += 2.0 * _square(flat) - _square(flat[: block.shape[1] ** 2])
+    return total
+
+
+def _inner(A: Tensor, B: Tensor) -> Tensor:
+    """A B^T of flat blocks (S, k) and (T, k); of one pair it is a number, for which a product of matrices is slow."""
+    return (A[0].dot(B[0]) if len(A) == len(B) == 1 else A @ B.T).double()
+
+
+def _squares(flat: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(flat, dim=1).double().square()
+
+
+def _square(flat: Tensor) -> Tensor:
+    return flat.dot(flat).double()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.maps.normal_equations import gram
 from bridge.similarity.scorer import Options, Scorer, check_rows
 from bridge.similarity.states import LayerStates
 
@@ -155,7 +156,7 @@ def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
     rounding, or than a tie, are looked at again in float64.
     """
     low = layer.unit_single
-    low_cosines = (low @ low.T).fill_diagonal_(-torch.inf)
+    low_cosines = gram(low.T).fill_diagonal_(-torch.inf)
     top = low_cosines.topk(k + 1, dim=1)
     near = top.indices[:, :k].contiguous()
     margin = 2.0 * torch.finfo(low.dtype).eps * low.shape[1] ** 0.5 + 2.0 * TIE

@@ -45,14 +45,18 @@ class LayerStates:
         self.given, self.name = X, name
         self.eps = resolution(X)
         self._single = self.eps > EPS and min(X.shape) >= SINGLE_FROM
-        rows = X.float() if self._single else self.X
-        self._mean = rows.mean(0)
+        given = X.float() if self._single else self.X
+        mean = given.mean(0)
         # a mean is finite where every state is, unless it overflowed
-        if not bool(torch.isfinite(self._mean).all()):
+        if not bool(torch.isfinite(mean).all()):
             check_finite(X, name)
-        self._spread = _length(self._centered_single if self._single else self.centered)
-        size = math.hypot(self._spread, len(X) ** 0.5 * _length(self._mean))
-        if not self._spread > size * EPS * max(X.shape):
+        self._rows = given - mean
+        offset, self._spread = len(X) ** 0.5 * _length(mean), _length(self._rows)
+        if self._single and self.eps * offset > LEFT * self._spread:
+            # what rounding has left of the mean
+            self._rows.sub_(self._rows.mean(0))
+            self._spread = _length(self._rows)
+        if not self._spread > math.hypot(self._spread, offset) * EPS * max(X.shape):
             raise FitError(
                 f"all {len(X)} rows of {name} are the same; wanted rows that differ: compare another layer "
                 "(at layer 0 the last position holds nothing but the embedding of the last token)"
@@ -69,22 +73,15 @@ class LayerStates:
         return self.given.to(torch.float64)
 
     @cached_property
-    def _centered_single(self) -> Tensor:
-        """(n, d) float32 rows about their mean, of which what rounding has left is taken away where it is large."""
-        rows = self.given.float() - self._mean
-        is_far = self.eps * self.n**0.5 * _length(self._mean) > LEFT * _length(rows)
-        return rows.sub_(rows.mean(0)) if is_far else rows
-
-    @cached_property
     def centered(self) -> Tensor:
         """(n, d) rows about their mean."""
-        return self.X - (self.X.mean(0) if self._single else self._mean)
+        return self.X - self.X.mean(0) if self._single else self._rows
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
         """U (n, r), s (r,), Vh (r, d) of the centered rows, reduced to their numerical rank r."""
         U, s, Vh = torch.linalg.svd(self.centered, full_matrices=False)
-        rank = int((s > s[0] * EPS * max(self.X.shape)).sum())
+        rank = int((s > s[0] * self.eps * max(self.X.shape)).sum())
         return U[:, :rank], s[:rank], Vh[:rank]
 
     @cached_property
@@ -113,8 +110,7 @@ class LayerStates:
     @cached_property
     def rows(self) -> Tensor:
         """(n, d) centered rows of moderate size: in float32 where they were given in it and are many and wide."""
-        rows = self._centered_single if self._single else self.centered
-        return rows if 1e-6 < self._spread < 1e6 else rows / self._spread
+        return self._rows if 1e-6 < self._spread < 1e6 else self._rows / self._spread
 
     @cached_property
     def cosines(self) -> Tensor:

@@ -100,7 +100,7 @@ def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: in
     """
     some = torch.randperm(len(rows[0]), generator=seeded(seed, "pairing rows"))[:N_POOL]
     X, Y, relations = (part[some.to(part.device)] for part in rows)
-    Z, wanted = (Normalize(scale="frobenius").fit(states).transform(states) for states in (X, Y))
+    Z, wanted = (Normalize(scale="frobenius").fit(states).transform(states.double()) for states in (X, Y))
     leading = wanted @ thin_svd(wanted)[2][:, :N_PROBED]
     residual = _held_out_residual(Z)
     p = {}

@@ -38,6 +38,28 @@ class LayerPair:
         return bool(self.nulls[null]["p_corrected"] <= ALPHA)
 
 
+@dataclass(frozen=True)
+class OverLayers:
+    """One measure over all pairs of layers.
+
+    Attributes:
+        value: the mean or the largest score.
+        nulls: null -> mean, q95, p, calibrated (None where the null leaves no room), of the same statistic.
+    """
+
+    value: float
+    nulls: dict[str, dict[str, Any]]
+
+    def is_above(self, null: str) -> bool:
+        """Whether p is at most 0.05."""
+        return bool(self.nulls[null]["p"] <= ALPHA)
+
+
+def over_layers(data: dict[str, Any], measure: str, statistic: str) -> OverLayers:
+    """The "mean" or "max" of a measure over all pairs of layers."""
+    return OverLayers(**data["measures"][measure]["over_layers"][statistic])
+
+
 def is_similarity(data: dict[str, Any]) -> bool:
     """Whether record.json is one of task=similarity, finished or not."""
     return bool(data["config"]["task"].get("name") == NAME)

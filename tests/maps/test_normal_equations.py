@@ -5,8 +5,10 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
+from bridge.errors import FitError
 from bridge.maps import Affine, Linear, Orthogonal, Ridge
 from bridge.maps.normal_equations import factor, gram, solve
+from bridge.maps.polar import decompose
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -96,6 +98,41 @@ def test_float32_rows_give_a_rotation_as_near_to_the_exact_one_as_scipy_is():
     assert float((R - exact).norm()) < 3 * float((theirs - exact).norm()) < 1e-3
     assert float((R.T @ R - torch.eye(300, dtype=torch.float64)).norm()) < 1e-10
     assert torch.equal(fitted.transform(torch.eye(300)), R)
+
+
+@pytest.mark.parametrize("map_", [Orthogonal(), Linear(), Ridge(0.1)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("side", [0, 1])
+def test_float32_rows_that_are_not_finite_are_refused_before_anything_is_fitted_on_them(map_, bad, side):
+    X, Y = (M.clone() for M in wide_float32())
+    map_.fit(X, Y)
+    (X, Y)[side][7, 3] = bad
+    with pytest.raises(FitError, match=rf"^1 of 600 rows of {'XY'[side]} holds NaN or infinite values"):
+        map_.fit(X, Y)
+
+
+def test_float32_rows_give_least_squares_as_near_to_the_exact_ones_as_lapack_does():
+    X, Y = wide_float32()
+    exact = Linear().fit(X.double(), Y.double()).matrix()
+    theirs = torch.linalg.lstsq(X, Y, driver="gels").solution.double()
+    fitted = Linear().fit(X, Y).matrix()
+    assert 0.0 < float((fitted - exact).norm()) < 4 * float((theirs - exact).norm()) < 1e-4 * float(exact.norm())
+    # Where rows alone do not keep the condition small, float64 is taken.
+    X = X * torch.logspace(0, -1, 300)
+    exact = Linear().fit(X.double(), Y.double()).matrix()
+    assert float((Linear().fit(X, Y).matrix() - exact).norm()) < 1e-9 * float(exact.norm())
+
+
+def test_eigenvectors_of_a_product_with_itself_give_the_polar_factor_that_singular_vectors_give():
+    U, V = (torch.linalg.qr(gaussian(300, 300, seed=seed)).Q for seed in (1, 2))
+    for least, is_svd in ((-4, False), (-7, True)):
+        M = (U * torch.logspace(0, least, 300, dtype=torch.float64)) @ V.T
+        P, s, Qh = decompose(M)
+        # to 1e-16 times the condition number, as the factor itself is known
+        assert float((P @ Qh - U @ V.T).norm()) < 1e-14 * 10.0**-least
+        assert float((P.T @ P - torch.eye(300, dtype=torch.float64)).norm()) < 1e-12
+        torch.testing.assert_close(s, torch.linalg.svdvals(M), rtol=1e-8, atol=0.0)
+        assert torch.equal(P, torch.linalg.svd(M)[0]) == is_svd
 
 
 def test_a_rotation_that_float32_cannot_tell_takes_float64():

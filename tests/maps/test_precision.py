@@ -8,6 +8,8 @@ from torch import Tensor
 from bridge.maps import CCA, Affine, Linear, Orthogonal, PCAOrthogonal, ReducedRank, Ridge, fit_stream
 from bridge.maps.ridge import PENALTIES
 from bridge.maps.solvers import is_centered, resolution, row_basis
+from bridge.normalize import Normalize
+from bridge.similarity import LayerStates, svcca
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -71,6 +73,33 @@ def test_a_rotation_is_not_determined_by_what_is_left_of_a_mean(d_target):
     X, Y, _ = few_centered()
     Y = X @ gaussian(200, 200, seed=5) if d_target == 200 else Y
     assert Orthogonal().fit(X, Y - Y.mean(0)).rank_ == min(79, d_target)
+
+
+@pytest.mark.parametrize("d_target", [40, 10])
+def test_a_rotation_is_determined_by_no_more_directions_than_either_side_holds(d_target):
+    X, Y = low_rank(), gaussian(100, d_target, seed=3)
+    assert Orthogonal().fit(X, Y).rank_ == Orthogonal().fit(X.T @ X, X.T @ Y).rank_ == 7
+    assert Orthogonal().fit(Y, X).rank_ == 7
+    assert fit_stream(Orthogonal(), zip(X.split(30), Y.split(30), strict=True), center=False).rank_ == 7
+    assert Orthogonal().fit(X.double(), Y.double()).rank_ == d_target
+    # Directions that are small on both sides are more than rounding.
+    small = gaussian(100, 40, seed=4) * torch.logspace(0, -4, 40)
+    assert Orthogonal().fit(small, small).rank_ == 40
+
+
+@pytest.mark.parametrize("scale", ["none", "frobenius", "l2"])
+def test_normalized_float32_rows_hold_what_they_held_before(scale):
+    X, Y = low_rank(), gaussian(100, 40, seed=3)
+    Z = Normalize(center=False, scale=scale).fit(X).transform(X)
+    assert Linear().fit(Z, Y).rank_ == 7
+    assert Linear().fit(Normalize(scale=scale).fit(X.double()).transform(X.double()), Y).rank_ > 7
+
+
+def test_states_of_a_layer_hold_no_direction_of_rounding():
+    X = low_rank()
+    assert len(LayerStates(X).svd[1]) == 7 < len(LayerStates(X.double()).svd[1])
+    # four more than three components correlate by chance, of forty all would
+    assert svcca(X, gaussian(100, 3, seed=4), variance=1.0) < 0.7
 
 
 def test_a_pca_takes_no_component_of_rounding():

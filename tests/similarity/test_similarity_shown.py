@@ -88,6 +88,17 @@ def test_the_verdict_counts_the_measures_that_are_above_each_null() -> None:
     assert verdict(made_up(GRID, valid=False)) == short(made_up(GRID, valid=False)) == "invalid: gate planted failed"
 
 
+def told_over_layers(data: dict[str, Any], measure: str) -> list[float | None]:
+    """What is to be shown over all pairs of layers: mean and largest, each with calibrated and p of both nulls."""
+    told = []
+    for statistic in ("mean", "max"):
+        over = data["measures"][measure]["over_layers"][statistic]
+        told.append(over["value"])
+        for null in ("shuffled", "shuffled_within"):
+            told += [over["nulls"][null]["calibrated"], over["nulls"][null]["p"]]
+    return told
+
+
 @pytest.mark.parametrize("width", [80, 110])
 def test_the_table_fits_the_terminal_and_has_both_nulls_beside_each_value(bare_outputs: Path, width: int) -> None:
     found = compared(bare_outputs, "task.n_permutations=19", f"task.measures=[{','.join(MEASURES)}]")
@@ -98,7 +109,9 @@ def test_the_table_fits_the_terminal_and_has_both_nulls_beside_each_value(bare_o
     assert max(map(len, lines)) <= width
     assert "…" not in text
     for name, measure in MEASURES.items():
-        (line,) = [line for line in lines if line.startswith(f"{measure.label} ")]
+        line, over = [line for line in lines if line.startswith(f"{measure.label} ")]
+        wanted = [f"{x:.2f}" for x in told_over_layers(found.data, name) if x is not None]
+        assert [word for word in over.removeprefix(measure.label).split() if word != "-"] == wanted
         chosen, deepest = best(found.data, name), final(found.data, name)
         numbers = [f"{deepest.value:.3f}", chosen.label, f"{chosen.value:.3f}"]
         assert [word for word in line.split() if word in numbers] == numbers or deepest.value == chosen.value
@@ -126,6 +139,14 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert "1 of task=similarity finished" in alone
     assert verdict(found.data) in alone
     assert "What each control rules out" not in alone
+    (over,) = re.findall(r"<h3>Over all layers</h3>(.*?)</table>", alone, flags=re.DOTALL)
+    for measure in found.data["measures"]:
+        mean, largest = (re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(found, measure))
+        for row, statistic in ((mean, "mean"), (largest, "max")):
+            told = found.data["measures"][measure]["over_layers"][statistic]
+            assert MEASURES[measure].label in row
+            assert f"{told['value']:.3f}" in row
+            assert f"{told['nulls']['shuffled_within']['calibrated']:.2f}".replace("-", "−") in row
     write_cell(bare_outputs)
     write_failed(bare_outputs, "no", "Traceback", task__name="similarity")
     both = write_report(bare_outputs).read_text()
@@ -134,6 +155,12 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
         assert f'<section id="{section}">' in both
     assert "tiny, similarity, size 100" in both
     assert "1 cell finished, 1 valid, 0 dead, 0 otherwise invalid, 1 of task=similarity finished, 1 failed" in both
+
+
+def places(found: Record, measure: str) -> tuple[int, int]:
+    """Rows of a measure in the table over all layers."""
+    first = 2 * list(found.data["measures"]).index(measure)
+    return first, first + 1
 
 
 def test_a_map_writes_the_calibrated_scores_into_its_fields_bold_above_both_nulls() -> None:
