@@ -68,8 +68,8 @@ def print_matrices(found: Record, console: Console) -> None:
     console.print(told, style="dim", highlight=False)
     console.print(over_layers_table(data))
     console.print(
-        "The mean and the largest score over all pairs of layers, each beside the means and the largest scores of "
-        "permuted rows: its p needs no correction for a search over layers.",
+        "The mean and the largest score over all pairs of layers above 0, each beside the means and the largest scores "
+        "of permuted rows: its p needs no correction for a search over layers.",
         style="dim",
         highlight=False,
     )
@@ -82,8 +82,8 @@ def print_matrices(found: Record, console: Console) -> None:
 
 
 def over_layers_table(data: dict[str, Any]) -> Table:
-    """The mean and the largest score over all pairs of layers, calibrated, beside both nulls."""
-    title = "over all pairs of layers"
+    """The mean and the largest score over all pairs of layers above 0, calibrated, beside both nulls."""
+    title = "over all pairs of layers above 0"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0))
     table.add_column("measure", no_wrap=True)
     for statistic in ("mean", "max"):

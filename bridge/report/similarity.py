@@ -180,7 +180,7 @@ def _null(pair: LayerPair, null: str) -> list[str]:
 
 
 def _over_layers(records: Sequence[Record]) -> str:
-    """The mean and the largest score over all pairs of layers, beside both nulls."""
+    """The mean and the largest score over all pairs of layers above 0, beside both nulls."""
     rows, muted = [], []
     for r in records:
         for measure in r.data["measures"]:
@@ -193,7 +193,7 @@ def _over_layers(records: Sequence[Record]) -> str:
                     row += ["–" if calibrated is None else number(calibrated), p_value(over.nulls[null]["p"])]
                 rows.append(row)
                 muted.append(not (r.data["valid"] and over.is_above(WITHIN)))
-    heading = ["pair", "rows", "measure", "over all pairs of layers", "value", "calibrated", "p",
+    heading = ["pair", "rows", "measure", "over all pairs of layers above 0", "value", "calibrated", "p",
                "inside relations, calibrated", "p"]  # fmt: skip
     told = (
         "The mean and the largest score are put beside the means and the largest scores of permuted rows, so that "

@@ -11,8 +11,8 @@ from bridge.similarity.scorer import Scorer
 
 # The share of null draws that may lie above the quantile is 1 in so many.
 ONE_IN = 20
-# Over all pairs of layers.
-AGGREGATES = {"max": lambda scores: scores.flatten(1).amax(1), "mean": lambda scores: scores.flatten(1).mean(1)}
+# Of scores (p, pairs of layers).
+AGGREGATES = {"max": lambda scores: scores.amax(1), "mean": lambda scores: scores.mean(1)}
 # A null that leaves less room than this below 1 leaves nothing to calibrate.
 LEAST_ROOM = 1e-9
 
@@ -43,8 +43,8 @@ class Calibrated:
     """One measure for every pair of layers: `value` (S, T), and `nulls` by name.
 
     Attributes:
-        over_layers: "max" and "mean" over all pairs of layers, as measures of one pair of models: scalars in place of
-            matrices. The maximum has a null of maxima, so that it needs no correction for the search.
+        over_layers: "max" and "mean" over the pairs of layers that count, as measures of one pair of models: scalars in
+            place of matrices. The maximum has a null of maxima, so that it needs no correction for the search.
     """
 
     value: Tensor
@@ -92,6 +92,7 @@ def calibrate(
     scorers: Sequence[Scorer],
     permutations: dict[str, Tensor],
     advance: Callable[[], object] = lambda: None,
+    counted: Tensor | None = None,
 ) -> dict[str, Calibrated]:
     """Score rows as they are paired and as permutations pair them.
 
@@ -108,6 +109,7 @@ def calibrate(
         scorers: of the same layers.
         permutations: null -> (n_permutations, n).
         advance: called after each permutation of each scorer.
+        counted: (S, T) bool, the pairs of layers that `over_layers` counts; all where None.
 
     Returns:
         measure -> its scores and nulls, in the order of `scorers`.
@@ -123,16 +125,18 @@ def calibrate(
                 advance()
             draws_of[name] = torch.stack(draws).cpu()
         for c, measure in enumerate(scorer.measures):
-            found[measure] = _calibrated(observed[c].cpu(), {name: draws[:, c] for name, draws in draws_of.items()})
+            draws_here = {name: draws[:, c] for name, draws in draws_of.items()}
+            found[measure] = _calibrated(observed[c].cpu(), draws_here, counted)
     return found
 
 
-def _calibrated(value: Tensor, draws: dict[str, Tensor]) -> Calibrated:
-    """Compare observed scores (S, T), and their maximum and mean, with the draws (p, S, T) of every null."""
+def _calibrated(value: Tensor, draws: dict[str, Tensor], counted: Tensor | None) -> Calibrated:
+    """Compare observed scores (S, T), and the maximum and mean of those counted, with draws (p, S, T) of every null."""
+    counted = torch.ones_like(value, dtype=torch.bool) if counted is None else counted
     over_layers = {}
     for name, over in AGGREGATES.items():
-        one = over(value[None])
-        nulls = {null: _null(one, over(some)[:, None]) for null, some in draws.items()}
+        one = over(value[None, counted])
+        nulls = {null: _null(one, over(some[:, counted])[:, None]) for null, some in draws.items()}
         scalars = {null: Null(**{k: v[0] for k, v in vars(each).items()}) for null, each in nulls.items()}
         over_layers[name] = Calibrated(one[0], scalars)
     return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers)

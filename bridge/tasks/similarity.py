@@ -168,7 +168,7 @@ class Similarity:
         }
         total = len(scorers) * len(NULLS) * self.n_permutations
         with tqdm(total=total, desc="similarity", delay=2.0, leave=False, disable=None) as bar:
-            found = calibrate(scorers, permutations, bar.update)
+            found = calibrate(scorers, permutations, bar.update, _counted(*(list(side) for side in sides.values())))
         found = {m: found[m] for m in self.measures}
         warnings += self._told(sides, relations)
         last = [list(side.values())[-1] for side in sides.values()]
@@ -277,6 +277,12 @@ class Similarity:
                 f"{alone} of {n} rows are the only one of their relation, and stay where they are in shuffled_within"
             )
         return told
+
+
+def _counted(source: list[int], target: list[int]) -> Tensor:
+    """(S, T) the pairs of layers above layer 0, where the last position holds one token's embedding; all if none is."""
+    deep = torch.tensor([[a > 0 and b > 0 for b in target] for a in source])
+    return deep if deep.any() else ~deep
 
 
 def _forced(
