@@ -131,7 +131,7 @@ class _Application:
             )
 
     def print_grid(self) -> None:
-        """One table of all cells, where there is more than one."""
+        """A table for each data set, where there is more than one cell."""
         if len(self.records) > 1:
             from bridge.comparison import comparisons
             from bridge.family import Family

@@ -83,7 +83,7 @@ class Normalize:
             "frobenius", 1.0 for "none" and "whiten".
 
     Example:
-        >>> X = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]])
+        >>> X = torch.tensor([[3.0, 4.0], [-3.0, -4.0], [0.0, 0.0]], dtype=torch.float64)
         >>> norm = Normalize(scale="l2").fit(X)
         >>> norm.transform(X)[0].tolist()
         [0.6, 0.8]

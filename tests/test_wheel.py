@@ -30,7 +30,7 @@ def test_the_wheel_holds_every_config_and_the_facts(unpacked: Path) -> None:
     assert len(wanted) > 50
     sweeps = {p.name for p in (ROOT / "sweeps").glob("*.yaml")}
     assert {p.name for p in (unpacked / "bridge/sweeps").glob("*.yaml")} == sweeps
-    assert len(sweeps) == 6
+    assert len(sweeps) == 8
     assert (unpacked / "hydra_plugins/bridge_sweep.py").exists()
     assert (unpacked / "bridge/data/facts.json").exists()
     assert (unpacked / "bridge/py.typed").exists()

@@ -83,7 +83,7 @@ def attribute_lines() -> list[tuple[str, str]]:
 
 
 def _orders(noun: Noun, n: int) -> list[tuple[str, ...]]:
-    """`n` different orders of the values of a noun; more of them begin with fewer of them."""
+    """`n` different orders of the values of a noun; the first ones are the same for every `n`."""
     orders: dict[tuple[str, ...], None] = {}
     turn = 0
     while len(orders) < n:

@@ -5,14 +5,20 @@ from torch import Tensor
 
 from bridge.maps.solvers import EPS, is_centered, of_products, reflected
 
-# Sides of the blocks in which factors are worked out on a CPU, and the least ones of symmetric products, which are made
-# of four columns of blocks.
-FACTOR_BLOCK, PRODUCT_BLOCK, N_BLOCKS = 128, 64, 4
-# Squared singular values, as a share of ||X^T X||_F, with which normal equations keep ten digits, in float32 as many as
-# a QR factorization does but for a factor of three, and with a penalty of that share eight.
-LEAST, LEAST_SINGLE, LEAST_PENALTY = 1e-6, 3e-4, 1e-8
-# Sides from which float32 is worth its rounding, and the largest condition number that it takes with a penalty.
-SINGLE_FROM, SINGLE_CONDITION = 256, 1e3
+# Side of the blocks in which a Cholesky factor is worked out on a CPU.
+FACTOR_BLOCK = 128
+# A symmetric product is made of four columns of blocks, whose side is a multiple of this.
+PRODUCT_BLOCK, N_BLOCKS = 64, 4
+# Least squared singular value, as a share of ||X^T X||_F, for which normal equations keep ten digits in float64.
+LEAST = 1e-6
+# The same for float32, where the error is at most three times that of a QR factorization.
+LEAST_SINGLE = 3e-4
+# Least penalty, as a share of ||X^T X||_F, for which normal equations keep eight digits.
+LEAST_PENALTY = 1e-8
+# Side from which float32 is worth its rounding.
+SINGLE_FROM = 256
+# Largest condition number for which float32 is taken with a penalty.
+SINGLE_CONDITION = 1e3
 # Relative residual of the normal equations that a solution in float32 must not exceed.
 SINGLE_RESIDUAL = 1e-4
 N_PROBES, N_ITERATIONS = 4, 3

@@ -5,23 +5,28 @@ from torch import Tensor
 
 from bridge.maps.normal_equations import factor, gram, least_eigenvalue
 
-# Sides from which the iteration is used, by kind of device. On two cores of a CPU the SVD was faster at every side
-# from 64 to 2048 (benchmarks/RESULTS.md), so that a CPU has none.
+# Sides from which `polar_factor`, which is of float64, is used, by kind of device. On two cores of a CPU the SVD was
+# faster at every side from 64 to 2048 (benchmarks/RESULTS.md). Float32 products on a CPU take `polar_in_single`.
 USED_FROM = {"cuda": 256}
 # the largest condition number at which the factor still agrees with that of the SVD to about 1e-9
 CONDITION = 1e6
 MAX_STEPS = 30
-# Sides from which rows that were given in float32 are multiplied in float32, and from which the SVD is gone around.
+# Sides from which float32 rows are multiplied in float32, and from which another way than the SVD is taken.
 SINGLE_FROM = 256
+# Of the power iteration for the largest singular value.
 N_PROBES, N_ITERATIONS = 4, 3
-# Singular values below this share of the largest one are too small for float32, and of how many parts the largest one
-# is known.
-LEAST_SINGLE, SLACK = 1e-5, 1.25
-# Halley's steps stop where all singular values are this near to 1, and what may be left of Q^T Q - I at side 1.
-NEAR, MOST_LEFT = 1e-2, 6e-7
-# Squared singular values, as a share of ||M^T M||_F, from which eigenvectors of M^T M do, and what their images may
-# miss of being orthogonal.
-LEAST_SQUARE, MOST_OBLIQUE = 1e-10, 1e-7
+# Power iteration finds the largest singular value from below; what it gives is multiplied by this.
+SLACK = 1.25
+# Share of the largest singular value below which the others are too small for float32.
+LEAST_SINGLE = 1e-5
+# Halley's steps stop where all singular values are this near to 1.
+NEAR = 1e-2
+# ||Q^T Q - I||_F / sqrt(d) after the last step in float32, above which it has failed.
+MOST_LEFT = 6e-7
+# Least squared singular value, as a share of ||M^T M||_F, for which eigenvectors of M^T M are good enough.
+LEAST_SQUARE = 1e-10
+# Largest cosine between two columns of M V, for which a first-order correction is good enough.
+MOST_OBLIQUE = 1e-7
 # once the change is this small, the next step, quadratically better, is at the level of rounding
 CONVERGED = 1e-6
 

@@ -16,7 +16,17 @@ from bridge.maps.solvers import EPS, RowBasis, fit_width, of_products, row_basis
 
 @dataclass
 class Spans:
-    """Bases of the rows of X and of Y; they are the same for every order of Y's rows."""
+    """Bases of the rows of X and of Y; they are the same for every order of Y's rows.
+
+    Attributes:
+        source: basis of the rows of X; `target` of those of Y.
+        width_source: d of X; `width_target` of Y.
+        product_scale: how large a singular value of X^T Y of unrelated rows is.
+        relative_tolerance: what of it, or of the largest singular value, may be rounding.
+        eps: the precisions in which X and Y were given.
+        n: number of rows.
+        products: X^T X and Y^T Y, where the rows themselves are not at hand.
+    """
 
     source: RowBasis
     target: RowBasis
@@ -40,7 +50,7 @@ class Spans:
 
     @classmethod
     def of_widths(cls, d_source: int, d_target: int, like: Tensor) -> "Spans":
-        """All coordinates as both bases, of rows that are not kept."""
+        """Both bases are the identity: the rows themselves are not needed."""
         source, target = (RowBasis(like.new_zeros(0, width), None, "direct") for width in (d_source, d_target))
         return cls(source, target, d_source, d_target)
 
@@ -98,7 +108,7 @@ class Spans:
         """Number of singular values s of X^T Y that are more than rounding."""
         largest = float(s[0])
         rank = int((s > self.floor(largest)).sum())
-        # Rounding of one side times states of the other is more than rounding of both, and may be less than states are.
+        # Rounding in one side times true states of the other can pass the floor: the rank of each side decides then.
         doubtful = max(self.eps) * max(self.n, self.width_source, self.width_target)
         if rank and max(self.eps) > EPS and float(s[rank - 1]) <= doubtful * max(largest, self.product_scale):
             rank = min(rank, self.n_held)

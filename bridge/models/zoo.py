@@ -71,7 +71,7 @@ class ZooSpec:
 
     @property
     def torch_seed(self) -> int:
-        """Two architectures of one `seed` share no random number: the first weights of both would be alike."""
+        """Another for each architecture and tokenizer: from the same one, two models would start with alike weights."""
         text = f"{self.architecture} {self.tokenizer} {self.seed}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 

@@ -35,8 +35,8 @@ class Measure:
 ISOMETRIES = "rotation, reflection, shift, isotropic scale"
 OF_ANGLES = "rotation, reflection, isotropic scale; not shift"
 OF_FEATURES = "isotropic scale; not rotation, not shift"
-# Whose weights add up features one by one, so that a rotation of that side changes them.
-PWCCA_INVARIANT_TO = "shift, isotropic scale; every invertible map of the side that gives no weights; not rotation"
+# Its weights sum over the features of one side, so that a rotation of that side changes them.
+PWCCA_INVARIANT_TO = "shift, isotropic scale; invertible maps of the side of larger rank; not rotation of the other"
 MEASURES: dict[str, Measure] = {
     m.name: m
     for m in (

@@ -24,7 +24,7 @@ def plain(measure: str, found: Calibrated) -> dict[str, Any]:
 
 
 def _scalars(null: Null) -> dict[str, float | None]:
-    """Without the correction for a search that there was none of."""
+    """Without p_corrected: nothing was searched."""
     told = {name: float(x) for name, x in vars(null).items() if name != "p_corrected"}
     return {name: None if math.isnan(x) else x for name, x in told.items()}
 

@@ -280,7 +280,7 @@ class Similarity:
 
 
 def _counted(source: list[int], target: list[int]) -> Tensor:
-    """(S, T) the pairs of layers above layer 0, where the last position holds one token's embedding; all if none is."""
+    """(S, T) pairs of layers above layer 0, which holds one token's embedding; all pairs where there is none."""
     deep = torch.tensor([[a > 0 and b > 0 for b in target] for a in source])
     return deep if deep.any() else ~deep
 
