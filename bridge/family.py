@@ -75,7 +75,8 @@ class Best:
         """What may be concluded, in a few words."""
         if not self.same_items:
             return "open: its layers were computed on different weights or items; run them again"
-        if self.cell.data["n_units"] < LEAST_UNITS:
+        if self.n_layers == 1 or self.cell.data["n_units"] < LEAST_UNITS:
+            # Of one layer nothing was searched.
             return str(self.cell.finding())
         missing = [name for name in NEGATIVES if name not in self.p and name not in self.cell.absent]
         if missing:

@@ -48,10 +48,10 @@ def test_a_best_layer_must_also_beat_the_best_layer_of_every_draw(tmp_path: Path
 
 def test_a_best_layer_is_not_above_a_control_whose_draws_lead_as_much_at_another_layer(tmp_path: Path) -> None:
     (c,) = family_of([cell(tmp_path)]).cells
-    best = Best(grids([c])[0], c, (c,), 0, dict.fromkeys(NEGATIVES, 0.001), {"shuffled": 2 / 21}, p_holm=0.001)
+    best = Best(grids([c])[0], c, (c, c), 0, dict.fromkeys(NEGATIVES, 0.001), {"shuffled": 2 / 21}, p_holm=0.001)
     assert best.verdict() == "not above shuffled"
     assert best.not_beaten() == ["shuffled"]
-    at_the_level = Best(grids([c])[0], c, (c,), 0, dict.fromkeys(NEGATIVES, 0.05), {"shuffled": 0.05}, p_holm=0.05)
+    at_the_level = Best(grids([c])[0], c, (c, c), 0, dict.fromkeys(NEGATIVES, 0.05), {"shuffled": 0.05}, p_holm=0.05)
     assert at_the_level.verdict() == "above every negative control"
 
 
@@ -82,7 +82,9 @@ def test_so_many_flips_are_drawn_that_the_best_layers_of_any_number_of_curves_ca
     monkeypatch.setattr("bridge.family.N_FLIPS", 19)
     _, bests = best_layers([cell(tmp_path, layers=(1, 4), n=n) for n in (50, 51, 52)])
     assert [best.p["mean"] for best in bests] == pytest.approx([1 / (1 + 3 * 50)] * 3)
-    assert {best.verdict() for best in bests} == {"above every negative control"}
+    assert max(best.p_holm for best in bests) <= 0.05
+    # Of one layer nothing was searched, so the cell's own verdict stands.
+    assert [best.verdict() for best in bests] == [str(best.cell.finding()) for best in bests]
 
 
 def test_a_best_layer_without_a_control_stays_open_unless_that_means_nothing_here(tmp_path: Path) -> None:

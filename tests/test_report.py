@@ -111,7 +111,7 @@ def test_new_answers_come_before_everything_else_in_the_page_and_its_links(page)
     assert ids == ["answers", "best", "map", "layers", "sizes", "leads", "scores", "gates", "run"]
     assert re.findall(r'<a href="#(\w+)">', page[: page.index("</nav>")]) == ids
     part = sections(page)["answers"]
-    assert "Bold marks: new answers, which no fit row has and no table could name. Faint marks: known answers." in part
+    assert "Bold marks: new answers, which no fit row has. Faint marks: known answers." in part
     rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", part)[1:]]
     assert [row[1] for row in rows] == ["new", "known"] * 2
     assert all(int(row[2]) > int(row[3]) > 1 for row in rows)

@@ -161,3 +161,9 @@ def test_few_units_are_said_with_what_follows_from_them() -> None:
     assert unequal is not None
     assert unequal.startswith("40 units (answer) of very unequal size, worth 1.9 of equal size: intervals are rough")
     assert wanted({"threshold": 0.3, "above": True}) == "> 0.3"
+
+
+@pytest.mark.parametrize(("metric", "above"), [("top1", True), ("top10", True), ("logprob_nats", None)])
+def test_only_shares_say_whether_a_map_is_above_a_table(metric: str, above: bool | None) -> None:
+    some = {name: {metric: lead()} for name in (*NEGATIVES, "lookup")}
+    assert finding(some, ENOUGH, {}, metric).lookup is above

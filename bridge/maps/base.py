@@ -68,6 +68,8 @@ class Map(ABC):
         Raises:
             FitError: rows that do not match or are not finite, widths the map cannot bridge, or too few groups.
         """
+        # A fit is no part of anybody's gradient.
+        X, Y = X.detach(), Y.detach()
         self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._groups = checked_groups(groups, len(X))

@@ -80,7 +80,7 @@ def least_eigenvalue(L: Tensor) -> float:
 
 def gram(X: Tensor) -> Tensor:
     """X^T X (d, d), of which the blocks above the diagonal are computed and the others copied."""
-    d = X.shape[1]
+    X, d = X.detach(), X.shape[1]
     # a multiple of the least side, since products of odd sizes are slow
     step = PRODUCT_BLOCK * -(-d // (N_BLOCKS * PRODUCT_BLOCK))
     if X.is_cuda or d <= 2 * PRODUCT_BLOCK:

@@ -137,7 +137,7 @@ _FIXED = (
     "One cell per panel, fixed beforehand rather than searched: the largest data set size and, "
     "there, the deepest layer."
 )
-_ANSWERS = " Bold marks: new answers, which no fit row has and no table could name. Faint marks: known answers."
+_ANSWERS = " Bold marks: new answers, which no fit row has. Faint marks: known answers."
 _GATES = "A cell whose gates fail is invalid, here and in every plot."
 
 

@@ -189,7 +189,10 @@ def _searched(best: Best, n_curves: int) -> str:
     """What is left of a best layer after the search."""
     if not best.p:
         return f" {sentence(best.verdict())}."
-    layers = "one layer" if best.n_layers == 1 else f"{best.n_layers} layers"
+    if best.n_layers == 1:
+        # Nothing was searched, and the headline has this cell's verdict.
+        return ""
+    layers = f"{best.n_layers} layers"
     rank = f", rank among draws {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
     where = f"{layers} on {n_curves} curves" if n_curves > 1 else layers
     return f" On all answers, corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."

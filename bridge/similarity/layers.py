@@ -12,6 +12,8 @@ from bridge.similarity.states import LayerStates, layer_states
 # Bytes of the kernels of all layers that are in memory at once, and columns of each.
 BLOCK_BYTES = 2**26
 LEAST_BLOCK, MOST_BLOCK = 64, 128
+# Share of ||X X^T||_F^2 that the unbiased estimator of HSIC(K, K) must keep, by the precision of the products.
+LEAST_KEPT = {torch.float32: 0.05, torch.float64: 1e-6}
 
 
 def cka_matrix(source: Sequence[Tensor], target: Sequence[Tensor], debiased: bool = False) -> Tensor:
@@ -53,9 +55,26 @@ def alignments(source: Sequence[LayerStates], target: Sequence[LayerStates], deb
         return pairs / (own[0][:, None] * own[1]).sqrt()
     # Squared lengths of the centered rows are the diagonals of the kernels.
     k = [torch.stack([rows.double().square().sum(1) for rows in side], 1) for side in sides]
-    pairs = unbiased(pairs, k[0].T @ k[1], k[0].sum(0)[:, None] * k[1].sum(0), n)
-    own = [unbiased(norms, each.square().sum(0), each.sum(0).square(), n) for norms, each in zip(own, k, strict=True)]
-    return pairs / (own[0][:, None] * own[1]).sqrt()
+    products = unbiased(pairs, k[0].T @ k[1], k[0].sum(0)[:, None] * k[1].sum(0), n)
+    norms = [unbiased(each, d.square().sum(0), d.sum(0).square(), n) for each, d in zip(own, k, strict=True)]
+    made = products / (norms[0][:, None] * norms[1]).sqrt()
+    # Where few rows hold most of a kernel's trace, next to nothing may be left of the products.
+    kept = [each > LEAST_KEPT[side[0].dtype] * whole for each, whole, side in zip(norms, own, sides, strict=True)]
+    for i, j in (~(kept[0][:, None] & kept[1])).nonzero().tolist():
+        made[i, j] = _without_diagonals(source[i], target[j])
+    return made
+
+
+def _without_diagonals(source: LayerStates, target: LayerStates) -> Tensor:
+    """Debiased CKA of one pair in float64, in which diagonals are never added and taken away again."""
+    K, L = source.centered @ source.centered.T, target.centered @ target.centered.T
+
+    def hsic(A: Tensor, B: Tensor) -> Tensor:
+        a, b, n = A.diagonal(), B.diagonal(), len(A)
+        around = a.sum() * b.sum() / ((n - 1.0) * (n - 2.0)) - 2.0 * (a @ b) / (n - 2.0)
+        return 2.0 * (A.triu(1) * B.triu(1)).sum() + around
+
+    return hsic(K, L) / (hsic(K, K) * hsic(L, L)).sqrt()
 
 
 def unbiased(products: Tensor, on: Tensor, traces: Tensor, n: int) -> Tensor:

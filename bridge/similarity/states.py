@@ -42,16 +42,15 @@ class LayerStates:
             raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
         if X.ndim != 2:
             raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
+        X = X.detach()
         self.given, self.name = X, name
         self.eps = resolution(X)
         self._single = self.eps > EPS and min(X.shape) >= SINGLE_FROM
-        given = X.float() if self._single else self.X
-        mean = given.mean(0)
-        # a mean is finite where every state is, unless it overflowed
-        if not bool(torch.isfinite(mean).all()):
-            check_finite(X, name)
-        self._rows = given - mean
-        offset, self._spread = len(X) ** 0.5 * _length(mean), _length(self._rows)
+        self._rows, self._spread, offset = self._center()
+        if self._single and not math.isfinite(self._spread):
+            # Squares of large numbers overflow in float32.
+            self._single = False
+            self._rows, self._spread, offset = self._center()
         if self._single and self.eps * offset > LEFT * self._spread:
             # what rounding has left of the mean
             self._rows.sub_(self._rows.mean(0))
@@ -61,6 +60,16 @@ class LayerStates:
                 f"all {len(X)} rows of {name} are the same; wanted rows that differ: compare another layer "
                 "(at layer 0 the last position holds nothing but the embedding of the last token)"
             )
+
+    def _center(self) -> tuple[Tensor, float, float]:
+        """The centered rows (n, d), their length, and that of their mean in every row."""
+        given = self.given.float() if self._single else self.X
+        mean = given.mean(0)
+        # a mean is finite where every state is, unless it overflowed
+        if not bool(torch.isfinite(mean).all()):
+            check_finite(self.given, self.name)
+        rows = given - mean
+        return rows, _length(rows), len(given) ** 0.5 * _length(mean)
 
     @property
     def n(self) -> int:

@@ -133,3 +133,11 @@ def test_centered_float32_rows_take_the_fast_basis():
     basis = row_basis(X, resolution(few_centered()[0]))
     assert (basis.solver, basis.L.shape[1]) == ("gram", 79)
     assert row_basis(X).L.shape[1] == 80
+
+
+@pytest.mark.parametrize("kind", [Orthogonal, Linear, Ridge])
+def test_rows_of_which_a_gradient_is_asked_are_fitted_like_others(kind: type) -> None:
+    X, Y = gaussian(300, 260).double(), gaussian(300, 260, seed=1).double()
+    expected = kind().fit(X, Y).transform(X)
+    made = kind().fit(X.clone().requires_grad_(), Y.clone().requires_grad_()).transform(X)
+    torch.testing.assert_close(made.detach(), expected)

@@ -63,6 +63,16 @@ def test_the_quantile_is_a_score_in_its_place_among_all_of_them() -> None:
     assert float(largest.nulls["shuffled"].p) == float(mean.nulls["shuffled"].p) == pytest.approx(1 / 40)
 
 
+def test_pairs_of_layers_that_do_not_count_are_neither_observed_nor_in_the_null() -> None:
+    counted = torch.tensor([[False, True]])
+    made = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)}, counted=counted)["chosen"]
+    for over in made.over_layers.values():
+        # The second pair of layers alone: 0.2 against 0.02 to 0.4.
+        assert float(over.value) == pytest.approx(0.2)
+        assert float(over.nulls["shuffled"].mean) == pytest.approx(0.21)
+        assert float(over.nulls["shuffled"].q95) == pytest.approx(0.38)
+
+
 class Noise(Chosen):
     """The same noise as observed and under permutations, at 100 x 300 pairs of layers that know nothing of each other."""
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from planted import draw
+from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.similarity import cka_matrix, linear_cka, mutual_knn, procrustes_similarity
@@ -75,3 +76,41 @@ def test_the_way_with_less_work_is_taken() -> None:
     assert layers_module._features_are_less([[narrow], [narrow]], 100)
     assert not layers_module._features_are_less([[wide], [wide]], 100)
     assert not layers_module._features_are_less([[torch.zeros(100, 90)] * 30] * 2, 100)
+
+
+def unbiased_in_numpy(X: Tensor, Y: Tensor) -> float:
+    """Song's estimator as it is written, of the kernels as they are."""
+
+    def hsic(K: Tensor, L: Tensor) -> float:
+        K, L = K.clone().fill_diagonal_(0), L.clone().fill_diagonal_(0)
+        n = len(K)
+        return float((K * L).sum() + K.sum() * L.sum() / ((n - 1) * (n - 2)) - 2 * (K.sum(0) @ L.sum(0)) / (n - 2))
+
+    K, L = X.double() @ X.double().T, Y.double() @ Y.double().T
+    return hsic(K, L) / (hsic(K, K) * hsic(L, L)) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(300, 260), (400, 600)])
+@pytest.mark.parametrize("times", [30.0, 1e3, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_debiased_alignment_bears_one_huge_row(dtype: torch.dtype, times: float, shape: tuple[int, int]) -> None:
+    X = draw(*shape)
+    Y = X @ draw(shape[1], shape[1], seed=1) / shape[1] ** 0.5 + draw(*shape, seed=2)
+    X[3] *= times
+    Y[3] *= times
+    X, Y = X.to(dtype), Y.to(dtype)
+    expected = unbiased_in_numpy(X, Y)
+    assert linear_cka(X, Y, debiased=True) == pytest.approx(expected, abs=1e-5)
+    assert float(cka_matrix([Y, X], [Y], debiased=True)[1, 0]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e30])
+def test_float32_states_whose_squares_overflow_are_compared_in_float64(scale: float) -> None:
+    X = draw(300, 260).float()
+    assert linear_cka(X * scale, X) == pytest.approx(1.0)
+
+
+def test_states_of_which_a_gradient_is_asked_are_compared_like_others() -> None:
+    X, Y = draw(300, 260), draw(300, 260, seed=1)
+    expected = cka_matrix([X, Y], [Y])
+    assert torch.equal(cka_matrix([X.clone().requires_grad_(), Y], [Y.clone().requires_grad_()]), expected)

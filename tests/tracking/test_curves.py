@@ -145,6 +145,8 @@ def test_the_last_number_of_a_text_is_the_place(outputs: Path) -> None:
 def test_a_lead_is_fitted_minus_control() -> None:
     control, fitted = Row("scores", 2.0, "c", {"top1": 0.2}), Row("scores", 2.0, "f", {"top1": 0.7, "mrr": 0.8})
     assert lead_row(control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
+    control.values["new/top1"], fitted.values["new/top1"] = 0.1, 0.4
+    assert lead_row(control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
 
 
 def test_a_cell_that_scored_both_gets_no_second_lead(outputs: Path, tmp_path: Path) -> None:
