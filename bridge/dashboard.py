@@ -17,7 +17,7 @@ from bridge.errors import ConfigError
 from bridge.looks import LOOKS
 from bridge.record import write_whole
 from bridge.sweep.manifest import Manifest, read
-from bridge.tracking.client import error_line, wandb_module
+from bridge.tracking.client import end_service, error_line, wandb_module
 from bridge.tracking.curves import METRICS, NEW, axis_name, tag
 
 TITLES = {
@@ -167,6 +167,7 @@ def _save(wandb: Any, workspace: Any, folder: Path, tags: Sequence[str]) -> str:
         workspace.save()
     # wandb raises what its requests raise.
     except Exception as error:
+        end_service()
         raise ConfigError(
             f"W&B did not take the workspace ({error_line(error)}); it is in {path}, and the same command tries again"
         ) from error

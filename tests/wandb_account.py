@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from wandb_server import KEY, Server
 
+from bridge.tracking.client import end_service
+
 wandb = pytest.importorskip("wandb", reason="pip install 'bridge-llm[wandb]'")
 wbauth = pytest.importorskip("wandb.sdk.lib.wbauth")
 
@@ -22,7 +24,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     yield
     # a key that was once seen stays with the process
     wbauth.unauthenticate_session()
-    wandb.teardown()
+    end_service()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from synthetic_records import write_cell
 from bridge import record
 from bridge.controls import CONTROLS
 from bridge.sweep.manifest import Cell, Manifest
-from bridge.tracking.client import wandb_module
+from bridge.tracking.client import end_service
 from bridge.tracking.offline import pieces
 
 WANDB = {
@@ -67,7 +67,7 @@ def wandb_files(folder: Path) -> list[Path]:
 def sent(path: Path) -> tuple[Any, dict[str, Any], list[dict[str, float]]]:
     """The run, the config and the rows of the history in a .wandb file."""
     # wandb writes from a process of its own, which ends once all is written.
-    wandb_module().teardown()
+    end_service()
     records = pieces(path)
     (run,) = [r.run for r in records if r.HasField("run")]
     config = {item.key: json.loads(item.value_json) for item in run.config.update if item.key != "_wandb"}

@@ -5,6 +5,9 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotEndedError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ log = logging.getLogger("bridge")
 MISSING = "tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none"
 # Uploads that have not ended after this long are left to the next `bridge sync`.
 FINISH_TIMEOUT_S = 60.0
+# wandb's service process has this long to end itself.
+END_TIMEOUT_S = 10.0
 # wandb reads its settings when they are first asked for, and without a lock: a second thread would see the public
 # server in place of the one in WANDB_BASE_URL (wandb 0.31).
 _LOGIN = threading.Lock()
@@ -46,6 +51,26 @@ def wandb_module() -> Any:
     except ImportError as error:
         raise ConfigError(MISSING) from error
     return wandb
+
+
+def end_service() -> None:
+    """End wandb's service process; the next run starts a new one.
+
+    A process whose connection broke never hears that it should end, and wandb would wait for it for ever (wandb 0.31);
+    such a one is killed.
+    """
+    import psutil
+
+    # wandb asks for the exit of the whole program where its process did not end well.
+    with suppress(SystemExit), ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(wandb_module().teardown)
+        try:
+            ended.result(END_TIMEOUT_S)
+        except NotEndedError:
+            for child in psutil.Process().children():
+                if child.name().startswith("wandb-core"):
+                    child.kill()
+            ended.result()
 
 
 class OfflineError(Exception):
@@ -125,7 +150,7 @@ class Client:
                 self.why_offline = why
                 self.mode = "offline"
                 # The service process still holds the run ids of what failed.
-                wandb_module().teardown()
+                end_service()
         return OfflineError(why)
 
     def _init(self, wandb: Any, folder: Path, mode: str, options: Mapping[str, Any]) -> Any:
