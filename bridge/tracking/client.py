@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,6 @@ def require_wandb() -> None:
     Raises:
         ConfigError: it is not.
     """
-    import sys
-
     if "wandb" in sys.modules:
         found = sys.modules["wandb"] is not None
     else:
@@ -61,9 +60,11 @@ def end_service() -> None:
     """
     import psutil
 
+    if (wandb := sys.modules.get("wandb")) is None:
+        return
     # wandb asks for the exit of the whole program where its process did not end well.
     with suppress(SystemExit), ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(wandb_module().teardown)
+        ended = pool.submit(wandb.teardown)
         try:
             ended.result(END_TIMEOUT_S)
         except NotEndedError:
