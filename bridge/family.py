@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.comparison import Comparison
-from bridge.controls import KINDS, NEGATIVES
+from bridge.controls import BASELINES, KINDS, NEGATIVES
 from bridge.grids import Grid, layers
 from bridge.item_scores import item_scores
 from bridge.statistics import (
@@ -24,8 +24,6 @@ from bridge.statistics import (
 from bridge.tasks.summary import BINARY, LOWER_IS_BETTER, is_rare_beside_draws
 from bridge.verdict import ABOVE
 
-# Corrected beside every negative control; a family of their own, as no verdict asks for both.
-BESIDE = ("lookup",)
 N_FLIPS = 9_999
 # So many flips per curve keep the smallest p, times the number of curves, below 0.05.
 FLIPS_PER_CURVE = 50
@@ -112,7 +110,7 @@ class Family:
     """Fitted minus every negative control in every valid cell; one family for each metric and part of the items.
 
     The parts are all items and those with new answers. Cells whose gates failed are outside, and so are those without
-    a fitted score, and parts of fewer than 6 units. The contrasts with `lookup` are a family of their own.
+    a fitted score, and parts of fewer than 6 units. The contrasts with each baseline are a family of their own.
 
     Args:
         cells: comparisons, as joined from records.
@@ -130,8 +128,9 @@ class Family:
         for metric in metrics:
             for part in ("all", "new"):
                 some = [x for x in contrasts if (x.metric, x.part) == (metric, part)]
-                for members in ([x for x in some if x.control in NEGATIVES], [x for x in some if x.control in BESIDE]):
-                    p |= _corrected(members)
+                # Each baseline is a family of its own: a verdict names it alone.
+                for names in (NEGATIVES, *((name,) for name in BASELINES)):
+                    p |= _corrected([x for x in some if x.control in names])
         self.cells = [_with(c, p) for c in cells]
         self._top1 = {(x.cell, x.control): x for x in contrasts if (x.metric, x.part) == ("top1", "all")}
         self.n_contrasts = sum((x.metric, x.part) == (metrics[0], "all") and x.control in NEGATIVES for x in contrasts)
@@ -189,13 +188,13 @@ def _id(c: Comparison) -> str:
 
 
 def _contrasts(c: Comparison, metrics: Sequence[str]) -> Iterator[_Contrast]:
-    """Fitted minus each negative control and lookup of one valid cell, on all items and on new answers."""
+    """Fitted minus each negative control and baseline of one valid cell, on all items and on new answers."""
     if not c.valid or "fitted" not in c.scores:
         return
-    items = item_scores(c.records, ["fitted", *NEGATIVES, *BESIDE], metrics)
+    items = item_scores(c.records, ["fitted", *NEGATIVES, *BASELINES], metrics)
     for label in ("all", "new"):
         part = items.part(label, 1, 0)
-        for name in (*NEGATIVES, *BESIDE):
+        for name in (*NEGATIVES, *BASELINES):
             if name not in items.branches:
                 continue
             for names, mask, resampling in part.split(list(items.branches[name].metrics)):

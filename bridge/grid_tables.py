@@ -7,7 +7,7 @@ from functools import partial
 from rich.table import Table
 
 from bridge.comparison import Comparison, dataset_label
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.family import Best, Family
 from bridge.fitting import fitting
 from bridge.grids import Grid, grids, is_withheld, layer_label, state, withhold
@@ -23,12 +23,15 @@ HEADINGS = {
     "identity": "iden-\ntity",
     "mean": "mean",
     "lookup": "look-\nup",
+    "bag_of_words": "bag\nof\nwords",
     "clustered": "clus-\ntered",
     "same_model": "same\nmodel",
     "planted": "plan-\nted",
     "native_target": "tar-\nget\nnat.",
     "hardest": "hard-\nest",
 }
+# Where only one of the baselines is beaten.
+SHORT = {"lookup": "lookup", "bag_of_words": "words"}
 # What a narrower screen leaves out, step by step; every record has it. From the third step on the hardest negative
 # control stands for them all.
 LEFT_OUT = (
@@ -37,6 +40,7 @@ LEFT_OUT = (
     (*NEGATIVES, "planted"),
     (*NEGATIVES, "planted", "same_model"),
     (*NEGATIVES, "planted", "same_model", "native_target"),
+    (*NEGATIVES, "planted", "same_model", "native_target", "clustered"),
 )
 # More cells than this are shown by the best layer of each curve, and more curves than this are left to the report.
 MOST_ROWS = 60
@@ -104,12 +108,12 @@ def _curves_table(
         chosen = best.get(_place(grid, curve[0]))
         if chosen is None:
             why = "no\nfitted" if any(c.valid for c in curve) else "none\nvalid"
-            table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, "", "", style="dim")
+            table.add_row(label, "-", n, *["-"] * (len(names) + 2), why, style="dim")
             continue
-        new, _, lookup = _above(chosen.cell)
+        new, _, baselines = _above(chosen.cell)
         verdict = chosen.verdict()
         every = "open" if verdict.startswith("open") else _yes(verdict == ABOVE) if chosen.p else "-"
-        table.add_row(label, layer_label(chosen.cell), n, *_scores(chosen.cell, names), new, every, lookup)
+        table.add_row(label, layer_label(chosen.cell), n, *_scores(chosen.cell, names), new, every, baselines)
     return table
 
 
@@ -131,7 +135,7 @@ def _empty_table(
     table.add_column("injection")
     for heading in (layer, "n", "new\nfit-\nted", "new\nhard-\nest", *(HEADINGS[name] for name in names)):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("above\nnew", "above\nall", "above\nlook-\nup"):
+    for heading in ("above\nnew", "above\nall", "above\nbase-\nline"):
         table.add_column(heading, no_wrap=True)
     return table, names
 
@@ -147,15 +151,18 @@ def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
 
 
 def _above(c: Comparison) -> list[str]:
-    """Whether the fitted map is above every negative control, on new answers and on all, and above lookup on all."""
+    """Whether the fitted map is above every negative control, on new answers and on all, and which baselines on all."""
     if not c.valid:
         return [state(c), "", ""]
     if is_withheld(c) or "fitted" not in c.scores:
         return ["-", "-", "-"]
     parts = [c.finding(part) for part in ("new", "all")]
     above = ["open" if f.missing and f.is_tested else _yes(f.is_above) if f.is_tested else "-" for f in parts]
-    lookup = parts[1].lookup
-    return [*above, "-" if lookup is None else _yes(lookup)]
+    beside = parts[1].baselines
+    beaten = [name for name, is_above in beside.items() if is_above]
+    if len(beaten) == len(BASELINES):
+        return [*above, "both"]
+    return [*above, SHORT[beaten[0]] if beaten else "none" if beside else "-"]
 
 
 def _yes(value: bool) -> str:
@@ -197,12 +204,14 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
 def _counts(valid: Sequence[Comparison], dataset: str) -> str:
     """In how many valid cells the fitted map is above what."""
     above = {part: sum(c.finding(part).is_above for c in valid) for part in ("new", "all")}
-    lookups = [lookup for c in valid if (lookup := c.finding().lookup) is not None]
-    beside = f"above lookup, a table of known answers, in {sum(lookups)} of {len(lookups)}" if lookups else ""
-    return (
+    told = (
         f"{dataset}{': ' if dataset else ''}fitted above every negative control on new answers in {above['new']} of "
-        f"{len(valid)} valid cells, on all answers in {above['all']}; {beside or 'lookup was not scored'}"
+        f"{len(valid)} valid cells, on all answers in {above['all']}"
     )
+    for name in BASELINES:
+        beside = [c.finding().baselines[name] for c in valid if name in c.finding().baselines]
+        told += f"; above {name} in {sum(beside)} of {len(beside)}" if beside else f"; {name} was not scored"
+    return told
 
 
 def _short(value: float | None) -> str:
@@ -210,7 +219,7 @@ def _short(value: float | None) -> str:
 
 
 def ladder_table(one: Ladder, width: int) -> Table:
-    """Maps by number of fit rows: the share of native, the hardest negative control's share, and that of lookup."""
+    """Maps by number of fit rows: their share of native, the hardest negative control's, and the better baseline's."""
     return fitting(lambda form: _ladder_table(one, form), 4, width)
 
 
@@ -231,7 +240,7 @@ def _ladder_table(one: Ladder, form: int) -> Table:
 
 
 LADDER_NOTE = (
-    "each: map [95 %] | the hardest negative control beside it, and lookup, a table of known answers; ~ not above "
+    "each: map [95 %] | the hardest negative control, and the better of lookup and bag_of_words; ~ not above "
     "every negative control, x dead or invalid"
 )
 
@@ -242,8 +251,9 @@ def _share(c: Comparison | None, with_interval: bool) -> str:
         return "-"
     against = hardest(c)
     mark = "x" if not c.valid else " " if c.is_above else "~"
-    beside = [None if against is None else against[1], c.scores.get("lookup", {}).get(SHARE)]
+    baselines = [c.scores[name][SHARE] for name in BASELINES if SHARE in c.scores.get(name, {})]
+    beside = [None if against is None else against[1], max(baselines, key=lambda s: s["mean"], default=None)]
     numbers = ["-" if score is None else str(round(100 * float(score["mean"]))) for score in beside]
     share, low, high = (round(100 * float(found[k])) for k in ("mean", "low", "high"))
     interval = f" [{low:2d}, {high:2d}]" if with_interval else ""
-    return f"{share:2d}{interval} | {numbers[0]:>2s} {numbers[1]:>2s}{mark}"
+    return f"{share:2d}{interval} | {' '.join(f'{x:>2s}' for x in numbers)}{mark}"

@@ -58,6 +58,7 @@ LOOKS: dict[str, Look] = {
     "identity": Look("#cc79a7", "P"),
     "mean": Look("#009e73", "X"),
     "lookup": Look("#7f1d4e", "h", width=2.0),
+    "bag_of_words": Look("#5a3a22", "p", width=2.0),
     "clustered": Look("#6a9a12", "d", (6, 2, 1, 2)),
     "same_model": Look("#000000", "^", (3, 9)),
     "planted": Look("#a6761d", "<", (3, 9), 3),

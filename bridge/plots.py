@@ -218,7 +218,7 @@ def _on(cells: Sequence[Comparison], part: str) -> list[Comparison]:
 def _side_by_side(names: Sequence[str], gap: float) -> dict[str, float]:
     """Small shifts along the axis, so that points of lines that lie on top of each other stay tellable."""
     shift: dict[str, float] = {}
-    for kinds, share in ((("negative", "baseline"), 0.5), (("ceiling", "reference"), 0.25)):
+    for kinds, share in ((("negative", "baseline", "mark"), 0.5), (("ceiling", "reference"), 0.25)):
         some = [n for n in names if KINDS[n].kind in kinds]
         shift |= {n: (i - (len(some) - 1) / 2) * gap * share / len(some) for i, n in enumerate(some)}
     return shift

@@ -16,7 +16,14 @@ from bridge.verdict import counted, p_of, units_note
 
 # Left out one by one, from the first on, where the screen is narrow; the record has it all.
 OPTIONAL = ("log-prob", "of native", "draws", "lead")
-KIND_STYLE = {"estimate": "bold", "negative": "", "baseline": "magenta", "ceiling": "cyan", "reference": "dim"}
+KIND_STYLE = {
+    "estimate": "bold",
+    "negative": "",
+    "baseline": "magenta",
+    "mark": "magenta",
+    "ceiling": "cyan",
+    "reference": "dim",
+}
 
 
 def comparison_table(c: Comparison, width: int) -> Table:
@@ -54,7 +61,7 @@ def _row(c: Comparison, name: str, scores: Mapping[str, Any], also: Sequence[str
         row.append("" if native is None or name == "native_source" else f"{native['mean']:.0%}")
     row.append("" if leads[1] is None else _lead(leads[1], "lead" in also))
     # A mark to read a score against is not tested.
-    return row + ["" if lead is None or name == "clustered" else _p(p_of(lead)) for lead in leads]
+    return row + ["" if lead is None or KINDS[name].kind == "mark" else _p(p_of(lead)) for lead in leads]
 
 
 def _interval(score: Mapping[str, float]) -> str:

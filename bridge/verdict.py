@@ -1,15 +1,15 @@
-"""What may be concluded from contrasts: above the negative controls, above a table of known answers, or neither."""
+"""What may be concluded from contrasts: above the negative controls, and above the baselines, or not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.controls import NEGATIVES
+from bridge.controls import BASELINES, NEGATIVES
 from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
 from bridge.tasks.summary import LOWER_IS_BETTER
 
 ABOVE = "above every negative control"
-# Scores by which a map is compared with a table of known answers.
+# Scores by which a map is compared with the baselines.
 SHARES = ("top1", "top10")
 
 
@@ -42,14 +42,14 @@ class Finding:
         n_units: units.
         missing: negative controls that were not scored.
         unbeaten: negative controls that the fitted map is not above.
-        lookup: whether the fitted map is above the table of known answers; None where that was not scored.
+        baselines: baseline that was scored -> whether the fitted map is above it.
     """
 
     n: int
     n_units: int
     missing: tuple[str, ...] = ()
     unbeaten: tuple[str, ...] = ()
-    lookup: bool | None = None
+    baselines: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def is_tested(self) -> bool:
@@ -69,10 +69,14 @@ class Finding:
         if self.missing:
             return f"open: no score yet for {', '.join(self.missing)}"
         verdict = ABOVE if not self.unbeaten else f"not above {', '.join(self.unbeaten)}"
-        if self.lookup is None:
-            return verdict
-        joint = "and" if self.lookup == (not self.unbeaten) else "but"
-        return f"{verdict}, {joint} {'above' if self.lookup else 'not above'} lookup"
+        was_above = not self.unbeaten
+        for is_above in (True, False) if was_above else (False, True):
+            if names := [name for name, above in self.baselines.items() if above == is_above]:
+                joint = "and" if is_above == was_above else "but"
+                told = f"above {' and '.join(names)}" if is_above else f"not above {' or '.join(names)}"
+                verdict += f", {joint} {told}"
+                was_above = is_above
+        return verdict
 
 
 def finding(
@@ -93,7 +97,7 @@ def finding(
         missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
         unbeaten=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
         # A table that is surely wrong has so low a log-probability that anything is above it.
-        lookup=is_beaten(scored["lookup"], metric) if "lookup" in scored and metric in SHARES else None,
+        baselines={n: is_beaten(scored[n], metric) for n in BASELINES if n in scored and metric in SHARES},
     )
 
 

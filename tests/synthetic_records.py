@@ -29,6 +29,7 @@ RATES = {
     "identity": 0.05,
     "mean": 0.04,
     "lookup": 0.25,
+    "bag_of_words": 0.1,
     "clustered": 0.4,
     "same_model": 0.9,
     "planted": 0.9,

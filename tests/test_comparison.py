@@ -7,12 +7,12 @@ import pytest
 from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
 from bridge.comparison import comparisons, injection_label
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.family import Family
 from bridge.record import Record
 from bridge.statistics import share_interval
 
-ALL_ABOVE = "above every negative control, and above lookup"
+ALL_ABOVE = "above every negative control, and above lookup and bag_of_words"
 WHOLE_TOO = (*METRICS, "token_f1", "exact_match")
 
 
@@ -125,13 +125,19 @@ def test_a_same_prompt_injection_is_named_as_what_leaks() -> None:
             {"controls": ("fitted", "random", "shuffled", "identity", "mean")},
             both("open: no score yet for shuffled_within"),
         ),
-        ({"rates": {"shuffled_within": 0.7}}, both("not above shuffled_within, but above lookup")),
-        ({"rates": {"identity": 0.8, "mean": 0.7}}, both("not above identity, mean, but above lookup")),
-        ({"rates": {"lookup": 0.7}}, both("above every negative control, but not above lookup")),
+        ({"rates": {"shuffled_within": 0.7}}, both("not above shuffled_within, but above lookup and bag_of_words")),
+        (
+            {"rates": {"identity": 0.8, "mean": 0.7}},
+            both("not above identity, mean, but above lookup and bag_of_words"),
+        ),
+        (
+            {"rates": {"lookup": 0.7}},
+            both("above every negative control, and above bag_of_words, but not above lookup"),
+        ),
         ({"rates": {"clustered": 0.9}}, both(ALL_ABOVE)),
         (
-            {"rates": dict.fromkeys(("fitted", "lookup", *NEGATIVES), 0.0)},
-            both(f"not above {', '.join(NEGATIVES)}, and not above lookup"),
+            {"rates": dict.fromkeys(("fitted", *BASELINES, *NEGATIVES), 0.0)},
+            both(f"not above {', '.join(NEGATIVES)}, and not above lookup or bag_of_words"),
         ),
         ({"controls": ("fitted", *NEGATIVES)}, both("above every negative control")),
         (
@@ -145,7 +151,7 @@ def test_the_verdict_says_what_may_be_concluded(tmp_path: Path, made: dict[str, 
     assert told(tmp_path, **made) == verdict
 
 
-@pytest.mark.parametrize("name", [*NEGATIVES, "lookup"])
+@pytest.mark.parametrize("name", [*NEGATIVES, *BASELINES])
 def test_a_control_above_the_fitted_map_is_not_beaten_however_sure_that_is(tmp_path: Path, name: str) -> None:
     made = write_cell(tmp_path, rates={name: 0.98})
     lead = made.data["contrasts"][name]["top1"]
@@ -153,14 +159,14 @@ def test_a_control_above_the_fitted_map_is_not_beaten_however_sure_that_is(tmp_p
     assert lead["p"] < 0.05
     (c,) = comparisons([made])
     assert f"not above {name}" in c.verdict().partition("; ")[2]
-    assert c.finding().is_above == (name == "lookup")
+    assert c.finding().is_above == (name in BASELINES)
 
 
 def test_new_answers_have_a_verdict_of_their_own_and_it_comes_first(tmp_path: Path) -> None:
-    new = {"fitted": 0.02, "lookup": 0.0, "shuffled_within": 0.0}
+    new = {"fitted": 0.02, "lookup": 0.0, "bag_of_words": 0.0, "shuffled_within": 0.0}
     (c,) = comparisons([write_cell(tmp_path, rates={"fitted": 0.9}, new_rates=new)])
     assert c.verdict() == (
-        f"new answers: not above {', '.join(NEGATIVES)}, and not above lookup; all answers: {ALL_ABOVE}"
+        f"new answers: not above {', '.join(NEGATIVES)}, and not above lookup or bag_of_words; all answers: {ALL_ABOVE}"
     )
     assert (c.is_above, c.finding("new").is_above, c.finding("known").is_above) == (True, False, True)
     assert c.finding("new").n == c.by_answer["new"]["n"] < N_ITEMS
@@ -172,7 +178,7 @@ def test_beating_the_mean_of_many_draws_is_not_enough(tmp_path: Path) -> None:
     for contrasts in (made.data["contrasts"], made.data["by_answer"]["new"]["contrasts"]):
         assert contrasts["shuffled"]["top1"]["p"] < 0.05
         contrasts["shuffled"]["top1"]["p_draws"] = 0.3
-    assert comparisons([made])[0].verdict() == both("not above shuffled, but above lookup")
+    assert comparisons([made])[0].verdict() == both("not above shuffled, but above lookup and bag_of_words")
 
 
 @pytest.mark.parametrize(("n_draws", "is_above"), [(18, False), (19, True)])

@@ -9,7 +9,7 @@ import pytest
 from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
 
 from bridge.comparison import comparisons
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.errors import ConfigError, RecordError
 from bridge.export import write_export
 from bridge.family import Family
@@ -42,7 +42,7 @@ def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_
             assert row[name] == lead.get(key)
         for name in ("p_draws", "p_draws_family", "p_holm", "p_exact"):
             assert row[name] == lead.get(name)
-        in_family = (*NEGATIVES, "lookup") if part != "known" and metric in METRICS[:7] else ()
+        in_family = (*NEGATIVES, *BASELINES) if part != "known" and metric in METRICS[:7] else ()
         assert (row["p_holm"] is not None) == (control in in_family)
         n, n_units = (N_ITEMS, data["n_units"]) if part == "all" else (of_part["n"], of_part["n_units"])
         assert (row["n_items"], row["n_units"], row["unit"]) == (n, n_units, "answer")
@@ -53,10 +53,10 @@ def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_
         assert tuple(row[k] for k in names) == shared
         assert (row["n_fit"], row["size"], row["seed"]) == (data["n_fit"], data["n_fit"], data["config"]["seed"])
         assert row["verdict"] == (
-            "new answers: not above shuffled_within, and not above lookup; all answers: above every negative control, and "
-            "above lookup"
+            "new answers: not above shuffled_within, and not above lookup, but above bag_of_words; all answers: above every negative control, and "
+            "above lookup and bag_of_words"
         )
-        assert row["kind"] == {"fitted": "estimate", "mean": "negative", "lookup": "baseline", "clustered": "baseline",
+        assert row["kind"] == {"fitted": "estimate", "mean": "negative", "lookup": "baseline", "bag_of_words": "baseline", "clustered": "mark",
                                "own_state": "reference"}.get(control, row["kind"])  # fmt: skip
 
 

@@ -10,14 +10,14 @@ from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import METRICS
 
 from bridge.comparison import Comparison
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.item_scores import item_scores
 from bridge.statistics import draw_family_p, exact_sign_flip_p, holm, is_rare, rare_difference_p, skewness_p
 from bridge.tasks.summary import Branch
 
 DRAWN = ("random", "shuffled", "shuffled_within")
 BOTH = "new answers: {0}; all answers: {0}"
-ALL_ABOVE = "above every negative control, and above lookup"
+ALL_ABOVE = "above every negative control, and above lookup and bag_of_words"
 
 
 def exact_p(c: Comparison, name: str, part: str = "all") -> float:
@@ -59,23 +59,24 @@ def test_units_and_not_items_are_what_a_family_flips(tmp_path: Path) -> None:
     assert exact_sign_flip_p(scores[:, None], 1.0).item() < 1e-6
 
 
-def test_lookup_is_a_family_of_its_own(tmp_path: Path) -> None:
-    rates = ({"fitted": 0.5, "lookup": 0.35}, {"fitted": 0.6, "lookup": 0.35})
+@pytest.mark.parametrize("name", BASELINES)
+def test_each_baseline_is_a_family_of_its_own(tmp_path: Path, name: str) -> None:
+    rates = ({"fitted": 0.5, name: 0.35}, {"fitted": 0.6, name: 0.35})
     family = family_of([cell(tmp_path, layers=(i, 4), rates=r) for i, r in enumerate(rates)])
-    exact = [exact_p(c, "lookup") for c in family.cells]
-    corrected = [c.contrasts["lookup"]["top1"]["p_holm"] for c in family.cells]
+    exact = [exact_p(c, name) for c in family.cells]
+    corrected = [c.contrasts[name]["top1"]["p_holm"] for c in family.cells]
     assert corrected == pytest.approx(holm(torch.tensor(exact, dtype=torch.float64)).tolist())
-    assert "p_draws_family" not in family.cells[0].contrasts["lookup"]["top1"]
+    assert "p_draws_family" not in family.cells[0].contrasts[name]["top1"]
 
 
 def test_a_verdict_is_that_of_the_whole_family(tmp_path: Path) -> None:
-    rates = {"fitted": 0.34, "shuffled_within": 0.2, "lookup": 0.02}
+    rates = {"fitted": 0.34, "shuffled_within": 0.2, "lookup": 0.02, "bag_of_words": 0.01}
     (alone,) = family_of([cell(tmp_path, rates=rates)]).cells
     assert alone.verdict().endswith(f"all answers: {ALL_ABOVE}")
     made = [cell(tmp_path, layers=(i, 4), rates=rates) for i in range(12)]
     crowd = family_of(made).cells
     assert {c.verdict().partition("; ")[2] for c in crowd} == {
-        "all answers: not above shuffled_within, but above lookup"
+        "all answers: not above shuffled_within, but above lookup and bag_of_words"
     }
     assert all(c.contrasts["shuffled_within"]["top1"]["p_exact"] < 0.05 for c in crowd)
 

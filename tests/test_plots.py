@@ -24,7 +24,7 @@ def test_every_control_and_reference_has_a_look_of_its_own():
 def test_ceilings_references_and_the_mark_are_dashed_and_the_others_are_not():
     kinds = {**CONTROLS, **REFERENCES}
     assert {n for n, look in LOOKS.items() if look.dash} == {
-        n for n, c in kinds.items() if c.kind in ("ceiling", "reference") or n == "clustered"
+        n for n, c in kinds.items() if c.kind in ("ceiling", "reference") or c.kind == "mark"
     }
 
 

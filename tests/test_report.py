@@ -87,8 +87,14 @@ def test_every_control_stands_beside_the_fitted_score_in_every_section(page, nam
 def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell(page, tmp_path):
     head = sections(page)[""]
     assert "8 cells finished, 4 valid, 4 dead, 0 otherwise invalid, 1 failed" in head
-    assert "New answers: above every negative control in 4 of 4 valid cells, above lookup in 4." in head
-    assert "All answers: above every negative control in 4 of 4 valid cells, above lookup in 4." in head
+    assert (
+        "New answers: above every negative control in 4 of 4 valid cells, above lookup in 4, above bag_of_words in 4."
+        in head
+    )
+    assert (
+        "All answers: above every negative control in 4 of 4 valid cells, above lookup in 4, above bag_of_words in 4."
+        in head
+    )
     assert head.index("New answers: above") < head.index("All answers: above")
     assert "reach only 14% of its native score in 4 of 4 cells." in head
     assert "for shuffled_within, the hardest negative control" in head
@@ -153,10 +159,10 @@ def test_that_a_table_is_not_beaten_is_said_plainly(tmp_path):
     for layer in (3, 4):
         write_cell(tmp_path, layers=(layer, 4), rates={"lookup": 0.75}, new_rates={"fitted": 0.02, "lookup": 0.0})
     found = sections(write_report(tmp_path).read_text())
-    assert "New answers: above every negative control in 0 of 2 valid cells, above lookup in 0." in found[""]
-    assert (
-        '<b class="">All answers: above every negative control in 2 of 2 valid cells, above lookup in 0.' in found[""]
-    )
+    baselines = "above lookup in 0, above bag_of_words in"
+    assert f"New answers: above every negative control in 0 of 2 valid cells, {baselines} 0." in found[""]
+    told = f'<b class="">All answers: above every negative control in 2 of 2 valid cells, {baselines} 2.'
+    assert told in found[""]
     assert "On all items it is not above lookup" in found[""]
     assert "above all<br>not above lookup" in found["best"]
     assert "but not above lookup" in found["scores"]

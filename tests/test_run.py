@@ -79,8 +79,9 @@ def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
         assert all(gate["passed"] for gate in data["gates"].values()), data["gates"]
         new, every = (compared.finding(part) for part in ("new", "all"))
         assert every.is_above
-        assert every.lookup is False
-        said = f"new answers: {new}; all answers: above every negative control, but not above lookup"
+        assert every.baselines == {"lookup": False, "bag_of_words": True}
+        above = "above every negative control, and above bag_of_words, but not above lookup"
+        said = f"new answers: {new}; all answers: {above}"
         assert compared.verdict() == said
     for control in NEGATIVES:
         assert top1(found, "fitted") > data["scores"][control]["top1"]["high"] + 0.1

@@ -191,7 +191,7 @@ def test_a_large_grid_is_shown_by_the_best_layer_of_each_curve(outputs: Path, wi
     rows = [line.split() for line in lines if "→10" in line and "late_layer" in line]
     assert [row.count("10→10") for row in rows] == [1, 1]
     for row in rows:
-        assert row[-2:] == ["yes", "yes"]
+        assert row[-2:] == ["yes", "both"]
     assert "corrected for the search over layers and 7 curves" in text
     assert "every cell: bridge report (a page), bridge export (a table)" in text
 
@@ -206,4 +206,4 @@ def test_curves_that_have_no_best_layer_say_why(tmp_path: Path, monkeypatch: pyt
     text = " ".join(lines)
     assert re.search(r"lm_head - 7( -)+ no ", text)
     assert re.search(r"lm_head - 100( -)+ none ", text)
-    assert [line for line in lines if re.search(r" open open (yes|no)$", line)]
+    assert [line for line in lines if re.search(r" open open (both|none|lookup|words)$", line)]

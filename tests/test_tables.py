@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from synthetic_records import N_ITEMS, NO_RELATIONS, write_cell
 
 from bridge.comparison import Comparison, comparisons
-from bridge.controls import CONTROLS, KINDS, NEGATIVES
+from bridge.controls import BASELINES, CONTROLS, KINDS, NEGATIVES
 from bridge.family import Family
 from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
 from bridge.ladder import SHARE, ladders
@@ -94,12 +94,14 @@ def test_the_lead_and_the_p_of_both_parts_stand_beside_every_control_but_the_mar
 def test_the_verdict_is_the_last_line_and_says_whether_the_map_is_above_lookup(tmp_path: Path) -> None:
     rates = {"fitted": 0.7, "lookup": 0.72}
     (below,) = comparisons([write_cell(tmp_path, rates=rates, new_rates={"fitted": 0.02, "lookup": 0.0})])
-    assert flat(shown(below, 120)).endswith("; all answers: above every negative control, but not above lookup")
+    assert flat(shown(below, 120)).endswith(
+        "; all answers: above every negative control, and above bag_of_words, but not above lookup"
+    )
     assert "new answers: not above random" in flat(shown(below, 120))
     (above,) = comparisons([write_cell(tmp_path, seed=1)])
     assert flat(shown(above, 120)).endswith(
-        "new answers: above every negative control, and above lookup; "
-        "all answers: above every negative control, and above lookup"
+        "new answers: above every negative control, and above lookup and bag_of_words; "
+        "all answers: above every negative control, and above lookup and bag_of_words"
     )
 
 
@@ -127,7 +129,7 @@ def test_a_control_that_cannot_mean_what_it_says_is_absent_with_the_reason(tmp_p
     assert flat(text).endswith(f"; no shuffled_within: {NO_RELATIONS}")
     assert "not scored here" not in text
     grid = shown(*grid_tables([c], width), width)
-    assert grid.count("yes") == 3
+    assert (grid.count("yes"), grid.count("both")) == (2, 1)
     assert f"no shuffled_within: {NO_RELATIONS} (1 of 1 cells)" in grid_footer([c])
 
 
@@ -175,19 +177,20 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
         new = c.by_answer["new"]["scores"]
         hardest = max(new[name]["top1"]["mean"] for name in NEGATIVES)
         assert line[3:6] == [f"{v:.2f}" for v in (new["fitted"]["top1"]["mean"], hardest, c.mean("fitted"))]
-        beside = [f"{c.mean(name):.2f}" for name in ("lookup", "clustered")]
+        names = ("lookup", "bag_of_words", "clustered")[: 2 if width < 100 else 3]
+        beside = [f"{c.mean(name):.2f}" for name in names]
         assert set(beside) <= set(line[6:])
         if width >= 120:
-            assert line[5:15] == [f"{c.mean(name):.2f}" for name in list(CONTROLS)]
-    assert rows["2→4"][-3:] == ["no", "yes", "yes"]
-    assert rows["30→32"][-3:] == ["no", "no", "no"]
+            assert line[5:16] == [f"{c.mean(name):.2f}" for name in list(CONTROLS)]
+    assert rows["2→4"][-3:] == ["no", "yes", "both"]
+    assert rows["30→32"][-3:] == ["no", "no", "none"]
     assert rows["3→4"][-1] == "dead"
 
 
 def test_a_map_below_a_table_of_known_answers_is_said_not_to_be_above_it(tmp_path: Path) -> None:
     (c,) = comparisons([write_cell(tmp_path, rates={"lookup": 0.8})])
     (line,) = [line.split() for line in shown(*grid_tables([c], 100), 100).splitlines() if "4→4" in line]
-    assert line[-3:] == ["yes", "yes", "no"]
+    assert line[-3:] == ["yes", "yes", "words"]
 
 
 def test_on_a_narrow_screen_the_hardest_control_stands_for_the_negative_ones(tmp_path: Path) -> None:
@@ -216,7 +219,7 @@ def test_a_grid_shows_a_dash_where_a_control_was_not_scored(tmp_path: Path) -> N
     made = [write_cell(tmp_path), write_cell(tmp_path, layers=(2, 4), controls=("fitted", "random"))]
     text = shown(*grid_tables(comparisons(made), 120), 120)
     (line,) = [line.split() for line in text.splitlines() if "2→4" in line]
-    assert [cell == "-" for cell in line[5:15]] == [False, False, *[True] * 8]
+    assert [cell == "-" for cell in line[5:16]] == [False, False, *[True] * 9]
     assert line[-3:] == ["open", "open", "-"]
 
 
@@ -230,7 +233,7 @@ def test_a_large_grid_shows_the_best_layer_of_each_curve(tmp_path: Path, monkeyp
     text = shown(*grid_tables(cells, 100), 100)
     assert text.splitlines()[0].strip() == "tiny: top-1 at the best layer of each curve"
     (best,) = [line.split() for line in text.splitlines() if "→4" in line]
-    assert (best[1], best[-3:]) == ("2→4", ["yes", "yes", "yes"])
+    assert (best[1], best[-3:]) == ("2→4", ["yes", "yes", "both"])
     assert {"none", "no"} <= {line.split()[-1] for line in text.splitlines() if " 7 " in line or " 8 " in line}
     assert "p corrected for the search over layers and 3 curves; the first 3 curves are shown" not in grid_footer(cells)
     assert "p corrected for the search over layers and 3 curves" in grid_footer(cells)
@@ -246,7 +249,7 @@ def test_the_footer_counts_what_may_be_concluded_part_by_part(tmp_path: Path) ->
     assert lines[0] == "all gates passed in 2 of 3 cells; n: items to fit on"
     assert lines[1] == (
         "fitted above every negative control on new answers in 1 of 2 valid cells, on all answers in 2; "
-        "above lookup, a table of known answers, in 1 of 2"
+        "above lookup in 1 of 2; above bag_of_words in 2 of 2"
     )
     assert lines[2].startswith(
         "20 draws of each random control, ranked over all cells at once: p of a rank is at least 0.048"
@@ -257,7 +260,9 @@ def test_the_footer_counts_what_may_be_concluded_part_by_part(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_ladder_shows_the_hardest_control_and_lookup_beside_every_share(tmp_path: Path, width: int) -> None:
+def test_a_ladder_shows_the_hardest_control_and_the_better_baseline_beside_every_share(
+    tmp_path: Path, width: int
+) -> None:
     made = [
         write_cell(tmp_path, n=n, map={"name": name}, rates={"fitted": rate})
         for n in (100, 200, 400, 1000)
@@ -269,14 +274,14 @@ def test_a_ladder_shows_the_hardest_control_and_lookup_beside_every_share(tmp_pa
         (line,) = [line for line in text.splitlines() if line.startswith(rung.name)]
         cells = re.findall(r"(\d+)(?: \[ *\d+, +\d+\])? \| +(\d+) +(\d+)([~x]?)", line)
         assert len(cells) == 4
-        for (share, hardest, lookup, mark), c in zip(cells, rung.cells, strict=True):
+        for (share, hardest, baseline, mark), c in zip(cells, rung.cells, strict=True):
             shares = {name: round(100 * c.scores[name][SHARE]["mean"]) for name in c.scores if name in KINDS}
             assert int(share) == shares["fitted"]
             assert int(hardest) == max(shares[name] for name in NEGATIVES)
-            assert int(lookup) == shares["lookup"]
+            assert int(baseline) == max(shares[name] for name in BASELINES)
             assert mark == ("" if c.is_above else "~")
     assert ("[" in text, "parameters" in text) == (width >= 120, True)
-    assert "lookup, a table of known answers" in LADDER_NOTE
+    assert "the better of lookup and bag_of_words" in LADDER_NOTE
 
 
 @pytest.mark.parametrize("most", [60, 3])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.controls import NEGATIVES
+from bridge.controls import BASELINES, NEGATIVES
 from bridge.tasks.gates import wanted
 from bridge.verdict import Finding, finding, gate_verdict, is_beaten, p_of, units_note
 
@@ -16,7 +16,7 @@ def lead(difference: float = 0.3, p: float | None = 0.001, **more: float) -> dic
 
 
 def contrasts(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"top1": changes.get(name, lead())} for name in (*NEGATIVES, "lookup", "clustered", "same_model")}
+    return {name: {"top1": changes.get(name, lead())} for name in (*NEGATIVES, *BASELINES, "clustered", "same_model")}
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_above_is_a_positive_difference_and_p_at_most_five_in_a_hundred() -> Non
     assert is_beaten(lead(difference=-0.2, p=0.01), "kl_nats")
 
 
-@pytest.mark.parametrize("name", [*NEGATIVES, "lookup"])
+@pytest.mark.parametrize("name", [*NEGATIVES, *BASELINES])
 def test_a_control_that_is_significantly_above_the_fitted_map_is_not_beaten(name: str) -> None:
     above = lead(-0.4, p=0.0001, p_holm=0.001, p_draws=0.05, p_draws_family=0.05)
     said = finding(contrasts(**{name: above}), ENOUGH, {})
     assert said.unbeaten == ((name,) if name in NEGATIVES else ())
-    assert said.lookup is (name != "lookup")
+    assert said.baselines == {baseline: name != baseline for baseline in BASELINES}
     assert f"not above {name}" in str(said)
 
 
@@ -63,16 +63,39 @@ def test_a_control_that_is_significantly_above_the_fitted_map_is_not_beaten(name
     ("said", "text", "is_above"),
     [
         (Finding(9, 8), "above every negative control", True),
-        (Finding(9, 8, lookup=True), "above every negative control, and above lookup", True),
-        (Finding(9, 8, lookup=False), "above every negative control, but not above lookup", True),
+        (Finding(9, 8, baselines={"lookup": True}), "above every negative control, and above lookup", True),
+        (Finding(9, 8, baselines={"lookup": False}), "above every negative control, but not above lookup", True),
+        (
+            Finding(9, 8, baselines={"lookup": True, "bag_of_words": False}),
+            "above every negative control, and above lookup, but not above bag_of_words",
+            True,
+        ),
+        (
+            Finding(9, 8, baselines={"lookup": False, "bag_of_words": False}),
+            "above every negative control, but not above lookup or bag_of_words",
+            True,
+        ),
+        (
+            Finding(9, 8, unbeaten=("mean",), baselines={"lookup": True, "bag_of_words": False}),
+            "not above mean, and not above bag_of_words, but above lookup",
+            False,
+        ),
         (Finding(9, 8, unbeaten=("mean",)), "not above mean", False),
-        (Finding(9, 8, unbeaten=("mean", "random"), lookup=True), "not above mean, random, but above lookup", False),
-        (Finding(9, 8, unbeaten=("mean",), lookup=False), "not above mean, and not above lookup", False),
-        (Finding(9, 8, missing=("mean", "random"), lookup=True), "open: no score yet for mean, random", False),
+        (
+            Finding(9, 8, unbeaten=("mean", "random"), baselines={"lookup": True}),
+            "not above mean, random, but above lookup",
+            False,
+        ),
+        (Finding(9, 8, unbeaten=("mean",), baselines={"lookup": False}), "not above mean, and not above lookup", False),
+        (
+            Finding(9, 8, missing=("mean", "random"), baselines={"lookup": True}),
+            "open: no score yet for mean, random",
+            False,
+        ),
         (Finding(9, 8, missing=("mean",), unbeaten=("random",)), "open: no score yet for mean", False),
         (Finding(9, 6), "above every negative control", True),
         (Finding(9, 5), "no test, only 5 units", False),
-        (Finding(9, 1, lookup=False, unbeaten=NEGATIVES), "no test, only 1 unit", False),
+        (Finding(9, 1, baselines={"lookup": False}, unbeaten=NEGATIVES), "no test, only 1 unit", False),
         (Finding(0, 0, missing=NEGATIVES), "none", False),
     ],
     ids=str,
@@ -83,10 +106,10 @@ def test_what_is_said_of_some_items_in_every_combination(said: Finding, text: st
 
 
 def test_a_control_that_was_not_scored_is_missing_unless_it_cannot_mean_anything() -> None:
-    some = {k: v for k, v in contrasts().items() if k not in ("shuffled_within", "lookup")}
+    some = {k: v for k, v in contrasts().items() if k not in ("shuffled_within", *BASELINES)}
     assert finding(some, ENOUGH, {}).missing == ("shuffled_within",)
     said = finding(some, ENOUGH, {"shuffled_within": "no labels"})
-    assert (said.missing, said.unbeaten, said.lookup) == ((), (), None)
+    assert (said.missing, said.unbeaten, said.baselines) == ((), (), {})
     assert finding(contrasts(), ENOUGH, {}, metric="mrr").missing == NEGATIVES
     assert finding({}, {"n": 4, "n_units": 3}, {}) == Finding(4, 3, missing=NEGATIVES)
 
@@ -164,6 +187,7 @@ def test_few_units_are_said_with_what_follows_from_them() -> None:
 
 
 @pytest.mark.parametrize(("metric", "above"), [("top1", True), ("top10", True), ("logprob_nats", None)])
-def test_only_shares_say_whether_a_map_is_above_a_table(metric: str, above: bool | None) -> None:
-    some = {name: {metric: lead()} for name in (*NEGATIVES, "lookup")}
-    assert finding(some, ENOUGH, {}, metric).lookup is above
+def test_only_shares_say_whether_a_map_is_above_the_baselines(metric: str, above: bool | None) -> None:
+    some = {name: {metric: lead()} for name in (*NEGATIVES, *BASELINES)}
+    baselines = finding(some, ENOUGH, {}, metric).baselines
+    assert baselines == ({} if above is None else dict.fromkeys(("lookup", "bag_of_words"), above))

@@ -1,12 +1,14 @@
 """The states that the fitted map and every control put into the target in place of its own."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bridge.controls.bag_of_words import BagOfWords
 from bridge.controls.draws import haar_rotated, permutations, within
 from bridge.controls.lookup import Lookup
 from bridge.controls.names import CONTROLS
@@ -67,9 +69,18 @@ class Carrier:
         self.absent_ = {"shuffled_within": why_not} if self.relations_ is None else {}
         if bool((fit.answers == fit.answers[0]).all()):
             self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
+        if len({tuple(sorted(text)) for text in fit.source}) < 2:
+            self.absent_["bag_of_words"] = "all fit rows are of the same tokens, so there is nothing to tell apart"
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
-    def carry(self, control: str, X: Tensor, Y: Tensor, answers: Tensor | None = None) -> Tensor:
+    def carry(
+        self,
+        control: str,
+        X: Tensor,
+        Y: Tensor,
+        answers: Tensor | None = None,
+        texts: Sequence[tuple[int, ...]] | None = None,
+    ) -> Tensor:
         """The states that `control` puts into the target in place of its own.
 
         Args:
@@ -77,12 +88,14 @@ class Carrier:
             X: source states (m, d_source).
             Y: the target's own states (m, d_target) of the same rows; only the ceilings look at them.
             answers: (m,) integer answer of each row, as in the fit rows; only `clustered` looks at them.
+            texts: m tuples, the tokens that the source had read at each row; only `bag_of_words` looks at them.
 
         Returns:
             (n_draws or 1, m, d_target) float64 in the target's own scale and mean.
 
         Raises:
-            FitError: no such control, one that is absent here, or `clustered` without answers.
+            FitError: no such control, one that is absent here, `clustered` without answers, or `bag_of_words` without
+                texts.
         """
         if control not in CONTROLS or control in self.absent_:
             why = self.absent_.get(control, f"there is none of that name; wanted one of {', '.join(CONTROLS)}")
@@ -93,6 +106,12 @@ class Carrier:
             return fit.Y.mean(0).expand(1, len(X), -1)
         if control == "lookup":
             return self.lookup_.states(self.source_.transform(X))[None]
+        if control == "bag_of_words":
+            if texts is None:
+                raise FitError("control bag_of_words: no texts; wanted the tokens that the source read at each row")
+            bag = BagOfWords(fit.source, X.shape[1])
+            words, new = (bag.states(some).to(X.device) for some in (fit.source, texts))
+            return self._like(replace(fit, X=words)).carry("fitted", new, Y)
         if control == "same_model":
             return self._like(replace(fit, X=fit.Y)).carry("fitted", Y, Y)
         generator = seeded(self.seed, control)

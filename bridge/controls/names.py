@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["estimate", "negative", "baseline", "ceiling", "reference"]
+Kind = Literal["estimate", "negative", "baseline", "mark", "ceiling", "reference"]
 
 
 @dataclass(frozen=True)
 class Control:
     """A branch that is scored beside the others.
 
-    `kind`: the estimate itself, a negative control that it must beat, a baseline that names what else could explain
-    a score, a ceiling that it cannot pass, or a reference that involves no map. `drawn`: made of random draws, whose
-    range is reported.
+    `kind`: the estimate itself, a negative control that it must beat, a baseline that could explain its score without
+    the source's states, a mark to read it against that is not tested, a ceiling that it cannot pass, or a reference
+    that involves no map. `drawn`: made of random draws, whose range is reported.
     """
 
     name: str
@@ -50,8 +50,15 @@ CONTROLS: dict[str, Control] = _by_name(
         "that a table of known answers would do: the target's mean state of the answer of the nearest fit rows",
     ),
     Control(
-        "clustered",
+        "bag_of_words",
         "baseline",
+        False,
+        "that the words of the prompt would do, without a model that read them: counts of its tokens in place of the "
+        "source's states, fitted alike",
+    ),
+    Control(
+        "clustered",
+        "mark",
         True,
         "that knowing which items share an answer would do: random states, one for each answer, in place of the "
         "source's, fitted alike. It is told the answers, so it is a mark to read a score against, not one to beat",
@@ -80,3 +87,4 @@ REFERENCES: dict[str, Control] = _by_name(
 )
 KINDS: dict[str, Control] = {**CONTROLS, **REFERENCES}
 NEGATIVES = tuple(c.name for c in CONTROLS.values() if c.kind == "negative")
+BASELINES = tuple(c.name for c in CONTROLS.values() if c.kind == "baseline")

@@ -2,7 +2,8 @@
 
 A fact such as ``France -> Paris`` says nothing about any other fact, so no map of states can carry an answer that it
 was not fitted on. A noun here stands for one value of each attribute (a *kondel* is yellow, tiny, flat ...), so a map
-that carries the values carries nouns that it has never seen.
+that carries the values carries nouns that it has never seen. Each value is said in either of two words (*yellow* or
+*golden*), so states that carry the value, and not the word, also carry nouns that are described in words never seen.
 """
 
 import hashlib
@@ -13,13 +14,19 @@ from itertools import product
 
 from bridge.data.facts import relations
 
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "color": ("red", "blue", "green", "yellow"),
-    "size": ("small", "large", "huge", "tiny"),
-    "shape": ("round", "square", "flat", "long"),
-    "surface": ("soft", "hard", "rough", "smooth"),
-    "weight": ("light", "heavy", "hollow", "dense"),
-    "warmth": ("cold", "warm", "hot", "cool"),
+# Attribute -> value -> the other word for it.
+_OTHER: dict[str, dict[str, str]] = {
+    "color": {"red": "crimson", "blue": "azure", "green": "emerald", "yellow": "golden"},
+    "size": {"small": "little", "large": "big", "huge": "giant", "tiny": "minute"},
+    "shape": {"round": "circular", "square": "boxy", "flat": "level", "long": "lengthy"},
+    "surface": {"soft": "fluffy", "hard": "stony", "rough": "coarse", "smooth": "sleek"},
+    "weight": {"light": "airy", "heavy": "weighty", "hollow": "empty", "dense": "compact"},
+    "warmth": {"cold": "icy", "warm": "mild", "hot": "scorching", "cool": "chilly"},
+}
+ATTRIBUTES: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in _OTHER.items()}
+# Value -> the two words for it.
+WORDS: dict[str, tuple[str, str]] = {
+    value: (value, other) for pairs in _OTHER.values() for value, other in pairs.items()
 }
 N_NOUNS = 400
 # Orders of its values that the small models read a noun's description in, and give its values in.
@@ -62,21 +69,31 @@ def held_out_order(noun: Noun) -> tuple[str, ...]:
     return _orders(noun, 1)[0]
 
 
-def describe(values: Sequence[str]) -> str:
-    """The prompt that asks which noun has these values.
+def in_words(values: Sequence[str], why: str) -> tuple[str, ...]:
+    """Each value in one of its two words, drawn; the same `why` draws the same.
+
+    Example:
+        >>> in_words(("red", "small", "round"), "asked")
+        ('red', 'small', 'circular')
+    """
+    return tuple(_shuffled(WORDS[value], f"{why} {' '.join(values)} {value}")[0] for value in values)
+
+
+def describe(words: Sequence[str]) -> str:
+    """The prompt that asks which noun has these values, in these words.
 
     Example:
         >>> describe(("red", "small"))
         'A red small thing is a'
     """
-    return f"A {' '.join(values)} thing is a"
+    return f"A {' '.join(words)} thing is a"
 
 
 def attribute_lines() -> list[tuple[str, str]]:
     """(prompt, answer) that the small models are trained on: nouns from values, and values from nouns."""
     lines = []
     for noun in nouns():
-        trained = _orders(noun, 1 + N_DESCRIPTIONS)[1:]
+        trained = [in_words(order, "trained") for order in _orders(noun, 1 + N_DESCRIPTIONS)[1:]]
         lines += [(describe(order), noun.name) for order in trained]
         lines += [(f"The {noun.name} is", " ".join(order)) for order in trained[:N_MEANINGS]]
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bridge.data.attributes import ATTRIBUTES, describe, held_out_order, nouns
+from bridge.data.attributes import ATTRIBUTES, WORDS, describe, held_out_order, in_words, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.data.questions import question_word
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
@@ -76,16 +76,22 @@ class Attributes(Source):
         relation: the attributes whose values are the relation of an item. Split by relation, no noun with these values
             is fitted on; `shuffled_within` permutes rows among nouns that share them.
         n_missing: how many values each description leaves out, from its end.
+        words: "both" says each value in either of its two words; "apart" describes every second noun in the first
+            words alone and the others in the second ones, and this is their relation: split by relation, no word is on
+            both sides.
 
     Example:
         >>> item = Attributes().load()[0]
         >>> item.prompt, item.answer, item.relation
-        ('A light soft tiny yellow flat cool thing is a', 'kondel', 'yellow')
+        ('A airy fluffy tiny yellow flat cool thing is a', 'kondel', 'yellow')
     """
 
-    def __init__(self, relation: Sequence[str] = ("color",), n_missing: int = 0) -> None:
+    def __init__(
+        self, relation: Sequence[str] = ("color",), n_missing: int = 0, words: Literal["both", "apart"] = "both"
+    ) -> None:
         self.relation = list(relation)
         self.n_missing = n_missing
+        self.words = words
 
     def load(self) -> list[Item]:
         """One item per noun."""
@@ -99,11 +105,19 @@ class Attributes(Source):
                 f"Got n_missing={self.n_missing}, wanted 0 to {len(ATTRIBUTES) - 1}: a description names one value at "
                 "least; change it."
             )
+        if self.words not in ("both", "apart"):
+            raise DataError(f"Got words={self.words}, wanted both or apart; correct dataset.words.")
         items = []
-        for noun in nouns():
-            named = held_out_order(noun)[: len(ATTRIBUTES) - self.n_missing]
-            relation = " ".join(noun.value(name) for name in self.relation)
-            items.append(Item(describe(named), noun.name, relation, noun.name))
+        for i, noun in enumerate(nouns()):
+            order = held_out_order(noun)
+            if self.words == "apart":
+                words = tuple(WORDS[value][i % 2] for value in order)
+                relation = ("first words", "second words")[i % 2]
+            else:
+                words = in_words(order, "asked")
+                relation = " ".join(noun.value(name) for name in self.relation)
+            prompt = describe(words[: len(ATTRIBUTES) - self.n_missing])
+            items.append(Item(prompt, noun.name, relation, noun.name))
         return items
 
     def describe(self) -> str:

@@ -161,6 +161,9 @@ class SoftPrefix(Injection):
         before: list[int] = []
         after: list[int] = []
         for token, (left, right) in zip(ids, offsets, strict=False):
+            if right == start > 0 and not text[left:right].strip():
+                # A space alone is the first part of the word in the slot, where the tokenizer splits that word.
+                continue
             if right <= start and not after:
                 before.append(token)
             elif left >= end:

@@ -2,10 +2,10 @@
 
 A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn two worlds: the built-in facts, each for
 itself (`bridge.data.facts`), and invented nouns put together from attributes (`bridge.data.attributes`). Facts are
-learnt in all wordings but one and nouns in some orders of their values; the Rosetta sets ask the wording and the order
-they have not seen. They also learn to copy a word (``"Again Paris gives Paris"``), without which a soft prefix means
-nothing to a model this small. Saved in the ordinary ``save_pretrained`` format, trained once, reproducible from the
-seed.
+learnt in all wordings but one, and nouns in some orders of their values, each value in either of two words; the Rosetta
+sets ask the wording and the order they have not seen. They also learn to copy a word (``"Again Paris gives Paris"``),
+without which a soft prefix means nothing to a model this small. Saved in the ordinary ``save_pretrained`` format,
+trained once, reproducible from the seed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
-from bridge.data.attributes import attribute_lines, nouns
+from bridge.data.attributes import WORDS, attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.errors import BridgeError, ModelError, StoreError
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
 N_FACTS, N_COPIES, N_ATTRIBUTES = 128, 48, 64  # lines in a batch
@@ -64,6 +64,7 @@ class ZooSpec:
                 asdict(self),
                 [(r.name, r.templates, r.facts) for r in relations().values()],
                 [(noun.name, noun.values) for noun in nouns()],
+                WORDS,
             ],
             sort_keys=True,
         )

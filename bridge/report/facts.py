@@ -115,16 +115,17 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "(Hall). A score that is right (or wrong) in fewer than ten units, and in fewer than a quarter of them, beside "
         "a control's averaged draws, has the p of its exact interval. Corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
-        "top-1; invalid cells are outside). New answers are a family of their own, and so is lookup. p of ceilings and "
-        "references are those of their cell, uncorrected.",
+        "top-1; invalid cells are outside). New answers are a family of their own, and so is each baseline. p of "
+        "ceilings and references are those of their cell, uncorrected.",
         f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead over "
         "all cells is taken, and the fitted lead is ranked among these. That corrects it for all cells of the report "
         f"at once; {_list(draws)} draws cannot push it below {least_p(draws[-1]):.3f}.",
         f"<b>Above a control</b>: the interval of the difference lies above zero, the corrected p is at most "
         f"{ALPHA:g}, and so is the rank.",
         "<b>lookup</b>: the nearest fit rows in the source name an answer, and the target's mean state of that "
-        "answer is "
-        "put in. <b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "
+        "answer is put in. <b>bag_of_words</b>: counts of the prompt's tokens are fitted and put in, in place of the "
+        "source's states; what it reaches needs no model that read the prompt. "
+        "<b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "
         "It is told the answers, so it is a mark to read a score against and is not tested.",
         "<b>Best layer</b>: the layer with the highest fitted top-1 among the valid ones. Its p is that of the largest "
         "standardised difference over all layers searched, with the same sign flip of a unit in every layer (max "

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html import escape
 
 from bridge.comparison import Comparison
+from bridge.controls import BASELINES
 from bridge.family import Best
 from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
 from bridge.looks import swatch
@@ -134,7 +135,7 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
         f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}.",
         _new(best),
         _all(best) + ("" if found is None else _searched(found, n_curves)),
-        _beside_a_table(best),
+        _beside(best),
         "" if few is None else f"{few.capitalize()}.",
     ]
     why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(verdict(best)))}.</p>'
@@ -164,9 +165,12 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
         told = f"{part.capitalize()} answers: {ABOVE} in {above} of {len(tested)} valid cells"
         if waiting := list(dict.fromkeys(name for f in tested for name in f.missing)):
             told += f" (open: no score yet for {', '.join(waiting)})"
-        if lookups := [f.lookup for f in tested if f.lookup is not None]:
-            told += f", above lookup in {sum(lookups)}" + (f" of {len(lookups)}" if len(lookups) < len(tested) else "")
-        lines.append((told, "bad" if above < len(scored) else "good" if all(lookups) else ""))
+        is_clear = above == len(scored)
+        for name in BASELINES:
+            if beside := [f.baselines[name] for f in tested if name in f.baselines]:
+                told += f", above {name} in {sum(beside)}" + (f" of {len(beside)}" if len(beside) < len(tested) else "")
+                is_clear &= all(beside)
+        lines.append((told, "bad" if above == 0 else "good" if is_clear else ""))
     absent = Counter(f"no {name}: {why}" for c in scored for name, why in c.absent.items())
     return lines + [(sentence(told), "bad") for told in absent]
 
@@ -205,21 +209,24 @@ def _new(c: Comparison) -> str:
         few = "Every eval answer also occurs among the fit rows" if part["n"] == 0 else "Only one unit has a new answer"
         return f"{few}, so nothing is said about new answers."
     hardest = hardest_negative(replace(c, scores=part["scores"]))
-    names = [n for n in ("fitted", hardest, "lookup", "same_model") if n in part["scores"]]
+    names = [n for n in ("fitted", hardest, *BASELINES, "same_model") if n in part["scores"]]
     numbers = ", ".join(f"{n} {_interval_text(part['scores'][n]['top1'])}" for n in names)
     sizes = f"{counted(part['n'], 'eval item')} ({counted(part['n_units'], 'unit')})"
     return f"On the {sizes} with new answers, which no fit row has, top-1: {numbers}."
 
 
-def _beside_a_table(c: Comparison) -> str:
-    """What a table of known answers is worth, and knowing the answers alone, beside the fitted map."""
-    lookup = c.scores.get("lookup", {}).get("top1")
-    if lookup is None or "lookup" not in c.contrasts:
-        return ""
-    above = "above" if c.finding().lookup else "not above"
-    told = f"On all items it is {above} lookup, a table of known answers, which reaches {_interval_text(lookup)}."
+def _beside(c: Comparison) -> str:
+    """What the baselines are worth, and knowing the answers alone, beside the fitted map."""
+    what = {"lookup": "a table of known answers", "bag_of_words": "the prompt's tokens, counted"}
+    parts = [
+        f"{'' if above else 'not '}above {name}, {what[name]}, which reaches {_interval_text(c.scores[name]['top1'])}"
+        for name, above in c.finding().baselines.items()
+    ]
+    told = f"On all items it is {', and '.join(parts)}." if parts else ""
     mark = c.scores.get("clustered", {}).get("top1")
-    return told if mark is None else f"{told} Knowing only which items share an answer is worth {number(mark['mean'])}."
+    if mark is None or not told:
+        return told
+    return f"{told} Knowing only which items share an answer is worth {number(mark['mean'])}."
 
 
 def _interval_text(score: dict[str, float]) -> str:

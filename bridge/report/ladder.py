@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bridge.comparison import Comparison
+from bridge.controls import BASELINES
 from bridge.errors import RecordError
 from bridge.grids import identity, verdict
 from bridge.ladder import SHARE, SHARE_F1, Ladder, Rung, hardest
@@ -19,7 +20,7 @@ from bridge.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standa
 from bridge.record import write_whole
 from bridge.report.page import MANY_PANELS, Cell, figure, number, table, text
 
-RIBBONS = ("same_model", "lookup", "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
+RIBBONS = ("same_model", *BASELINES, "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
 # A map trained through the target has the colour of the same map fitted on states, and a dashed line.
 COLORS = {
     "orthogonal": "#1b1f24",
@@ -167,7 +168,7 @@ def _numbers(one: Ladder) -> str:
         "parameters",
         "share of native",
         "hardest negative control",
-        "lookup",
+        *(name.replace("_", " ") for name in BASELINES),
         "clustered",
         "same_model",
     ]
@@ -201,7 +202,7 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         f"{fit['n_parameters']:,}",
         _share(c.scores.get("fitted", {}).get(SHARE)),
         "–" if against is None else Cell(f"{_share(against[1])}<br><span class=quiet>{escape(against[0])}</span>"),
-        *(_share(c.scores.get(name, {}).get(SHARE)) for name in ("lookup", "clustered", "same_model")),
+        *(_share(c.scores.get(name, {}).get(SHARE)) for name in (*BASELINES, "clustered", "same_model")),
     ]
     if whole:
         row.append(_share(c.scores.get("fitted", {}).get(SHARE_F1)))

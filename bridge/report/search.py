@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from bridge.comparison import Comparison
-from bridge.controls import NEGATIVES
+from bridge.controls import BASELINES, NEGATIVES
 from bridge.family import Best
 from bridge.grids import Grid, controls_in, hardest_negative, layer_label
 from bridge.report.headline import by_pair
@@ -19,7 +19,7 @@ LEGEND = (
 
 def best_layers(bests: Sequence[Best]) -> str:
     """One row per curve: its best layer beside every negative control, and what is left after the search."""
-    shown = (*NEGATIVES, "lookup", "clustered", "same_model")
+    shown = (*NEGATIVES, *BASELINES, "clustered", "same_model")
     names = [n for n in controls_in(b.cell for b in bests) if n in shown]
     several = len({best.grid.heading for best in bests}) > 1
     rows, muted = [], []
@@ -36,7 +36,7 @@ def best_layers(bests: Sequence[Best]) -> str:
         rows.append([
             text(f"{pair}{best.grid.title}"), str(c.data["n_fit"]),
             Cell(f"{layer_label(c)}<br><span class=quiet>of {searched}</span>", "tight"),
-            Cell(f"{verdict}<br>{_beside_lookup(c)}", "text tight" if is_above else "text bad"),
+            Cell(f"{verdict}<br>{_beside(c)}", "text tight" if is_above else "text bad"),
             *_new(c),
             _interval(fitted["mean"], fitted["low"], fitted["high"]),
             *[_mean(c, name) for name in names],
@@ -88,9 +88,10 @@ def _new(c: Comparison) -> list[str]:
     ]
 
 
-def _beside_lookup(c: Comparison) -> str:
-    lookup = c.finding().lookup
-    return "" if lookup is None else f"{'' if lookup else 'not '}above lookup"
+def _beside(c: Comparison) -> str:
+    """Which baselines the fitted map is above on all answers."""
+    told = c.finding().baselines.items()
+    return "<br>".join(f"{'' if above else 'not '}above {name.replace('_', ' ')}" for name, above in told)
 
 
 def _mean(c: Comparison, name: str) -> str:

@@ -83,6 +83,7 @@ class AttributesConfig(DatasetConfig):
     # With split.by=relation no noun with these values is fitted on.
     relation: list[str] = field(default_factory=lambda: ["color"])
     n_missing: int = 0
+    words: str = "both"
 
 
 @dataclass

@@ -121,7 +121,10 @@ class Trial:
         if name not in self._carried:
             X, Y = self.evaluation.X, self.evaluation.Y
             answers = self.evaluation.answers.repeat_interleave(X.shape[1])
-            carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1), answers)
+            # At the k-th of K states the source had read all but the last K - 1 - k tokens.
+            ends = range(X.shape[1] - 1, -1, -1)
+            texts = [text[: len(text) - left] for text in self.evaluation.source for left in ends]
+            carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1), answers, texts)
             self._carried[name] = carried.unflatten(1, X.shape[:2])
         return self._carried[name]
 

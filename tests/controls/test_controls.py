@@ -26,12 +26,16 @@ def carrier(
     X: Tensor, Y: Tensor, scale: str = "l2", map: object = None, seed: int = 0, relations: Tensor | None = None
 ) -> Carrier:
     n = torch.arange(len(X))
-    rows = Rows(X, Y, n % 4 if relations is None else relations, n % 7, n)
+    rows = Rows(X, Y, n % 4 if relations is None else relations, n % 7, n, source=texts(len(X)))
     return Carrier(map or Orthogonal(), Normalize(center=True, scale=scale), rows, N_DRAWS, seed)
 
 
 def carried(subject: Carrier, control: str, X: Tensor, Y: Tensor) -> Tensor:
-    return subject.carry(control, X, Y, torch.arange(len(X)) % 7)
+    return subject.carry(control, X, Y, torch.arange(len(X)) % 7, texts(len(X)))
+
+
+def texts(n: int) -> tuple[tuple[int, ...], ...]:
+    return tuple((1, 10 + i % 5, 20 + i % 6) for i in range(n))
 
 
 @pytest.mark.parametrize("scale", ["l2", "frobenius"])
@@ -197,7 +201,7 @@ def test_what_five_items_are_given_depends_on_neither_the_other_items_nor_the_ta
     answers = torch.arange(len(X_new))[five] % 7
     if not CONTROLS[control].drawn:
         # `planted` undoes a rotation that it draws for fit and eval rows at once
-        alone = subject.carry(control, X_new[five], Y_new[five], answers)
+        alone = subject.carry(control, X_new[five], Y_new[five], answers, texts(len(X_new))[five])
         torch.testing.assert_close(alone, whole[:, five], rtol=1e-6, atol=1e-6)
     if CONTROLS[control].kind != "ceiling":
         # the target's states in another order, scale and place
@@ -283,7 +287,7 @@ def test_lookup_is_a_table_of_the_ends_of_prompts_alone() -> None:
 
 
 def test_every_control_says_what_it_rules_out() -> None:
-    assert len(CONTROLS) == 10
+    assert len(CONTROLS) == 11
     assert all(len(c.rules_out) > 15 for c in CONTROLS.values())
 
 

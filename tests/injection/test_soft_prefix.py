@@ -58,9 +58,12 @@ def test_the_slot_may_stand_anywhere_and_the_special_token_stays_first(template)
     torch.testing.assert_close(injection.gold_logits(torch.tensor([20])), truth, **CLOSE)
 
 
-def test_the_words_around_are_tokenised_as_in_a_whole_text():
+@pytest.mark.parametrize("splits", [False, True], ids=["one token", "a space and a letter"])
+def test_the_words_around_are_tokenised_as_in_a_whole_text(splits):
     pieces = {"a": 0, "b": 1, "Ġ": 2, "Ġa": 3, "Ġb": 4, "x": 5, "Ġx": 6}
-    bpe = Tokenizer(models.BPE(pieces, merges=[("Ġ", "a"), ("Ġ", "b"), ("Ġ", "x")]))
+    merges = [("Ġ", "a"), ("Ġ", "b"), ("Ġ", "x")]
+    # a tokenizer that splits the stand-in leaves its space to the slot
+    bpe = Tokenizer(models.BPE(pieces, merges=merges[:2] if splits else merges))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     lm = dataclasses.replace(shared("llama"), tokenizer=PreTrainedTokenizerFast(tokenizer_object=bpe))
     injection = SoftPrefix(k=1, template="a {state} b").prepare(lm, [], 4)

@@ -105,6 +105,27 @@ def test_a_session_that_saw_other_settings_first_leaves_the_record_of_another_pr
         assert there == here[at]
 
 
+def test_the_words_of_a_state_are_those_read_before_it(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    carry = Carrier.carry
+
+    def kept(self: Carrier, control: str, *given: Any) -> Any:
+        if control == "bag_of_words":
+            seen.append((self.fit_rows.source, given[3]))
+        return carry(self, control, *given)
+
+    monkeypatch.setattr(Carrier, "carry", kept)
+    cell("injection=soft_prefix", "injection.k=3", "control=bag_of_words")
+    ((fit, texts),) = seen
+    assert len(texts) % 3 == 0
+    wholes = texts[2::3]
+    assert [text[:-1] for text in wholes] == texts[1::3]
+    assert [text[:-2] for text in wholes] == texts[::3]
+    # fit rows are at the end of their prompts, and no prompt is on both sides
+    assert {text[0] for text in wholes} == {text[0] for text in fit}
+    assert not set(wholes) & set(fit)
+
+
 def test_cells_that_differ_in_their_controls_alone_share_one_fit(cell: Cell, bare_outputs: Path, monkeypatch) -> None:
     fits: list[Carrier] = []
     carried: list[str] = []
