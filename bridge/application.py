@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -23,6 +23,7 @@ LADDERS_SHOWN = 8
 if TYPE_CHECKING:
     from bridge.comparison import Comparison
     from bridge.record import Record
+    from bridge.sweep.manifest import Manifest
 
 
 class _Application:
@@ -110,7 +111,7 @@ class _Application:
         if not LAUNCHED or not LAUNCHED[-1].waited:
             return
         manifest = LAUNCHED[-1].manifest
-        self.report_on = str(manifest.outputs) if manifest.settings["report"] else None
+        self._report_on(manifest)
         if not LAUNCHED[-1].packed:
             reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
             records = reused | {r.data["run_id"]: r for r in self.records}
@@ -129,6 +130,29 @@ class _Application:
                 f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
                 f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
             )
+
+    def read_back(self, words: Sequence[str], key: str) -> bool:
+        """Take over a grid that is finished; to compose it once more takes Hydra longer than to read its records.
+
+        Returns:
+            Whether there was such a grid.
+        """
+        from bridge import record
+        from bridge.sweep.manifest import finished_grid
+
+        values = dict(word.split("=", 1) for word in words if "=" in word)
+        manifest = finished_grid(values.get("paths.outputs", "outputs"), key)
+        # A tracker may have rows of it left to send.
+        if manifest is None or manifest.settings["tracker"]["name"] != "none":
+            return False
+        n = len(manifest.cells)
+        print(f"{n} of {n} cells have their record already")
+        self.records = record.read_all(manifest.outputs, manifest.run_ids)
+        self._report_on(manifest)
+        return True
+
+    def _report_on(self, manifest: "Manifest") -> None:
+        self.report_on = str(manifest.outputs) if manifest.settings["report"] else None
 
     def print_grid(self) -> None:
         """A table for each data set, where there is more than one cell."""
@@ -210,6 +234,7 @@ def run_hydra(arguments: Sequence[str]) -> int:
     """
     from bridge.sweep import sweeper
     from bridge.sweep.layers import register_resolvers
+    from bridge.sweep.sources import composed_from
 
     register()
     register_resolvers()
@@ -219,12 +244,13 @@ def run_hydra(arguments: Sequence[str]) -> int:
     first = [a for a in arguments if a in ("-m", "--multirun")]
     sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
     sweeper.LAUNCHED.clear()
-    try:
-        decorated()
-        application.close()
-    finally:
-        application.read_records()
+    # Options, such as another folder of configs, may name what the key does not hold.
+    is_plain = not sweeper.ASKED and not any(a.startswith("-") and a not in first for a in arguments)
+    key = composed_from(sys.argv[1:]) if is_plain and "hydra.searchpath" not in str(arguments) else ""
+    if key and application.read_back(arguments, key):
         application.print_grid()
+    else:
+        _run(application, decorated, key)
     if application.report_on is not None and application.records:
         write(application.report_on)
     errors = list(dict.fromkeys(application.errors))
@@ -233,6 +259,22 @@ def run_hydra(arguments: Sequence[str]) -> int:
     if len(errors) > ERRORS_SHOWN:
         print(f"bridge: and {len(errors) - ERRORS_SHOWN} more; bridge status lists them", file=sys.stderr)
     return 1 if errors else 0
+
+
+def _run(application: _Application, decorated: Callable[[], Any], key: str) -> None:
+    """Run Hydra, and show what came of it however it ended."""
+    from bridge.sweep import sweeper
+
+    if key:
+        sweeper.ASKED[:] = [sweeper.Asked(key)]
+    try:
+        decorated()
+        application.close()
+    finally:
+        if key:
+            sweeper.ASKED.clear()
+        application.read_records()
+        application.print_grid()
 
 
 def write(outputs: str, to: str | None = None, name: str | None = None) -> None:

@@ -1,7 +1,9 @@
 """Draw docs/two_worlds.svg from the records of two sweeps.
 
+```
 bridge sweep two_worlds && bridge sweep limits
 python docs/draw_two_worlds.py outputs docs/two_worlds.svg
+```
 """
 
 import sys
@@ -19,108 +21,121 @@ from bridge.looks import LOOKS, QUIET, SETTINGS, png, standalone
 from bridge.record import read_all
 from bridge.sweep.manifest import read
 
+# Data set -> its panel of the first row, and the part of the items that is shown there.
+WORLDS = {
+    "facts": ("a  facts, all answers", "all"),
+    "attributes": ("b  new nouns", "new"),
+    "attributes_unseen_words": ("c  new nouns in new words", "new"),
+}
+CONTROLS = ("same_model", "lookup", "bag_of_words", "shuffled", "fitted")
 SPLITS = {
-    "attributes": ("nouns", "-", "o"),
-    "attributes_unseen_combination": ("nouns of pairs of values\nthat no fit row has", "--", "s"),
-    "attributes_unseen_value": ("nouns of a value\nthat no fit row has", ":", "v"),
+    "attributes": ("new nouns", "-", "o"),
+    "attributes_unseen_words": ("... in words that no fit row has", "-.", "D"),
+    "attributes_unseen_combination": ("... of pairs of values that no fit row has", "--", "s"),
+    "attributes_unseen_value": ("... of a value that no fit row has", ":", "v"),
 }
 # Where something else is on the axis: the layer that carries most, and the most fit rows.
-LAYER, N_FIT = 1, 200
+LAYER, N_FIT = 2, 200
+TRAINED = 260
 
 
 def draw(outputs: Path, path: Path) -> None:
-    """Three panels: both worlds over layers, and what the rotation carries over fit rows and over missing values."""
-    worlds = _new(outputs, "two_worlds", lambda c: c.config["injection"]["name"] == "lm_head")
-    limits = _new(outputs, "limits", lambda c: True)
+    """Each world over layers; then what the rotation carries over fit rows and over missing values."""
+    worlds = _cells(outputs, "two_worlds", lambda c: c.config["injection"]["name"] == "lm_head")
+    limits = [on for c in _cells(outputs, "limits", lambda c: _layer(c) == LAYER) if (on := c.on("new")) is not None]
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(11.0, 4.6), facecolor="white")
-        axes = figure.subplots(1, 3)
-        _over_layers(axes[0], worlds)
-        _over_rows(axes[1], [c for c in limits if _layer(c) == LAYER and c.config["dataset"]["n_missing"] == 0])
-        _over_missing(axes[2], [c for c in limits if _layer(c) == LAYER and c.data["n_fit"] == N_FIT])
-        for ax in axes:
+        figure = Figure(figsize=(11.0, 8.2), facecolor="white")
+        axes = figure.subplots(2, 3)
+        for ax, (name, (title, part)) in zip(axes[0], WORLDS.items(), strict=True):
+            some = [c for c in worlds if c.config["dataset"]["name"] == name]
+            _over_layers(ax, [on for c in some if (on := c if part == "all" else c.on(part)) is not None], title)
+        axes[0, 2].legend(loc="center right", bbox_to_anchor=(1.0, 0.68), frameon=False, fontsize=8.5)
+        _over_rows(axes[1, 0], [c for c in limits if c.config["dataset"]["n_missing"] == 0])
+        _over_missing(axes[1, 1], [c for c in limits if c.data["n_fit"] == N_FIT])
+        for ax in axes.flat[:5]:
             ax.set_ylim(-0.03, 1.05)
             ax.grid(axis="y", color="#e6e9ec", linewidth=0.7)
             ax.set_axisbelow(True)
-            ax.set_ylabel("top-1 on new answers")
-        handles = dict(zip(*reversed(axes[1].get_legend_handles_labels()), strict=True))
-        handles |= dict(zip(*reversed(axes[2].get_legend_handles_labels()), strict=True))
-        figure.subplots_adjust(left=0.06, right=0.99, top=0.87, bottom=0.27, wspace=0.28)
-        style: Any = {"frameon": False, "fontsize": 8.5, "ncols": 4, "loc": "lower right"}
-        figure.legend(handles.values(), handles.keys(), bbox_to_anchor=(1.0, 0.0), **style)
+            ax.tick_params(colors=QUIET)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("top-1")
+        handles = dict(zip(*reversed(axes[1, 0].get_legend_handles_labels()), strict=True))
+        handles |= dict(zip(*reversed(axes[1, 1].get_legend_handles_labels()), strict=True))
+        axes[1, 2].set_axis_off()
+        axes[1, 2].legend(handles.values(), handles.keys(), loc="center left", frameon=False, fontsize=9)
+        figure.subplots_adjust(left=0.06, right=0.99, top=0.95, bottom=0.07, wspace=0.2, hspace=0.36)
         path.write_bytes(png(figure) if path.suffix == ".png" else standalone(figure).encode())
 
 
-def _new(outputs: Path, sweep: str, wanted: Callable[[Comparison], bool]) -> list[Comparison]:
+def _cells(outputs: Path, sweep: str, wanted: Callable[[Comparison], bool]) -> list[Comparison]:
+    """The valid cells of a sweep; those of an untrained source whose pairing gate failed are drawn hollow."""
     cells = comparisons(read_all(outputs, read(outputs, sweep).run_ids))
-    return [on for c in cells if wanted(c) and c.valid and (on := c.on("new")) is not None]
+    return [c for c in cells if wanted(c) and (c.valid or _n_steps(c) != TRAINED)]
 
 
 def _layer(c: Comparison) -> int:
     return int(c.data["layers"]["source"])
 
 
-def _over_layers(ax: Axes, cells: Sequence[Comparison]) -> None:
-    ax.set_title("a  five seeds of both models", loc="left", fontweight="bold", fontsize=10.5, pad=14)
+def _n_steps(c: Comparison) -> int:
+    return int(c.config["pair"]["source"]["zoo"]["n_steps"])
+
+
+def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
+    """A line for each seed of both models."""
+    ax.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=8)
     seeds = sorted({c.config["pair"]["source"]["zoo"]["seed"] for c in cells})
-    lines = [("attributes", "same_model", 260), ("attributes", "fitted", 260), ("attributes", "fitted", 1)]
-    lines += [("facts", "fitted", 260), ("attributes", "shuffled_within", 260), ("attributes", "lookup", 260)]
-    for world, control, n_steps in lines:
+    for control, is_trained in [*((control, True) for control in CONTROLS), ("fitted", False)]:
         look = LOOKS[control]
-        label = f"{control}, {world}" + (", untrained source" if n_steps == 1 else "")
+        label = control if is_trained else "fitted, source of one training step"
+        color = look.color if is_trained else QUIET
         for seed in seeds:
-            some = [c for c in cells if _is(c, world, seed, n_steps) and control in c.scores]
+            some = [c for c in cells if c.config["pair"]["source"]["zoo"]["seed"] == seed]
+            some = [c for c in some if (_n_steps(c) == TRAINED) == is_trained]
             xs, ys = [_layer(c) for c in some], [c.scores[control]["top1"]["mean"] for c in some]
-            style: Any = {"marker": look.marker, "linestyle": "-" if world == "attributes" else "--"}
-            color = QUIET if n_steps == 1 else look.color
-            ax.plot(xs, ys, color=color, linewidth=1.0, markersize=4, alpha=0.75, label=label, **style)
+            ax.plot(xs, ys, color=color, linewidth=1.0, alpha=0.75, label=label)
             label = "_nolegend_"
+            for is_valid, face in ((True, color), (False, "white")):
+                at = [(x, y) for x, y, c in zip(xs, ys, some, strict=True) if c.valid == is_valid]
+                marks: Any = {"marker": look.marker, "markerfacecolor": face, "markersize": 4, "linestyle": ""}
+                ax.plot([x for x, _ in at], [y for _, y in at], color=color, alpha=0.75, **marks)
     ax.set_xticks([1, 2, 3, 4])
-    ax.set_xlabel("layer of the source (fit: 240 nouns, 568 facts)")
-    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.76), frameon=False, fontsize=8)
-
-
-def _is(c: Comparison, world: str, seed: int, n_steps: int) -> bool:
-    zoo = c.config["pair"]["source"]["zoo"]
-    return bool(c.config["dataset"]["name"] == world and (zoo["seed"], zoo["n_steps"]) == (seed, n_steps))
+    ax.set_xlabel("layer of the source")
 
 
 def _over_rows(ax: Axes, cells: Sequence[Comparison]) -> None:
-    ax.set_title(f"b  fit rows, layer {LAYER}", loc="left", fontweight="bold", fontsize=10.5, pad=14)
+    ax.set_title(f"d  fit rows, layer {LAYER}", loc="left", fontweight="bold", fontsize=10.5, pad=8)
     sizes = sorted({c.data["n_fit"] for c in cells})
-    _splits(ax, cells, lambda c: float(sizes.index(c.data["n_fit"])), ("lookup", "shuffled_within", "planted"))
+    _splits(ax, cells, lambda c: float(sizes.index(c.data["n_fit"])), ("lookup", "bag_of_words", "planted"))
     ax.set_xticks(range(len(sizes)), [str(n) for n in sizes])
     ax.set_xlabel("nouns to fit on, n")
 
 
 def _over_missing(ax: Axes, cells: Sequence[Comparison]) -> None:
-    title = f"c  values left out, layer {LAYER}, n = {N_FIT}"
-    ax.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=14)
-    _splits(
-        ax, cells, lambda c: float(c.config["dataset"]["n_missing"]), ("lookup", "shuffled_within", "native_target")
-    )
+    title = f"e  values left out, layer {LAYER}, n = {N_FIT}"
+    ax.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=8)
+    controls = ("lookup", "bag_of_words", "native_target")
+    _splits(ax, cells, lambda c: float(c.config["dataset"]["n_missing"]), controls)
     ax.set_xticks([0, 1, 2, 3])
     ax.set_xlabel("values that the description leaves out, of six")
 
 
 def _splits(ax: Axes, cells: Sequence[Comparison], x: Callable[[Comparison], float], controls: Sequence[str]) -> None:
-    """The fitted map of each split with its 95 % interval; controls of all splits as small marks."""
+    """The fitted map of each split with its 95 % interval; controls of all splits as thin lines."""
     for i, (name, (label, dash, marker)) in enumerate(SPLITS.items()):
         some = sorted((c for c in cells if c.config["dataset"]["name"] == name), key=x)
-        xs = [x(c) + 0.05 * (i - 1) for c in some]
+        xs = [x(c) + 0.05 * (i - 1.5) for c in some]
         scores = [c.scores["fitted"]["top1"] for c in some]
         ys = [s["mean"] for s in scores]
         bars = [[s["mean"] - s["low"] for s in scores], [s["high"] - s["mean"] for s in scores]]
         style: Any = {"linestyle": dash, "marker": marker, "color": LOOKS["fitted"].color}
-        ax.errorbar(xs, ys, yerr=bars, label=label, linewidth=1.8, markersize=5, elinewidth=0.9, **style)
+        ax.errorbar(xs, ys, yerr=bars, label=f"fitted: {label}", linewidth=1.8, markersize=5, elinewidth=0.9, **style)
         for control in controls:
             look = LOOKS[control]
             ys = [c.scores[control]["top1"]["mean"] for c in some]
             told = control if i == 0 else "_nolegend_"
-            ax.plot(
-                xs, ys, color=look.color, marker=look.marker, linestyle=dash, linewidth=0.9, markersize=4, label=told
-            )
-    ax.tick_params(colors=QUIET)
+            thin: Any = {"linestyle": dash, "linewidth": 0.9, "markersize": 4, "marker": look.marker}
+            ax.plot(xs, ys, color=look.color, label=told, **thin)
 
 
 if __name__ == "__main__":

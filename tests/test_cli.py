@@ -23,6 +23,7 @@ from bridge.cli import main
 from bridge.config import compose_config, run_id
 from bridge.controls import CONTROLS
 from bridge.record import read_all
+from bridge.sweep import sweeper
 
 INJECTIONS = ("lm_head", "late_layer")
 
@@ -435,14 +436,17 @@ def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) 
 
 
 def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
-    bridge: Bridge, bare_outputs: Path
+    bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def table(out: str) -> list[str]:
         return out[out.rindex("tiny: top-1") :].splitlines()
 
     words = [*SMALL, "control=fitted,random", "-m"]
     first = bridge(*words, "dataset.size=40,60")
-    again = bridge(*words, "dataset.size=40,60")
+    with monkeypatch.context() as without:
+        # What is finished is not even composed.
+        without.delattr("bridge.sweep.sweeper.plan")
+        again = bridge(*words, "dataset.size=40,60")
     assert again.code == 0
     assert table(again.out) == table(first.out)
     assert "4 of 4 cells have their record already" in again.out
@@ -455,6 +459,23 @@ def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
     one = next(p for p in (bare_outputs / "runs").glob("*/record.json") if json.loads(p.read_text())["n_fit"] == 40)
     one.write_text(one.read_text().replace('"status": "done"', '"status": "failed"', 1))
     assert "3 of 4 cells have their record already" in bridge(*words, "dataset.size=40,60").out
+    assert bridge(*words, "dataset.size=40,60").code == 0
+    # Words that compute again, and rows that a tracker may have to send, go to Hydra.
+    composed: list[object] = []
+    plan = sweeper.plan
+    monkeypatch.setattr(sweeper, "plan", lambda *given: composed.append(given) or plan(*given))
+    bridge(*words, "dataset.size=40,60")
+    assert not composed
+    for _ in range(2):
+        bridge(*words, "dataset.size=40,60", "recompute=true")
+    assert len(composed) == 2
+    bridge(*words, "dataset.size=40,60")
+    for path in (bare_outputs / "sweeps").glob("*/sweep.json"):
+        made = json.loads(path.read_text())
+        made["settings"]["tracker"]["name"] = "wandb"
+        path.write_text(json.dumps(made))
+    bridge(*words, "dataset.size=40,60")
+    assert len(composed) == 4
 
 
 def test_the_grid_of_the_readme_ends_in_one_table_that_joins_the_controls(bridge: Bridge) -> None:

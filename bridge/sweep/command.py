@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bridge import record
 from bridge.errors import ConfigError
 from bridge.sweep.manifest import Manifest, names, read
 from bridge.sweep.sources import BRIDGE, composed_from
@@ -76,7 +75,4 @@ def _finished(name: str, words: Sequence[str], key: str) -> Manifest | None:
     if name not in names(outputs):
         return None
     manifest = read(outputs, name)
-    if manifest.composed_from != key or manifest.settings["recompute"] or not manifest.unchanged():
-        return None
-    heads = (record.head(outputs, run_id) or {} for run_id in manifest.run_ids)
-    return manifest if all(head.get("status") == "done" for head in heads) else None
+    return manifest if manifest.composed_from == key and manifest.is_finished() else None

@@ -95,6 +95,13 @@ class Manifest:
         """Whether the files behind the records are those that they were computed on, by size and time."""
         return bool(self.inputs) and all(stamp(path) == was for path, was in self.inputs.items())
 
+    def is_finished(self) -> bool:
+        """Whether every cell is done, on inputs that are as they were, and none is to be computed again."""
+        if self.settings["recompute"] or not self.unchanged():
+            return False
+        heads = (record.head(self.outputs, run_id) or {} for run_id in self.run_ids)
+        return all(head.get("status") == "done" for head in heads)
+
     def write(self) -> None:
         """Write the manifest whole or not at all.
 
@@ -175,6 +182,21 @@ def read(outputs: str | Path, name: str) -> Manifest:
         data["composed_from"],
         data["inputs"],
     )
+
+
+def finished_grid(outputs: str | Path, key: str) -> Manifest | None:
+    """The grid that was composed from just this before, if nothing is left to do for it.
+
+    Args:
+        outputs: the outputs folder.
+        key: of its words and files (`bridge.sweep.sources.composed_from`).
+    """
+    for path in sorted((Path(outputs) / "sweeps").glob(f"*/{FILE}")):
+        # Most manifests are others; to look for the key is cheaper than to read them.
+        if f'"composed_from": "{key}"' in path.read_text():
+            manifest = read(outputs, path.parent.name)
+            return manifest if manifest.is_finished() else None
+    return None
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from bridge import record
 BRIDGE = Path(__file__).resolve().parents[1]
 
 
-def composed_from(words: Sequence[str], folder: Path) -> str:
+def composed_from(words: Sequence[str], folder: Path | None = None) -> str:
     """A key of the command's words, the YAML files behind it and the schema.
 
     Args:
         words: of the command line.
-        folder: that of the sweep file.
+        folder: that of the sweep file, where there is one.
 
     Returns:
         Hex digits; the same key means the same cells.
@@ -27,7 +27,7 @@ def composed_from(words: Sequence[str], folder: Path) -> str:
         BRIDGE / "statistics" / "draws.py",
         *sorted((BRIDGE / "schema").glob("*.py")),
     ]
-    files += [*sorted(conf.rglob("*.yaml")), *sorted(folder.rglob("*.yaml"))]
+    files += [*sorted(conf.rglob("*.yaml")), *sorted(folder.rglob("*.yaml") if folder is not None else ())]
     digest = hashlib.sha256(json.dumps([record.RECORD_VERSION, *words]).encode())
     for file in files:
         digest.update(str(file).encode() + b"\0" + file.read_bytes())
