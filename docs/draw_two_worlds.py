@@ -30,9 +30,9 @@ WORLDS = {
 CONTROLS = ("same_model", "lookup", "bag_of_words", "shuffled", "fitted")
 SPLITS = {
     "attributes": ("new nouns", "-", "o"),
-    "attributes_unseen_words": ("... in words that no fit row has", "-.", "D"),
-    "attributes_unseen_combination": ("... of pairs of values that no fit row has", "--", "s"),
-    "attributes_unseen_value": ("... of a value that no fit row has", ":", "v"),
+    "attributes_unseen_words": ("... in unseen words", "-.", "D"),
+    "attributes_unseen_combination": ("... of unseen pairs of values", "--", "s"),
+    "attributes_unseen_value": ("... of an unseen value", ":", "v"),
 }
 # Where something else is on the axis: the layer that carries most, and the most fit rows.
 LAYER, N_FIT = 2, 200
@@ -93,12 +93,12 @@ def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
             some = [c for c in cells if c.config["pair"]["source"]["zoo"]["seed"] == seed]
             some = [c for c in some if (_n_steps(c) == TRAINED) == is_trained]
             xs, ys = [_layer(c) for c in some], [c.scores[control]["top1"]["mean"] for c in some]
-            ax.plot(xs, ys, color=color, linewidth=1.0, alpha=0.75, label=label)
+            style: Any = {"color": color, "marker": look.marker, "markersize": 4, "alpha": 0.75}
+            ax.plot(xs, ys, linewidth=1.0, label=label, **style)
             label = "_nolegend_"
-            for is_valid, face in ((True, color), (False, "white")):
-                at = [(x, y) for x, y, c in zip(xs, ys, some, strict=True) if c.valid == is_valid]
-                marks: Any = {"marker": look.marker, "markerfacecolor": face, "markersize": 4, "linestyle": ""}
-                ax.plot([x for x, _ in at], [y for _, y in at], color=color, alpha=0.75, **marks)
+            off = [(x, y) for x, y, c in zip(xs, ys, some, strict=True) if not c.valid]
+            hollow = style | {"linestyle": "", "alpha": 1, "markerfacecolor": "white"}
+            ax.plot([x for x, _ in off], [y for _, y in off], **hollow)
     ax.set_xticks([1, 2, 3, 4])
     ax.set_xlabel("layer of the source")
 
