@@ -132,7 +132,11 @@ class _Application:
             )
 
     def read_back(self, words: Sequence[str], key: str) -> bool:
-        """Take over a grid that is finished; to compose it once more takes Hydra longer than to read its records.
+        """Read the records of a finished grid, without Hydra, which is slower.
+
+        Args:
+            words: of the command line.
+            key: of what the grid is composed from.
 
         Returns:
             Whether there was such a grid.
@@ -142,7 +146,7 @@ class _Application:
 
         values = dict(word.split("=", 1) for word in words if "=" in word)
         manifest = finished_grid(values.get("paths.outputs", "outputs"), key)
-        # A tracker may have rows of it left to send.
+        # A tracker may still have records of it to send.
         if manifest is None or manifest.settings["tracker"]["name"] != "none":
             return False
         n = len(manifest.cells)

@@ -1,4 +1,4 @@
-"""The contrasts of many cells as one family: Holm's correction, ranks over all cells, and best layers."""
+"""Contrasts of many cells, corrected in families: Holm's correction, ranks over all cells, and best layers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -110,7 +110,7 @@ class Family:
     """Fitted minus every negative control in every valid cell; one family for each metric and part of the items.
 
     The parts are all items and those with new answers. Cells whose gates failed are outside, and so are those without
-    a fitted score, and parts of fewer than 6 units. The contrasts with each baseline are a family of their own.
+    a fitted score, and parts of fewer than 6 units. Each baseline is a family of its own.
 
     Args:
         cells: comparisons, as joined from records.

@@ -96,7 +96,7 @@ def finding(
         n_units=sizes["n_units"],
         missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
         unbeaten=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
-        # A table that is surely wrong has so low a log-probability that anything is above it.
+        # A baseline that is surely wrong has so low a log-probability that anything is above it.
         baselines={n: is_beaten(scored[n], metric) for n in BASELINES if n in scored and metric in SHARES},
     )
 

@@ -9,7 +9,7 @@ from bridge.maps.solvers import thin_svd
 
 
 class BagOfWords:
-    """Counts how often each token of the fit rows stands in a text, whatever its place.
+    """Counts how often each token of the fit rows stands in a text, in any order.
 
     The counts are as wide as the source's states, so that the same map can be fitted: where there are more tokens than
     that, the leading directions of the fit rows' counts are kept; where there are fewer, zeros fill up. Tokens that no
@@ -36,7 +36,7 @@ class BagOfWords:
             self._directions = thin_svd(counts - self._mean)[2][:, :width]
 
     def states(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
-        """The counts (m, width) float64 of texts."""
+        """(m, width) float64: the counts of texts, or their centered projection."""
         counts = self._counts(texts)
         if self._directions is not None:
             counts = (counts - self._mean) @ self._directions

@@ -70,7 +70,7 @@ class Carrier:
         if bool((fit.answers == fit.answers[0]).all()):
             self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
         if len({tuple(sorted(text)) for text in fit.source}) < 2:
-            self.absent_["bag_of_words"] = "all fit rows are of the same tokens, so there is nothing to tell apart"
+            self.absent_["bag_of_words"] = "all fit rows have the same tokens, so there is nothing to tell apart"
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
     def carry(

@@ -1,4 +1,4 @@
-"""Every control and reference, each with the one sentence that says what it rules out."""
+"""Every control and reference, and what it rules out or is."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,9 @@ Kind = Literal["estimate", "negative", "baseline", "mark", "ceiling", "reference
 class Control:
     """A branch that is scored beside the others.
 
-    `kind`: the estimate itself, a negative control that it must beat, a baseline that could explain its score without
-    the source's states, a mark to read it against that is not tested, a ceiling that it cannot pass, or a reference
-    that involves no map. `drawn`: made of random draws, whose range is reported.
+    `kind`: the estimate itself, a negative control that it must beat, a baseline (a simpler explanation of its score),
+    a mark to read it against that is not tested, a ceiling that it cannot pass, or a reference that involves no map.
+    `drawn`: made of random draws, whose range is reported.
     """
 
     name: str

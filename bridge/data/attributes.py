@@ -1,9 +1,10 @@
 """Invented nouns that are put together from attributes: items whose answers share structure.
 
-A fact such as ``France -> Paris`` says nothing about any other fact, so no map of states can carry an answer that it
-was not fitted on. A noun here stands for one value of each attribute (a *kondel* is yellow, tiny, flat ...), so a map
-that carries the values carries nouns that it has never seen. Each value is said in either of two words (*yellow* or
-*golden*), so states that carry the value, and not the word, also carry nouns that are described in words never seen.
+Facts such as ``France -> Paris`` share their relation, and nothing else that tells the answer, so no map of states can
+carry one that it was not fitted on. A noun here stands for one value of each attribute (a *kondel* is yellow, tiny,
+flat ...), so a map that carries the values carries nouns that it has never seen. Each value is said in either of two
+words (*yellow* or *golden*), so states that carry the value, and not the word, also carry nouns that are described in
+words never seen.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ WORDS: dict[str, tuple[str, str]] = {
     value: (value, other) for pairs in _OTHER.values() for value, other in pairs.items()
 }
 N_NOUNS = 400
-# Orders of its values that the small models read a noun's description in, and give its values in.
+# Trained descriptions of each noun, and how many of them are also asked the other way.
 N_DESCRIPTIONS, N_MEANINGS = 8, 4
 SYLLABLES = 24
 
@@ -70,7 +71,7 @@ def held_out_order(noun: Noun) -> tuple[str, ...]:
 
 
 def in_words(values: Sequence[str], why: str) -> tuple[str, ...]:
-    """Each value in one of its two words, drawn; the same `why` draws the same.
+    """Each value in one of its two words, drawn; the same values and `why` give the same words.
 
     Example:
         >>> in_words(("red", "small", "round"), "asked")

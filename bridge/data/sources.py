@@ -76,9 +76,9 @@ class Attributes(Source):
         relation: the attributes whose values are the relation of an item. Split by relation, no noun with these values
             is fitted on; `shuffled_within` permutes rows among nouns that share them.
         n_missing: how many values each description leaves out, from its end.
-        words: "both" says each value in either of its two words; "apart" describes every second noun in the first
-            words alone and the others in the second ones, and this is their relation: split by relation, no word is on
-            both sides.
+        words: "both" says each value in either of its two words. "apart" describes every second noun in the first words
+            alone and the others in the second ones; which of them is then the relation, whatever `relation` says, and
+            split by relation no word is on both sides.
 
     Example:
         >>> item = Attributes().load()[0]
@@ -121,8 +121,11 @@ class Attributes(Source):
         return items
 
     def describe(self) -> str:
-        """For example ``attributes`` or ``attributes (2 values missing)``."""
-        return f"attributes ({self.n_missing} values missing)" if self.n_missing else "attributes"
+        """For example ``attributes`` or ``attributes (words apart, 1 value missing)``."""
+        parts = ["words apart"] * (self.words == "apart")
+        if self.n_missing:
+            parts.append(f"{self.n_missing} value{'s' if self.n_missing > 1 else ''} missing")
+        return f"attributes ({', '.join(parts)})" if parts else "attributes"
 
 
 class JsonFile(Source):

@@ -161,8 +161,8 @@ class SoftPrefix(Injection):
         before: list[int] = []
         after: list[int] = []
         for token, (left, right) in zip(ids, offsets, strict=False):
-            if right == start > 0 and not text[left:right].strip():
-                # A space alone is the first part of the word in the slot, where the tokenizer splits that word.
+            if start > 0 and right == start and not text[left:right].strip():
+                # Where the space before a word is a token of its own, it belongs to the slot.
                 continue
             if right <= start and not after:
                 before.append(token)

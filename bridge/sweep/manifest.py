@@ -96,7 +96,7 @@ class Manifest:
         return bool(self.inputs) and all(stamp(path) == was for path, was in self.inputs.items())
 
     def is_finished(self) -> bool:
-        """Whether every cell is done, on inputs that are as they were, and none is to be computed again."""
+        """Whether every cell is done, its input files are unchanged, and `recompute` is off."""
         if self.settings["recompute"] or not self.unchanged():
             return False
         heads = (record.head(self.outputs, run_id) or {} for run_id in self.run_ids)
@@ -185,11 +185,14 @@ def read(outputs: str | Path, name: str) -> Manifest:
 
 
 def finished_grid(outputs: str | Path, key: str) -> Manifest | None:
-    """The grid that was composed from just this before, if nothing is left to do for it.
+    """The finished grid with this key, or None.
 
     Args:
         outputs: the outputs folder.
         key: of its words and files (`bridge.sweep.sources.composed_from`).
+
+    Raises:
+        ConfigError: its manifest is damaged.
     """
     for path in sorted((Path(outputs) / "sweeps").glob(f"*/{FILE}")):
         # Most manifests are others; to look for the key is cheaper than to read them.

@@ -11,7 +11,9 @@ BRIDGE = Path(__file__).resolve().parents[1]
 
 
 def composed_from(words: Sequence[str], folder: Path | None = None) -> str:
-    """A key of the command's words, the YAML files behind it and the schema.
+    """A hash of the words, the YAML files, the code that composes a config, and the version of records.
+
+    Models and data are not in it: `Manifest.unchanged` looks at their files.
 
     Args:
         words: of the command line.

@@ -55,14 +55,13 @@ def wandb_module() -> Any:
 def end_service() -> None:
     """End wandb's service process; the next run starts a new one.
 
-    A process whose connection broke never hears that it should end, and wandb would wait for it for ever (wandb 0.31);
-    such a one is killed.
+    One that has not ended after `END_TIMEOUT_S` is killed: with a broken connection it would never end (wandb 0.31).
     """
     import psutil
 
     if (wandb := sys.modules.get("wandb")) is None:
         return
-    # wandb asks for the exit of the whole program where its process did not end well.
+    # `teardown` raises SystemExit where the process did not end well.
     with suppress(SystemExit), ThreadPoolExecutor(1) as pool:
         ended = pool.submit(wandb.teardown)
         try:

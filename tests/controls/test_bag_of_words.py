@@ -92,8 +92,8 @@ def test_words_of_no_fit_row_leave_the_targets_mean() -> None:
 def test_rows_of_the_same_tokens_have_no_bag_of_words_and_one_without_texts_is_refused() -> None:
     X, Y = noise(N, D), codes(texts(N))
     same = Carrier(Orthogonal(), Normalize(), rows([(1, 2, 3), (3, 2, 1)] * (N // 2), X, Y), 1, 0)
-    assert same.absent_["bag_of_words"] == "all fit rows are of the same tokens, so there is nothing to tell apart"
-    with pytest.raises(FitError, match="^control bag_of_words: all fit rows are of the same tokens"):
+    assert same.absent_["bag_of_words"] == "all fit rows have the same tokens, so there is nothing to tell apart"
+    with pytest.raises(FitError, match="^control bag_of_words: all fit rows have the same tokens"):
         same.carry("bag_of_words", X[:2], Y[:2], texts=[(1,), (2,)])
     with pytest.raises(FitError, match="^control bag_of_words: no texts"):
         Carrier(Orthogonal(), Normalize(), rows(texts(N), X, Y), 1, 0).carry("bag_of_words", X[:2], Y[:2])

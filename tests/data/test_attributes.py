@@ -119,6 +119,7 @@ def test_values_can_be_missing_from_the_description() -> None:
         assert whole.prompt.split()[1:5] == item.prompt.split()[1:5]
         assert item.prompt.split()[5:] == ["thing", "is", "a"]
     assert Attributes(n_missing=2).describe() == "attributes (2 values missing)"
+    assert Attributes(n_missing=1, words="apart").describe() == "attributes (words apart, 1 value missing)"
 
 
 def test_split_by_relation_holds_out_whole_values_and_their_combinations() -> None:
