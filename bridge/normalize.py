@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.svd import svd
 
 SCALES = ("none", "l2", "frobenius", "whiten")
 
@@ -241,7 +242,7 @@ class _Root:
     @classmethod
     def of_rows(cls, rows: Tensor, shrinkage: float) -> "_Root":
         n, d = rows.shape
-        _, s, Vh = torch.linalg.svd(rows, full_matrices=False)
+        _, s, Vh = svd(rows)
         variances = s.square() / n
         mean = float(variances.sum()) / d
         rank = int((s > s[0] * torch.finfo(s.dtype).eps * max(n, d)).sum())

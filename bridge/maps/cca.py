@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
 from bridge.maps.least_squares import Design, design_of_products, design_of_rows
 from bridge.maps.moments import Moments
+from bridge.svd import svd
 
 
 class CCA(Factored):
@@ -83,7 +83,7 @@ class CCA(Factored):
 
     def _factors(self, source: "_Side", target: "_Side", overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         K = source.shrink.unsqueeze(1) * overlap * target.shrink
-        L, rho, Mh = torch.linalg.svd(K, full_matrices=False)
+        L, rho, Mh = svd(K)
         k = self._n_kept(source, target)
         return L[:, :k] * rho[:k] / source.root.unsqueeze(1), Mh[:k] * target.root, rho[:k]
 

@@ -10,6 +10,7 @@ from bridge.maps.base import Map
 from bridge.maps.moments import Moments
 from bridge.maps.polar import SINGLE_FROM, decompose, polar_factor, polar_in_single, worth_iterating
 from bridge.maps.rotation import Located, Rotation, Spans
+from bridge.svd import svd
 
 COMPLETIONS = ("nearest", "none")
 # bytes of factors that permuted fits keep in memory at once
@@ -183,7 +184,7 @@ class Orthogonal(Map):
         for draw, chunk in zip(draws.split(n_at_once), permutations.split(n_at_once), strict=True):
             products = source.T @ target[chunk]
             whole = worth_iterating(min(products.shape[1:]), X.device)
-            parts = [] if whole else list(zip(*torch.linalg.svd(products, full_matrices=False), strict=True))
+            parts = [] if whole else list(zip(*svd(products), strict=True))
             for i, product in enumerate(products):
                 rotation, trace = self._solved(spans, product)[:2] if whole else self._from_svd(spans, *parts[i])
                 draw[i] = rotation.apply(states)

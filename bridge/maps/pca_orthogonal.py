@@ -1,12 +1,12 @@
 """A rotation between the leading principal subspaces."""
 
-import torch
 from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
 from bridge.maps.least_squares import design_of_products, design_of_rows
 from bridge.maps.moments import Moments
+from bridge.svd import svd
 
 
 class PCAOrthogonal(Factored):
@@ -87,5 +87,5 @@ class PCAOrthogonal(Factored):
 
 
 def _polar(core: Tensor) -> Tensor:
-    U, _, Vh = torch.linalg.svd(core)
+    U, _, Vh = svd(core, full_matrices=True)
     return U @ Vh

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from bridge.maps.normal_equations import factor, gram, least_eigenvalue
+from bridge.svd import svd
 
 # Sides from which `polar_factor`, which is of float64, is used, by kind of device. On two cores of a CPU the SVD was
 # faster at every side from 64 to 2048 (benchmarks/RESULTS.md). Float32 products on a CPU take `polar_in_single`.
@@ -144,7 +145,7 @@ def decompose(M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 # E / 2 - O, both of which are small enough to be rounded to float32
                 C = E * (s[:, None] / (s[:, None] + s))
                 return W - (W.float() @ C.float()), s, V.T
-    return torch.linalg.svd(M, full_matrices=False)
+    return svd(M)
 
 
 def _spectral(M: Tensor) -> float:

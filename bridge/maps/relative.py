@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.factored import Factored
+from bridge.svd import svd
 
 
 class Relative(Factored):
@@ -62,7 +63,7 @@ class Relative(Factored):
 
     def _back(self, B: Tensor, X: Tensor, Y: Tensor) -> tuple[Tensor, int]:
         """Return the scaled pseudo-inverse of B^T (k, d_target) and its rank."""
-        U, s, Vh = torch.linalg.svd(B, full_matrices=False)
+        U, s, Vh = svd(B)
         kept = s > self.tolerance * s[0]
         size = torch.linalg.vector_norm(Y, dim=1).mean() / torch.linalg.vector_norm(X, dim=1).mean()
         return size * (U[:, kept] / s[kept]) @ Vh[kept], int(kept.sum())

@@ -12,6 +12,7 @@ from bridge.maps.moments import Moments
 from bridge.maps.normal_equations import gram
 from bridge.maps.polar import CONDITION
 from bridge.maps.solvers import EPS, RowBasis, fit_width, of_products, row_basis
+from bridge.svd import svd
 
 
 @dataclass
@@ -169,7 +170,7 @@ class Rotation:
         """a (r_source, k), b (r_target, k) and the cosines (k,)."""
         if len(self._found) == 2:
             U, V = self._found
-            P, cosines, Qh = torch.linalg.svd(U.T @ self.spans.overlap @ V)
+            P, cosines, Qh = svd(U.T @ self.spans.overlap @ V, full_matrices=True)
             self._found = ((U @ P).contiguous(), (V @ Qh.T).contiguous(), cosines)
         return self._found
 

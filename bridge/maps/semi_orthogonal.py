@@ -10,6 +10,7 @@ from bridge.maps.base import Map
 from bridge.maps.moments import Moments
 from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.polar import polar_factor, worth_iterating
+from bridge.svd import svd
 
 # a pull towards the last iterate, relative to the mean variance of the source: it decides where the rows do not
 PULL = 1e-3
@@ -151,5 +152,5 @@ def _nearest(M: Tensor) -> Tensor:
     factor = polar_factor(M)[0] if worth_iterating(len(M), M.device) else None
     if factor is not None:
         return factor
-    U, _, Vh = torch.linalg.svd(M)
+    U, _, Vh = svd(M, full_matrices=True)
     return U @ Vh

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bridge.svd import svd
+
 EPS = torch.finfo(torch.float64).eps
 # how far from orthonormal a basis from a Gram matrix may be before Householder QR replaces it
 ORTHONORMAL = 1e-12
@@ -122,7 +124,7 @@ def thin_svd(X: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor, str]:
         basis. r = 0 for a zero matrix.
     """
     basis = row_basis(X, eps)
-    U, s, Vh = torch.linalg.svd(basis.L, full_matrices=False)
+    U, s, Vh = svd(basis.L)
     rank = int((s > s[0] * eps * max(X.shape)).sum())
     return U[:, :rank], s[:rank], basis.expand(Vh[:rank], X.shape[1]).T, basis.solver
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.maps.solvers import resolution
 from bridge.normalize import check_finite
+from bridge.svd import svd
 
 EPS = torch.finfo(torch.float64).eps
 # Four rows are the least for which the unbiased estimator of HSIC is defined.
@@ -89,7 +90,7 @@ class LayerStates:
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
         """U (n, r), s (r,), Vh (r, d) of the centered rows, reduced to their numerical rank r."""
-        U, s, Vh = torch.linalg.svd(self.centered, full_matrices=False)
+        U, s, Vh = svd(self.centered)
         rank = int((s > s[0] * self.eps * max(self.X.shape)).sum())
         return U[:, :rank], s[:rank], Vh[:rank]
 

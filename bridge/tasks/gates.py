@@ -12,6 +12,7 @@ from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
 from bridge.normalize import Normalize
 from bridge.seeds import seeded
+from bridge.svd import svd
 from bridge.tasks.native import Side
 from bridge.tasks.summary import Branch
 
@@ -143,7 +144,7 @@ def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -
         threshold: the largest error that passes.
     """
     Z_fit, mean = carrier.target_.transform(carrier.fit_rows.Y), carrier.fit_rows.Y.mean(0)
-    _, s, Vh = torch.linalg.svd(Z_fit, full_matrices=False)
+    _, s, Vh = svd(Z_fit)
     basis = Vh[s > s[0] * 1e-9].T
     centred = (Y.double() - mean) @ basis
     return _at_most(float(((Y_hat - Y) @ basis).norm() / centred.norm()), threshold)
