@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from scipy.linalg.blas import get_blas_funcs
 from torch import Tensor
 
 from bridge.errors import FitError
@@ -106,8 +107,8 @@ def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]
     """The same from blocks of columns of X X^T, those below the diagonal counted twice."""
     first = sides[0][0]
     if len(sides[0]) == len(sides[1]) == 1 and not first.is_cuda:
-        K, L = (_symmetric(side[0]).view(-1) for side in sides)
-        return K.dot(L).double().view(1, 1), [_square(K).view(1), _square(L).view(1)]
+        K, L = (_triangle(side[0]) for side in sides)
+        return _of_triangles(K, L).view(1, 1), [_of_triangles(A, A).view(1) for A in (K, L)]
     n_layers = len(sides[0]) + len(sides[1])
     step = min(MOST_BLOCK, max(LEAST_BLOCK, BLOCK_BYTES // (n_layers * n * first.element_size())))
     pairs = first.new_zeros(len(sides[0]), len(sides[1]), dtype=torch.float64)
@@ -126,16 +127,24 @@ def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]
     return pairs, own
 
 
-def _symmetric(X: Tensor) -> Tensor:
-    """X X^T of an X on the CPU by numpy, which takes half the work of a product for it; torch does not."""
+def _triangle(X: Tensor) -> Tensor:
+    """One triangle of X X^T of an X on the CPU, with zeros in the other: half the work of a product."""
     rows = X.detach().numpy()
-    return torch.from_numpy(rows @ rows.T)
+    columns = rows.flags.f_contiguous
+    syrk = get_blas_funcs("syrk", (rows,))
+    return torch.from_numpy(syrk(1.0, rows if columns else rows.T, trans=not columns).T)
+
+
+def _of_triangles(A: Tensor, B: Tensor) -> Tensor:
+    """The sum of all products of two symmetric matrices, from one triangle of each."""
+    return (2.0 * A.view(-1).dot(B.view(-1)) - A.diagonal().dot(B.diagonal())).double()
 
 
 def _own(X: Tensor) -> Tensor:
     """||X X^T||_F^2."""
     if not X.is_cuda:
-        return _square(_symmetric(X).view(-1))
+        triangle = _triangle(X)
+        return _of_triangles(triangle, triangle)
     total = X.new_zeros((), dtype=torch.float64)
     for a in range(0, len(X), MOST_BLOCK):
         block = X[a:] @ X[a : a + MOST_BLOCK].T
