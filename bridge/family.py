@@ -110,7 +110,7 @@ class Family:
     """Fitted minus every negative control in every valid cell; one family for each metric and part of the items.
 
     The parts are all items and those with new answers. Cells whose gates failed are outside, and so are those without
-    a fitted score, and parts of fewer than 6 units. Each baseline is a family of its own.
+    a fitted score, and parts of fewer than 6 units. The baselines together are a family of their own.
 
     Args:
         cells: comparisons, as joined from records.
@@ -128,8 +128,7 @@ class Family:
         for metric in metrics:
             for part in ("all", "new"):
                 some = [x for x in contrasts if (x.metric, x.part) == (metric, part)]
-                # Each baseline is a family of its own: a verdict names it alone.
-                for names in (NEGATIVES, *((name,) for name in BASELINES)):
+                for names in (NEGATIVES, BASELINES):
                     p |= _corrected([x for x in some if x.control in names])
         self.cells = [_with(c, p) for c in cells]
         self._top1 = {(x.cell, x.control): x for x in contrasts if (x.metric, x.part) == ("top1", "all")}

@@ -91,7 +91,7 @@ def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
         color = look.color if is_trained else QUIET
         for seed in seeds:
             some = [c for c in cells if c.config["pair"]["source"]["zoo"]["seed"] == seed]
-            some = [c for c in some if (_n_steps(c) == TRAINED) == is_trained]
+            some = [c for c in some if (_n_steps(c) == TRAINED) == is_trained and control in c.scores]
             xs, ys = [_layer(c) for c in some], [c.scores[control]["top1"]["mean"] for c in some]
             style: Any = {"color": color, "marker": look.marker, "markersize": 4, "alpha": 0.75}
             ax.plot(xs, ys, linewidth=1.0, label=label, **style)
@@ -131,6 +131,8 @@ def _splits(ax: Axes, cells: Sequence[Comparison], x: Callable[[Comparison], flo
         style: Any = {"linestyle": dash, "marker": marker, "color": LOOKS["fitted"].color}
         ax.errorbar(xs, ys, yerr=bars, label=f"fitted: {label}", linewidth=1.8, markersize=5, elinewidth=0.9, **style)
         for control in controls:
+            if any(control not in c.scores for c in some):
+                continue
             look = LOOKS[control]
             ys = [c.scores[control]["top1"]["mean"] for c in some]
             told = control if i == 0 else "_nolegend_"

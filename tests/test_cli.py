@@ -470,12 +470,17 @@ def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
         bridge(*words, "dataset.size=40,60", "recompute=true")
     assert len(composed) == 2
     bridge(*words, "dataset.size=40,60")
+    assert "report written to" not in bridge(*words, "dataset.size=40,60").out
+    bridge(*words, "dataset.size=40,60", "report=true")
+    composed.clear()
+    assert "report written to" in bridge(*words, "dataset.size=40,60", "report=true").out
+    assert not composed
     for path in (bare_outputs / "sweeps").glob("*/sweep.json"):
         made = json.loads(path.read_text())
         made["settings"]["tracker"]["name"] = "wandb"
         path.write_text(json.dumps(made))
-    bridge(*words, "dataset.size=40,60")
-    assert len(composed) == 4
+    bridge(*words, "dataset.size=40,60", "report=true")
+    assert len(composed) == 1
 
 
 def test_the_grid_of_the_readme_ends_in_one_table_that_joins_the_controls(bridge: Bridge) -> None:

@@ -348,3 +348,10 @@ def test_library_use_needs_no_config() -> None:
 
     X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     assert Orthogonal().fit(X, X).transform(X).shape == (20, 8)
+
+
+def test_counts_that_are_the_same_for_all_items_are_absent(cell: Cell) -> None:
+    found = cell("dataset=attributes_unseen_words", "dataset.size=40", "layer=2")
+    assert found.data["absent"]["bag_of_words"] == "no eval item differs from another in words that a fit row has"
+    assert "bag_of_words" not in found.data["scores"]
+    assert "bag_of_words" in cell("dataset=attributes", "dataset.size=40", "layer=2").data["scores"]

@@ -45,6 +45,7 @@ def test_above_is_a_positive_difference_and_p_at_most_five_in_a_hundred() -> Non
     assert not is_beaten(lead(p=None))
     # No verdict beside an interval that holds zero.
     assert not is_beaten(lead(p=0.03) | {"low": -0.01})
+    assert not is_beaten(lead(p=0.01) | {"low": 0.0})
     # The lower, the better.
     assert not is_beaten(lead(p=0.01), "kl_nats")
     assert is_beaten(lead(difference=-0.2, p=0.01), "kl_nats")

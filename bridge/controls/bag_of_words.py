@@ -35,6 +35,11 @@ class BagOfWords:
         if len(self.vocabulary) > width:
             self._directions = thin_svd(counts - self._mean)[2][:, :width]
 
+    def tells_apart(self, texts: Sequence[tuple[int, ...]]) -> bool:
+        """Whether any two of the texts have different counts."""
+        known = set(self.vocabulary.tolist())
+        return len({tuple(sorted(token for token in text if token in known)) for text in texts}) > 1
+
     def states(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
         """(m, width) float64: the counts of texts, or their centered projection."""
         counts = self._counts(texts)

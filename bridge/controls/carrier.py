@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -51,6 +52,7 @@ class Carrier:
         source_: the fitted normalisation of the source.
         target_: the fitted normalisation of the target.
         absent_: control -> why it would not mean what it says here.
+        bag_: the tokens of the fit rows, counted.
         lookup_: the table of known answers.
     """
 
@@ -69,7 +71,7 @@ class Carrier:
         self.absent_ = {"shuffled_within": why_not} if self.relations_ is None else {}
         if bool((fit.answers == fit.answers[0]).all()):
             self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
-        if len({tuple(sorted(text)) for text in fit.source}) < 2:
+        if not self.bag_.tells_apart(fit.source):
             self.absent_["bag_of_words"] = "all fit rows have the same tokens, so there is nothing to tell apart"
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
@@ -109,8 +111,7 @@ class Carrier:
         if control == "bag_of_words":
             if texts is None:
                 raise FitError("control bag_of_words: no texts; wanted the tokens that the source read at each row")
-            bag = BagOfWords(fit.source, X.shape[1])
-            words, new = (bag.states(some).to(X.device) for some in (fit.source, texts))
+            words, new = (self.bag_.states(some).to(X.device) for some in (fit.source, texts))
             return self._like(replace(fit, X=words)).carry("fitted", new, Y)
         if control == "same_model":
             return self._like(replace(fit, X=fit.Y)).carry("fitted", Y, Y)
@@ -128,6 +129,11 @@ class Carrier:
             return torch.cat([self._clustered(answers, generator) for _ in range(min(N_CLUSTERED, self.n_draws))])
         Z = self.source_.transform(X)
         return self.target_.inverse(self._mapped(control, Z, generator), self.source_.row_scale(X))
+
+    @cached_property
+    def bag_(self) -> BagOfWords:
+        """The tokens of the fit rows, counted."""
+        return BagOfWords(self.fit_rows.source, self.fit_rows.X.shape[1])
 
     @property
     def lookup_(self) -> Lookup:

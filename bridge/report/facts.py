@@ -115,7 +115,7 @@ def definitions(records: Sequence[Record], family: Family) -> str:
         "(Hall). A score that is right (or wrong) in fewer than ten units, and in fewer than a quarter of them, beside "
         "a control's averaged draws, has the p of its exact interval. Corrected by <b>Holm</b> for the "
         f"{family.n_contrasts} contrasts of this report (fitted minus each negative control in each valid cell, on "
-        "top-1; invalid cells are outside). New answers are a family of their own, and so is each baseline. p of "
+        "top-1; invalid cells are outside). New answers are a family of their own, and so are the baselines. p of "
         "ceilings and references are those of their cell, uncorrected.",
         f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead over "
         "all cells is taken, and the fitted lead is ranked among these. That corrects it for all cells of the report "

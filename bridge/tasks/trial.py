@@ -59,6 +59,9 @@ class Trial:
         self.checks = checks
         self.commonest = commonest
         self.thresholds = gates
+        self.absent = dict(carrier.absent_)
+        if "bag_of_words" not in self.absent and not carrier.bag_.tells_apart(evaluation.source):
+            self.absent["bag_of_words"] = "no eval item differs from another in words that a fit row has"
         self._branches = {"own_state": self._decoded(evaluation.Y[None], "own_state"), **native.branches}
         self._carried: dict[str, Tensor] = {}
         self._state_scores: dict[str, Any] = {}
@@ -73,7 +76,7 @@ class Trial:
     def result(self, controls: Sequence[str]) -> TaskResult:
         """What a record tells of `controls`, beside the references and the gates."""
         gates = self.gates
-        controls = [name for name in controls if name not in self.carrier.absent_]
+        controls = [name for name in controls if name not in self.absent]
         for name in controls:
             self._score(name)
         shown = [*controls, *(n for n in REFERENCES if n in self._branches)]
@@ -93,7 +96,7 @@ class Trial:
             contrasts={name: self._contrast(name, "all") for name in against},
             by_answer=by_answer,
             state_scores={name: self._state_scores[name] for name in controls},
-            absent=dict(self.carrier.absent_),
+            absent=dict(self.absent),
             gates=gates,
             fit=facts,
             warnings=list(warnings),

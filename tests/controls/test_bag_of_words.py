@@ -89,6 +89,29 @@ def test_words_of_no_fit_row_leave_the_targets_mean() -> None:
     torch.testing.assert_close(new[0, 0], new[0, 1], rtol=0, atol=1e-9)
 
 
+def test_texts_are_told_apart_by_the_counts_of_known_tokens_alone() -> None:
+    bag = BagOfWords([(1, 2, 2), (1, 3)], width=4)
+    assert bag.tells_apart([(1, 2), (1, 2, 2)])
+    assert bag.tells_apart([(1, 2), (1, 3)])
+    assert not bag.tells_apart([(1, 2, 3), (3, 2, 1), (9, 1, 2, 3)])
+    assert not bag.tells_apart([(7, 8), (9,)])
+
+
+def test_a_map_that_is_trained_is_trained_for_the_words_as_well() -> None:
+    fits = []
+
+    class Trainer:
+        def fit(self, map: Ridge, source: Normalize, target: Normalize, X: Tensor, Y: Tensor, orders: Tensor) -> list:
+            fits.append(X)
+            return [Ridge(0.1).fit(source.transform(X), target.transform(Y))]
+
+    fit, new = texts(N), texts(M, seed=1)
+    subject = Carrier(Ridge(0.1), Normalize(), rows(fit, noise(N, D), codes(fit)), 1, 0, Trainer())
+    subject.carry("bag_of_words", noise(M, D), codes(new), texts=new)
+    assert len(fits) == 2
+    torch.testing.assert_close(fits[1], subject.bag_.states(fit))
+
+
 def test_rows_of_the_same_tokens_have_no_bag_of_words_and_one_without_texts_is_refused() -> None:
     X, Y = noise(N, D), codes(texts(N))
     same = Carrier(Orthogonal(), Normalize(), rows([(1, 2, 3), (3, 2, 1)] * (N // 2), X, Y), 1, 0)

@@ -106,6 +106,10 @@ def test_words_apart_share_no_word_between_their_relations() -> None:
     parts = split(items, by="relation", eval_fraction=0.5)
     sides = [[items[i] for i in some.tolist()] for some in (parts.fit, parts.eval)]
     assert [len(side) for side in sides] == [N_NOUNS // 2] * 2
+    for item in items:
+        first = item.relation == "first words"
+        assert first or item.relation == "second words"
+        assert {(word in WORDS) == first for word in item.prompt.split()[1:-3]} == {True}
     words = [{word for item in side for word in item.prompt.split()[1:-3]} for side in sides]
     assert len(words[0]) == len(words[1]) == 24
     assert not words[0] & words[1]

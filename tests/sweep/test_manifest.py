@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.sweep.manifest import Cell, Manifest, check_name, names, read, stamp
+from bridge.sweep.manifest import Cell, Manifest, check_name, finished_grid, names, read, stamp
 
 
 def manifest(outputs: Path, name: str = "m") -> Manifest:
@@ -83,3 +84,18 @@ def test_a_file_that_is_edited_in_its_length_has_changed(tmp_path: Path) -> None
     file.write_text("[2]")
     os.utime(file, ns=(1, 1))
     assert not made.unchanged()
+
+
+def test_a_grid_without_cells_to_do_is_finished_until_a_file_behind_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "items.json"
+    file.write_text("[]")
+    settings = {"recompute": False}
+    made = Manifest("grid", tmp_path, {}, (), {}, settings, "key", {str(file): stamp(file)})
+    made.write()
+    assert made.is_finished()
+    assert finished_grid(tmp_path, "key") == made
+    assert finished_grid(tmp_path, "ke") is None
+    assert not replace(made, settings={"recompute": True}).is_finished()
+    file.write_text("[1]")
+    assert not made.is_finished()
+    assert finished_grid(tmp_path, "key") is None

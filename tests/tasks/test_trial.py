@@ -121,8 +121,9 @@ def test_the_words_of_a_state_are_those_read_before_it(cell: Cell, monkeypatch: 
     wholes = texts[2::3]
     assert [text[:-1] for text in wholes] == texts[1::3]
     assert [text[:-2] for text in wholes] == texts[::3]
-    # fit rows are at the end of their prompts, and no prompt is on both sides
+    # fit rows are at the end of their prompts in the same tokenizer, and no prompt is on both sides
     assert {text[0] for text in wholes} == {text[0] for text in fit}
+    assert {text[-1] for text in wholes} <= {text[-1] for text in fit}
     assert not set(wholes) & set(fit)
 
 

@@ -1,6 +1,7 @@
 """The end of wandb's service process, whatever state it is in."""
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -36,8 +37,11 @@ def test_a_service_that_does_not_hear_that_it_should_end_is_killed(
 ) -> None:
     monkeypatch.setattr(client, "END_TIMEOUT_S", 0.5)
     start(tmp_path / "first").send_signal(signal.SIGSTOP)
-    began = time.monotonic()
-    end_service()
-    assert 0.5 <= time.monotonic() - began < 30
-    assert not services()
+    with subprocess.Popen(["sleep", "60"]) as another:
+        began = time.monotonic()
+        end_service()
+        assert 0.5 <= time.monotonic() - began < 30
+        assert not services()
+        assert another.poll() is None
+        another.kill()
     end_service()
