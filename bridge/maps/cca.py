@@ -35,6 +35,7 @@ class CCA(Factored):
         correlations_: (k,) in [0, 1], descending.
 
     Example:
+        >>> import torch
         >>> X = torch.tensor([[1.0, 2.0], [-1.0, 1.0], [0.0, -3.0]])
         >>> CCA(n_components=2, penalty=0.0).fit(X, X.flip(1)).transform(X[:1]).round(decimals=9)
         tensor([[2., 1.]], dtype=torch.float64)

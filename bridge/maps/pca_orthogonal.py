@@ -24,6 +24,7 @@ class PCAOrthogonal(Factored):
         n_components: k, from 1 to the number of directions that the rows of both sides hold.
 
     Example:
+        >>> import torch
         >>> X = torch.tensor([[3.0, 0.0], [0.0, 1.0], [-3.0, 0.0]])
         >>> PCAOrthogonal(n_components=1).fit(X, X.flip(1)).transform(X).round(decimals=9).abs()
         tensor([[0., 3.],

@@ -372,7 +372,7 @@ def test_a_launcher_of_ones_own_lies_beside_the_sweep_files(
     (tmp_path / "sweeps" / "derived.yaml").write_text(text)
     code, out, _ = bridge("sweep", "derived", "--dry-run")
     assert code == 0
-    assert "derived: 40 cells" in out
+    assert "derived: 44 cells" in out
     assert "jobs: 4 on slurm" in out
     for name in ("mine", "smoke"):
         code, out, _ = bridge("sweep", name, "--dry-run", "hydra/launcher=h100", "layer=0,1,2,3,4")

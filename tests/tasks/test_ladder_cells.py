@@ -88,9 +88,9 @@ def test_a_map_trained_through_the_target_says_so_and_so_do_its_controls(session
 
     monkeypatch.setattr(ThroughTarget, "fit", fit)
     data = cell(session, *LATE, "map=affine_target", "map.training.n_steps=20", "control.n_draws=3").data
-    # The fitted map and every draw of random states, the permuted cycles, every draw of both permutations, and the
+    # The fitted map, the words and every draw of random states, the permuted cycles, every draw of both permutations, and the
     # ceiling; planted tests what is around the map.
-    alone = [("source", 1)] * (1 + 3)
+    alone = [("source", 1)] * (1 + 1 + 3)
     assert sorted(trained) == [*alone, ("source", 2), ("source", 3), ("source", 3), ("target", 1)]
     training = data["fit"]["training"]
     assert training.keys() == {"n_steps", "best_step", "start_loss_nats", "held_loss_nats"}

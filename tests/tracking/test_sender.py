@@ -15,11 +15,15 @@ from wandb_account import wandb
 from wandb_files import curves, expected, sent, sweep, wandb_files
 from wandb_server import Server
 
+from bridge.controls import CONTROLS
 from bridge.sweep.manifest import Manifest
 from bridge.tracking.client import Client
 from bridge.tracking.curves import Plan
 from bridge.tracking.ledger import Ledger
 from bridge.tracking.sender import Sender
+
+# Of each data set size: every control and three references.
+N_CURVES = len(CONTROLS) + 3
 
 
 def ledger_of(manifest: Manifest, n: int | None = None) -> Ledger:
@@ -70,7 +74,7 @@ def test_offline_files_hold_exactly_the_scores_of_the_records(outputs: Path) -> 
     manifest = sweep(outputs, sizes=(100, 200))
     sender = send(manifest, "offline")
     rows = curves(manifest.folder)
-    assert len(rows) == len(wandb_files(manifest.folder)) == 2 * 13
+    assert len(rows) == len(wandb_files(manifest.folder)) == 2 * N_CURVES
     assert by_curve(sender.ledger, rows) == expected(manifest)
     for identity, some in rows.items():
         assert [r["_step"] for r in some] == [0, 1, 2]
@@ -101,7 +105,7 @@ def test_further_rows_go_into_a_folder_of_their_own_and_no_row_into_two(outputs:
     rows = curves(manifest.folder)
     assert by_curve(sender.ledger, rows) == expected(manifest)
     assert all([r["_step"] for r in some] == [0, 1, 2] for some in rows.values())
-    assert len(wandb_files(manifest.folder)) == 2 * 13
+    assert len(wandb_files(manifest.folder)) == 2 * N_CURVES
 
 
 def test_offline_a_growing_curve_takes_few_folders(outputs: Path) -> None:
@@ -123,7 +127,7 @@ def test_rows_that_were_written_but_not_noted_are_read_back(outputs: Path) -> No
     forget(manifest)
     sender = send(manifest, "offline")
     assert by_curve(sender.ledger, curves(manifest.folder)) == expected(manifest)
-    assert sum(map(len, curves(manifest.folder).values())) == 3 * 13
+    assert sum(map(len, curves(manifest.folder).values())) == 3 * N_CURVES
 
 
 def forget(manifest: Manifest) -> None:
