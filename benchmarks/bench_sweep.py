@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from bridge.config import compose_config
-from bridge.record import head
+from bridge.records.manifest import read
+from bridge.records.record import head
 from bridge.session import Session
-from bridge.sweep.manifest import read
 
 SWEEPS = Path(__file__).parent / "sweeps"
 # One process for a cell: cells of the same grid in the same proportions, but fewer.

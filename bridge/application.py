@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, interrupted
-from bridge.record import refuse_older
+from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
 
 ERRORS_SHOWN = 10
@@ -21,9 +21,9 @@ ERRORS_SHOWN = 10
 LADDERS_SHOWN = 8
 
 if TYPE_CHECKING:
-    from bridge.comparison import Comparison
-    from bridge.record import Record
-    from bridge.sweep.manifest import Manifest
+    from bridge.records.manifest import Manifest
+    from bridge.records.record import Record
+    from bridge.results.comparison import Comparison
 
 
 class _Application:
@@ -104,7 +104,7 @@ class _Application:
 
     def read_records(self) -> None:
         """Take over the records of a grid that this process did not compute: its jobs' and those of earlier runs."""
-        from bridge import record
+        from bridge.records import record
         from bridge.sweep.status import states
         from bridge.sweep.sweeper import LAUNCHED
 
@@ -141,8 +141,8 @@ class _Application:
         Returns:
             Whether there was such a grid.
         """
-        from bridge import record
-        from bridge.sweep.manifest import finished_grid
+        from bridge.records import record
+        from bridge.records.manifest import finished_grid
 
         values = dict(word.split("=", 1) for word in words if "=" in word)
         manifest = finished_grid(values.get("paths.outputs", "outputs"), key)
@@ -161,13 +161,13 @@ class _Application:
     def print_grid(self) -> None:
         """A table for each data set, where there is more than one cell."""
         if len(self.records) > 1:
-            from bridge.comparison import comparisons
-            from bridge.family import Family
-            from bridge.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
-            from bridge.grids import withhold
-            from bridge.ladder import ladders
-            from bridge.matrix_tables import matrices_table
-            from bridge.tasks.matrices import is_similarity
+            from bridge.results.comparison import comparisons
+            from bridge.results.curves import withhold
+            from bridge.results.families import Family
+            from bridge.results.ladders import ladders
+            from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
+            from bridge.tasks.similarity.matrices import is_similarity
+            from bridge.tasks.similarity.tables import matrices_table
 
             # The verdicts of a grid are corrected for its cells.
             console, found = _console(), Family(comparisons(self.records)).cells
@@ -189,10 +189,10 @@ class _Application:
 
 def _print(found: "Record", console: Console) -> None:
     """All that is shown of a single cell."""
-    from bridge.comparison import comparisons
-    from bridge.matrix_tables import print_matrices
-    from bridge.tables import print_comparison
-    from bridge.tasks.matrices import is_similarity
+    from bridge.results.comparison import comparisons
+    from bridge.show.tables import print_comparison
+    from bridge.tasks.similarity.matrices import is_similarity
+    from bridge.tasks.similarity.tables import print_matrices
 
     if is_similarity(found.data):
         print_matrices(found, console)
@@ -203,8 +203,8 @@ def _print(found: "Record", console: Console) -> None:
 
 def _line(found: "Record") -> str:
     """What is shown of one of many cells."""
-    from bridge.comparison import comparisons
-    from bridge.tasks.matrices import is_similarity, label, short
+    from bridge.results.comparison import comparisons
+    from bridge.tasks.similarity.matrices import is_similarity, label, short
 
     if is_similarity(found.data):
         return f"{label(found.data)}: {short(found.data)}"

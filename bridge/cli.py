@@ -51,13 +51,13 @@ def _status(arguments: Sequence[str]) -> int:
 
 
 def _sync(arguments: Sequence[str]) -> int:
-    from bridge.sweep.stream import sync_verb
+    from bridge.tracking.stream import sync_verb
 
     return sync_verb(arguments)
 
 
 def _dashboard(arguments: Sequence[str]) -> int:
-    from bridge.dashboard import dashboard_verb
+    from bridge.tracking.dashboard import dashboard_verb
 
     return dashboard_verb(arguments)
 

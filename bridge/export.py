@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bridge.comparison import Comparison, comparisons
 from bridge.controls import KINDS, NEGATIVES
 from bridge.errors import RecordError
-from bridge.family import Family
-from bridge.grids import settings, verdict
-from bridge.record import Record, read_all, runs_folder, writing
-from bridge.sweep import manifest
-from bridge.tasks.matrices import is_similarity
-from bridge.tasks.matrices import rows as matrix_rows
+from bridge.records import manifest
+from bridge.records.record import Record, read_all, runs_folder, writing
+from bridge.results.comparison import Comparison, comparisons
+from bridge.results.curves import settings, verdict
+from bridge.results.families import Family
+from bridge.tasks.similarity.matrices import is_similarity
+from bridge.tasks.similarity.matrices import rows as matrix_rows
 
 # Columns that have a name of their own; whatever else differs between the cells gets its dotted key.
 NAMED = {

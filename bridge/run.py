@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from bridge import record
-from bridge.cells import compute
 from bridge.config import run_id, to_plain
 from bridge.errors import BridgeError, interrupted
-from bridge.provenance import provenance
-from bridge.record import Record
+from bridge.records import record
+from bridge.records.provenance import provenance
+from bridge.records.record import Record
 from bridge.schema import BridgeConfig
 from bridge.session import Session
+from bridge.tasks.registry import compute
 
 log = logging.getLogger("bridge")
 

@@ -15,11 +15,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.comparison import Comparison, comparisons
 from bridge.errors import BridgeError
-from bridge.looks import LOOKS, QUIET, SETTINGS, png, standalone
-from bridge.record import read_all
-from bridge.sweep.manifest import read
+from bridge.records.manifest import read
+from bridge.records.record import read_all
+from bridge.results.comparison import Comparison, comparisons
+from bridge.show.looks import LOOKS, QUIET, SETTINGS, png, standalone
 
 # Data set -> its panel of the first row, and the part of the items that is shown there.
 WORLDS = {

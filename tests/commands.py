@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 import pyarrow.parquet as pq
 
-from bridge import record
 from bridge.cli import main
+from bridge.records import record
 
 # What differs between two runs of one cell without meaning anything: when, where, and from which working tree.
 INCIDENTAL = ("wall_s", "commit", "dirty", "models", "config")

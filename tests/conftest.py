@@ -23,16 +23,16 @@ LONG = (
     "slurm/test_disturbed.py",
     "sweep/test_command.py",
     "test_cli.py",
-    "sweep/test_stream.py",
-    "tasks/test_ladder_cells.py",
+    "tracking/test_stream.py",
+    "tasks/translate/test_ladder_cells.py",
     "tracking/test_sender.py",
     "test_chaos.py",
     "slurm/test_packed_launcher.py",
     "test_config.py",
-    "tasks/test_trial.py",
+    "tasks/translate/test_trial.py",
     "slurm/test_stock_launcher.py",
     "models/test_zoo.py",
-    "similarity/test_similarity_cell.py",
+    "tasks/similarity/test_similarity_cell.py",
 )
 
 # --doctest-modules would import every conftest.py under the one name "conftest" and refuse the second

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from synthetic_records import write_cell
 
-from bridge.comparison import Comparison, comparisons
-from bridge.family import Best, Family
-from bridge.grids import grids, withhold
-from bridge.item_scores import item_scores
-from bridge.record import Record
+from bridge.records.record import Record
+from bridge.results.comparison import Comparison, comparisons
+from bridge.results.curves import grids, withhold
+from bridge.results.families import Best, Family
+from bridge.results.items import item_scores
 
 
 def cell(outputs: Path, **made: Any) -> Record:

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridge import record
 from bridge.controls import CONTROLS, KINDS
 from bridge.controls import REFERENCES as ALL_REFERENCES
 from bridge.data.rosetta import Item
-from bridge.record import Record
+from bridge.records import record
+from bridge.records.record import Record
+from bridge.results.scores import Branch, Part, contrast, summarize
 from bridge.statistics import effective_units
 from bridge.statistics import n_units as counted_units
-from bridge.tasks.columns import item_columns
-from bridge.tasks.summary import Branch, Part, contrast, summarize
+from bridge.tasks.translate.columns import item_columns
 
 # Units of one to three items; of the first half of them the answer is new.
 N_DRAWS, N_ITEMS, N_UNITS, N_RESAMPLES = 20, 120, 60, 60

@@ -13,7 +13,7 @@ import undisturbed
 from commands import Shell, beside, leftovers, scores, wait_for
 from untrained import SMALL
 
-from bridge.sweep.manifest import read
+from bridge.records.manifest import read
 
 AXES = ["layer=1,2", "injection=lm_head,late_layer", "seed=0,1,2,3"]
 N_CELLS = 2 * 2 * 4

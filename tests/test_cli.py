@@ -22,7 +22,7 @@ from untrained import SMALL, UNTRAINED
 from bridge.cli import main
 from bridge.config import compose_config, run_id
 from bridge.controls import CONTROLS
-from bridge.record import read_all
+from bridge.records.record import read_all
 from bridge.sweep import sweeper
 
 INJECTIONS = ("lm_head", "late_layer")

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
 
-from bridge.comparison import comparisons
 from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.errors import ConfigError, RecordError
 from bridge.export import write_export
-from bridge.family import Family
-from bridge.record import read_all
-from bridge.sweep.manifest import Cell, Manifest
+from bridge.records.manifest import Cell, Manifest
+from bridge.records.record import read_all
+from bridge.results.comparison import comparisons
+from bridge.results.families import Family
 
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement", "fraction_of_native")
 STATES = ("explained_variance",)

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.bench_gates import CHEAP, WEAK, settings
-from bridge import record
-from bridge.comparison import comparisons
 from bridge.config import compose_config, to_plain
 from bridge.controls import CONTROLS, NEGATIVES
 from bridge.errors import DataError
-from bridge.record import Record
+from bridge.records import record
+from bridge.records.record import Record
+from bridge.results.comparison import comparisons
 from bridge.run import _to_yaml, run
 from bridge.session import Session
 

@@ -13,14 +13,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 from untrained import SMALL
 
-from bridge import record
 from bridge.config import compose_config
 from bridge.errors import DataError
 from bridge.injection import LmHead
-from bridge.record import Record
+from bridge.records import record
+from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session
-from bridge.tasks.trial import Trial
+from bridge.tasks.translate.trial import Trial
 
 Cell = Callable[..., Record]
 
@@ -127,7 +127,7 @@ def test_a_cell_that_is_cut_off_leaves_nothing_and_its_neighbours_nothing_wrong(
             cell("control=shuffled", session=session)
         assert record.read_all(bare_outputs) == []
         assert [p.name for p in (bare_outputs / "runs").iterdir()] == [".locks"]
-        free = f"from bridge import record; r = record.claimed({str(bare_outputs)!r}, {expected['run_id']!r}, False)"
+        free = f"from bridge.records import record; r = record.claimed({str(bare_outputs)!r}, {expected['run_id']!r}, False)"
         subprocess.run(
             [sys.executable, "-c", f"{free}; assert r.__enter__(); r.__exit__(None, None, None)"], check=True
         )

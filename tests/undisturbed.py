@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bridge.config import compose_config, from_plain
 from bridge.errors import BridgeError
+from bridge.records.manifest import Manifest
 from bridge.run import run
 from bridge.session import Session
-from bridge.sweep.manifest import Manifest
 
 
 def compute(outputs: Path, words: Iterable[str], axes: Iterable[str]) -> None:

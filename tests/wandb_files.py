@@ -7,9 +7,9 @@ from typing import Any
 
 from synthetic_records import write_cell
 
-from bridge import record
 from bridge.controls import CONTROLS
-from bridge.sweep.manifest import Cell, Manifest
+from bridge.records import record
+from bridge.records.manifest import Cell, Manifest
 from bridge.tracking.client import end_service
 from bridge.tracking.offline import pieces
 

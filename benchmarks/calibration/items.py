@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from benchmarks.calibration.records import Scores, part
+from bridge.results.scores import Branch, contrast, summarize
 from bridge.statistics import ALPHA, exact_p, holm, max_statistic_p
-from bridge.tasks.summary import Branch, contrast, summarize
 
 # Random flips of the max statistic; 9,999 in the product, and the test holds its level with any number.
 N_FLIPS = 299

@@ -6,14 +6,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from bridge.cells.rows import cell_rows
 from bridge.config import compose_config
 from bridge.controls import NEGATIVES, Rows
 from bridge.data.splitting import split
-from bridge.item_scores import item_scores
+from bridge.results.items import item_scores
+from bridge.results.scores import Branch, Part
 from bridge.run import run
 from bridge.session import Session
-from bridge.tasks.summary import Branch, Part
+from bridge.tasks.translate.rows import cell_rows
 
 N_DRAWS = 40
 METRICS = ("top1", "logprob_nats")

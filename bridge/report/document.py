@@ -8,11 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bridge import plots, row_plots
-from bridge.comparison import Comparison, comparisons
 from bridge.errors import RecordError
-from bridge.family import Family
-from bridge.grids import (
+from bridge.records import manifest
+from bridge.records.provenance import source_hash
+from bridge.records.record import Record, read_all, runs_folder, write_whole
+from bridge.report import evidence, facts, ladder
+from bridge.report.headline import by_pair, chips, each, fits, head
+from bridge.report.search import best_layers, leads
+from bridge.results.comparison import Comparison, comparisons
+from bridge.results.curves import (
     Grid,
     controls_in,
     grids,
@@ -22,16 +26,13 @@ from bridge.grids import (
     verdict,
     withhold,
 )
-from bridge.ladder import ladders
-from bridge.looks import swatches
-from bridge.provenance import source_hash
-from bridge.record import Record, read_all, runs_folder, write_whole
-from bridge.report import evidence, facts, ladder, similarity
-from bridge.report.headline import by_pair, chips, each, fits, head
-from bridge.report.page import MANY, Cell, figure, number, page, sentence, table, text
-from bridge.report.search import best_layers, leads
-from bridge.sweep import manifest
-from bridge.tasks.matrices import is_similarity
+from bridge.results.families import Family
+from bridge.results.ladders import ladders
+from bridge.show import plots, row_plots
+from bridge.show.looks import swatches
+from bridge.show.page import MANY, Cell, figure, number, page, sentence, table, text
+from bridge.tasks.similarity import page as similarity
+from bridge.tasks.similarity.matrices import is_similarity
 
 # More cells than this are left to the export; a page of them takes a browser seconds to lay out.
 MOST_SCORES = 300

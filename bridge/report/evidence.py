@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from bridge.comparison import Comparison, injection_label
 from bridge.controls import CONTROLS
-from bridge.grids import Grid, is_withheld, layer_label, layers, pair_label, spans
-from bridge.record import Record
-from bridge.report.page import MANY, Cell, table, text
-from bridge.tasks.gates import wanted
-from bridge.tasks.matrices import is_similarity
-from bridge.verdict import units_note
+from bridge.records.record import Record
+from bridge.results.comparison import Comparison, injection_label
+from bridge.results.curves import Grid, is_withheld, layer_label, layers, pair_label, spans
+from bridge.results.verdicts import units_note, wanted
+from bridge.show.page import MANY, Cell, table, text
+from bridge.tasks.similarity.matrices import is_similarity
 
 GATES = {
     "states": "stored states, put into the stream of their own texts, give both models' own logits (largest "

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from bridge.comparison import Comparison, injection_label
 from bridge.controls import CONTROLS, KINDS
-from bridge.family import Family
-from bridge.grids import Grid, layers, pair_label, spans
-from bridge.looks import swatch
-from bridge.record import Record
+from bridge.records.record import Record
 from bridge.report.evidence import controls_label
-from bridge.report.page import MANY, Cell, table, text
+from bridge.results.comparison import Comparison, injection_label
+from bridge.results.curves import Grid, layers, pair_label, spans
+from bridge.results.families import Family
+from bridge.show.looks import swatch
+from bridge.show.page import MANY, Cell, table, text
 from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS, least_p
 
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 
-from bridge.comparison import Comparison
 from bridge.controls import BASELINES
-from bridge.family import Best
-from bridge.grids import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
-from bridge.looks import swatch
-from bridge.record import Record
-from bridge.report.page import MANY_PANELS, figure, number, p_value, sentence
-from bridge.verdict import ABOVE, counted, units_note
+from bridge.records.record import Record
+from bridge.results.comparison import Comparison
+from bridge.results.curves import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
+from bridge.results.families import Best
+from bridge.results.verdicts import ABOVE, counted, units_note
+from bridge.show.looks import swatch
+from bridge.show.page import MANY_PANELS, figure, number, p_value, sentence
 
 QUESTION = (
     "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "

@@ -11,14 +11,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.comparison import Comparison
 from bridge.controls import BASELINES
 from bridge.errors import RecordError
-from bridge.grids import identity, verdict
-from bridge.ladder import SHARE, SHARE_F1, Ladder, Rung, hardest
-from bridge.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standalone
-from bridge.record import write_whole
-from bridge.report.page import MANY_PANELS, Cell, figure, number, table, text
+from bridge.records.record import write_whole
+from bridge.results.comparison import Comparison
+from bridge.results.curves import identity, verdict
+from bridge.results.ladders import SHARE, SHARE_F1, Ladder, Rung, hardest
+from bridge.show.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standalone
+from bridge.show.page import MANY_PANELS, Cell, figure, number, table, text
 
 RIBBONS = ("same_model", *BASELINES, "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
 # A map trained through the target has the colour of the same map fitted on states, and a dashed line.
@@ -233,7 +233,7 @@ def write_ladders(found: Sequence[Ladder], path: str | Path) -> Path:
     """Write ladders as one figure, two in a row.
 
     Args:
-        found: what `bridge.ladder.ladders` gave.
+        found: what `bridge.results.ladders.ladders` gave.
         path: where to; .svg or .png.
 
     Raises:

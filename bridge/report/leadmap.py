@@ -6,9 +6,9 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bridge.comparison import Comparison
-from bridge.grids import Grid, hardest_negative, identity, layer_label, layers
-from bridge.looks import BAD, INK, SETTINGS, accessible, fields, inline
+from bridge.results.comparison import Comparison
+from bridge.results.curves import Grid, hardest_negative, identity, layer_label, layers
+from bridge.show.looks import BAD, INK, SETTINGS, accessible, fields, inline
 
 METRIC = "top1"
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from html import escape
 
-from bridge.comparison import Comparison
 from bridge.controls import BASELINES, NEGATIVES
-from bridge.family import Best
-from bridge.grids import Grid, controls_in, hardest_negative, layer_label
 from bridge.report.headline import by_pair
 from bridge.report.leadmap import lead_map
-from bridge.report.page import MANY, Cell, figure, number, p_value, table, text
+from bridge.results.comparison import Comparison
+from bridge.results.curves import Grid, controls_in, hardest_negative, layer_label
+from bridge.results.families import Best
+from bridge.show.page import MANY, Cell, figure, number, p_value, table, text
 
 LEGEND = (
     "Fitted − hardest negative control, top-1. Bold: above every negative control after Holm's correction. ×: dead or "

@@ -104,7 +104,7 @@ class TaskConfig:
 class TranslateConfig(TaskConfig):
     """A hidden state, scored by the token that the target decodes from it."""
 
-    _target_: str = "bridge.tasks.translate.Translate"
+    _target_: str = "bridge.tasks.translate.fitting.Translate"
     name: str = "translate"
     n_resamples: int = 2000
     # true: leave the fitted map in OUTPUTS/maps/RUN_ID, for bridge.maps.Adapter.load.

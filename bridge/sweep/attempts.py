@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bridge import record
+from bridge.records import record
 
 # A cell whose process dies without a word (killed for its memory, say) is tried as often as this in one launch.
 MAX_DEATHS = 2

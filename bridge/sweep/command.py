@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.errors import ConfigError
-from bridge.sweep.manifest import Manifest, names, read
+from bridge.records.manifest import Manifest, names, read
 from bridge.sweep.sources import BRIDGE, composed_from
 
 DESCRIPTION = """\

@@ -9,11 +9,11 @@ from bridge.activations.store import readable
 from bridge.config import build, from_plain
 from bridge.data.pairing import aligned_contexts
 from bridge.models.loading import load_tokenizer
+from bridge.records.manifest import Cell, Manifest
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
 from bridge.sweep.inputs import is_there
 from bridge.sweep.layers import model_shape
-from bridge.sweep.manifest import Cell, Manifest
 from bridge.sweep.order import shares
 from bridge.sweep.status import states
 

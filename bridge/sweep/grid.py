@@ -15,10 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from bridge import record
 from bridge.config import from_plain, settled, to_plain, typed
 from bridge.errors import ConfigError
-from bridge.sweep.manifest import Cell, Manifest
+from bridge.records import record
+from bridge.records.manifest import Cell, Manifest
 
 Compose = Callable[[Sequence[str]], DictConfig]
 # Combinations that are composed whole, to see that composing axis by axis gave the same.

@@ -6,15 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bridge import record
 from bridge.config import from_plain
 from bridge.data import facts
 from bridge.data.rosetta import fingerprint
 from bridge.errors import BridgeError
 from bridge.models.zoo import ZooSpec
+from bridge.records import record
+from bridge.records.manifest import Manifest, held, stamp
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
-from bridge.sweep.manifest import Manifest, held, stamp
 
 log = logging.getLogger("bridge")
 

@@ -18,13 +18,13 @@ from typing import Any
 import submitit
 from tqdm import tqdm
 
-from bridge import record
 from bridge.errors import ConfigError
-from bridge.sweep import stream
+from bridge.records import record
+from bridge.records.manifest import Manifest
 from bridge.sweep.attempts import Attempts
-from bridge.sweep.manifest import Manifest
 from bridge.sweep.order import shares
 from bridge.sweep.worker import Worker
+from bridge.tracking import stream
 
 # What is ours; everything else in hydra.launcher goes to submitit.
 OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")

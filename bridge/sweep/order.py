@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from bridge.controls import CONTROLS
-from bridge.sweep.manifest import Cell, Manifest
+from bridge.records.manifest import Cell, Manifest
 
 
 def ordered(manifest: Manifest, run_ids: Sequence[str]) -> list[Cell]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge import record
+from bridge.records import record
 
 BRIDGE = Path(__file__).resolve().parents[1]
 

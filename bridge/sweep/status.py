@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge import record
+from bridge.records import record
+from bridge.records.manifest import Cell, Manifest, names, read
 from bridge.sweep.attempts import Attempts
-from bridge.sweep.manifest import Cell, Manifest, names, read
 
 STATES = ("done", "running", "failed", "missing")
 LINES = 20

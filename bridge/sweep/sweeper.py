@@ -12,13 +12,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from bridge import record
 from bridge.config import to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, ConfigError
-from bridge.sweep import inputs, stream
+from bridge.records import record
+from bridge.records.manifest import Manifest, check_name, held, names, read
+from bridge.sweep import inputs
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.launcher import launch
-from bridge.sweep.manifest import Manifest, check_name, held, names, read
+from bridge.tracking import stream
 
 log = logging.getLogger("bridge")
 # Axes that decide what the others are: each pair has its own layers.

@@ -14,15 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from bridge import record
 from bridge.errors import BridgeError
-from bridge.provenance import provenance
+from bridge.records import record
+from bridge.records.manifest import Cell, Manifest, read
+from bridge.records.provenance import provenance
 from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts
-from bridge.sweep.manifest import Cell, Manifest, read
 from bridge.sweep.order import shares, turns
 
 if TYPE_CHECKING:
-    from bridge.record import Record
+    from bridge.records.record import Record
     from bridge.session import Session
 
 # How long a job waits before it asks again whether cells that other jobs are on are done.
@@ -265,6 +265,6 @@ def _session(manifest: Manifest, n_jobs: int) -> "Session":
 
 def _stream(manifest: Manifest, last: bool = False) -> None:
     """See to it that somebody streams to W&B; a job that is the last one alive waits until all is sent."""
-    from bridge.sweep import stream
+    from bridge.tracking import stream
 
     stream.finish(manifest) if last else stream.ensure(manifest)

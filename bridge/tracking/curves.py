@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bridge.errors import ConfigError
-from bridge.record import NOT_IN_RUN_ID
-from bridge.tasks.matrices import is_similarity
+from bridge.records.record import NOT_IN_RUN_ID
+from bridge.tasks.similarity.matrices import is_similarity
 from bridge.tracking.single import flat_scores
 
 METRICS = ("top1", "top10", "mrr", "logprob_nats")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bridge.record import write_whole
+from bridge.records.record import write_whole
 from bridge.tracking.curves import Curve, Row, as_plain, from_plain, lead_row
 
 OFFLINE = "offline"

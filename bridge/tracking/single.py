@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from bridge.record import Record, writing
-from bridge.tasks import matrices
+from bridge.records.record import Record, writing
+from bridge.tasks.similarity import matrices
 from bridge.tracking.client import Client, OfflineError, require_wandb
 
 

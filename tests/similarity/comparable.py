@@ -7,7 +7,7 @@ import torch
 from untrained import UNTRAINED
 
 from bridge.config import compose_config
-from bridge.record import Record
+from bridge.records.record import Record
 from bridge.run import run
 from bridge.schema import BridgeConfig
 from bridge.session import Session

@@ -9,8 +9,8 @@ from untrained import SMALL
 
 from bridge.cli import main
 from bridge.config import compose_config, to_plain
+from bridge.records.manifest import Manifest
 from bridge.sweep.grid import make
-from bridge.sweep.manifest import Manifest
 
 
 class Said(NamedTuple):

@@ -15,12 +15,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from untrained import SMALL
 
-from bridge import record
 from bridge.cli import main
 from bridge.config import conf_dir
+from bridge.records import record
+from bridge.records.manifest import read
 from bridge.schema import register
 from bridge.sweep.grid import expand
-from bridge.sweep.manifest import read
 from bridge.sweep.sources import BRIDGE
 
 Bridge = Callable[..., tuple[int, str, str]]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bridge import record
+from bridge.records import record
+from bridge.records.manifest import Manifest
 from bridge.schema.launcher import LocalLauncherConfig, SlurmLauncherConfig
 from bridge.sweep import launcher
 from bridge.sweep.launcher import submit, visible_gpus
-from bridge.sweep.manifest import Manifest
 from bridge.sweep.worker import Worker
 
 

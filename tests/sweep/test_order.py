@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from bridge.config import compose_config, to_plain
+from bridge.records.manifest import Cell, Manifest
 from bridge.sweep.grid import make
-from bridge.sweep.manifest import Cell, Manifest
 from bridge.sweep.order import ordered, shares, turns
 
 PAIRS, LAYERS, CONTROLS = ("tiny", "tiny_same"), (10, 2, 4), ("random", "fitted", "mean")

@@ -10,10 +10,10 @@ import pytest
 from synthetic_records import config, write_failed
 from synthetic_records import write_cell as write_done
 
-from bridge import record
 from bridge.errors import RecordError
+from bridge.records import record
+from bridge.records.manifest import Cell, Manifest
 from bridge.sweep.attempts import Attempts
-from bridge.sweep.manifest import Cell, Manifest
 from bridge.sweep.status import states, status_verb
 
 

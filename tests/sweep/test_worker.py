@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import bridge.run
-from bridge import record
 from bridge.config import run_id
 from bridge.errors import FitError
+from bridge.records import record
+from bridge.records.manifest import Manifest
 from bridge.schema import BridgeConfig
 from bridge.sweep import worker as worker_module
 from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts
-from bridge.sweep.manifest import Manifest
 from bridge.sweep.status import states
 from bridge.sweep.worker import Worker
 

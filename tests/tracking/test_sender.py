@@ -16,7 +16,7 @@ from wandb_files import curves, expected, sent, sweep, wandb_files
 from wandb_server import Server
 
 from bridge.controls import CONTROLS
-from bridge.sweep.manifest import Manifest
+from bridge.records.manifest import Manifest
 from bridge.tracking.client import Client
 from bridge.tracking.curves import Plan
 from bridge.tracking.ledger import Ledger
@@ -28,7 +28,7 @@ N_CURVES = len(CONTROLS) + 3
 
 def ledger_of(manifest: Manifest, n: int | None = None) -> Ledger:
     """The ledger with the rows of the first `n` cells added."""
-    from bridge.record import read
+    from bridge.records.record import read
 
     ledger = Ledger(manifest.folder / "wandb" / "ledger")
     plan = Plan(manifest.name, manifest.settings["tracker"], list(manifest.axes))

@@ -14,7 +14,7 @@ from wandb_files import sent, wandb_files
 
 from bridge.config import build, compose_config
 from bridge.errors import ConfigError
-from bridge.record import Record
+from bridge.records.record import Record
 from bridge.tracking import NoTracker, WandbTracker, flat_scores
 
 

@@ -1,0 +1,1 @@
+"""Results of any task: scores beside their controls, comparisons, curves, families and verdicts."""

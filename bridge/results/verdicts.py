@@ -1,0 +1,175 @@
+"""What may be concluded from contrasts: above the negative controls, and above the baselines, or not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.controls import BASELINES, NEGATIVES
+from bridge.results.scores import LOWER_IS_BETTER
+from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
+
+ABOVE = "above every negative control"
+# Scores by which a map is compared with the baselines.
+SHARES = ("top1", "top10")
+
+
+def p_of(contrast: Mapping[str, Any]) -> float | None:
+    """The p that a verdict goes by: the larger of the sign-flip p and the rank p, each corrected where it was.
+
+    None where there are too few units for any p.
+    """
+    p = contrast.get("p_holm", contrast["p"])
+    return None if p is None else max(p, contrast.get("p_draws_family", contrast.get("p_draws", 0.0)))
+
+
+def is_beaten(contrast: Mapping[str, Any], metric: str = "top1") -> bool:
+    """Whether the fitted map is better than a control: p at most 0.05, and an interval on its side of zero.
+
+    Where few units differ the interval asks for more than p does, and a verdict must not contradict what stands beside
+    it.
+    """
+    p = p_of(contrast)
+    least = -contrast["high"] if metric in LOWER_IS_BETTER else contrast["low"]
+    return bool(least > 0 and p is not None and p <= ALPHA)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What may be concluded about some of the eval items.
+
+    Attributes:
+        n: items.
+        n_units: units.
+        missing: negative controls that were not scored.
+        unbeaten: negative controls that the fitted map is not above.
+        baselines: baseline that was scored -> whether the fitted map is above it.
+    """
+
+    n: int
+    n_units: int
+    missing: tuple[str, ...] = ()
+    unbeaten: tuple[str, ...] = ()
+    baselines: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are enough units for any test."""
+        return self.n_units >= LEAST_UNITS
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the fitted map is above every negative control."""
+        return self.is_tested and not self.missing and not self.unbeaten
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "none"
+        if not self.is_tested:
+            return f"no test, only {counted(self.n_units, 'unit')}"
+        if self.missing:
+            return f"open: no score yet for {', '.join(self.missing)}"
+        verdict = ABOVE if not self.unbeaten else f"not above {', '.join(self.unbeaten)}"
+        was_above = not self.unbeaten
+        for is_above in (True, False) if was_above else (False, True):
+            if names := [name for name, above in self.baselines.items() if above == is_above]:
+                joint = "and" if is_above == was_above else "but"
+                told = f"above {' and '.join(names)}" if is_above else f"not above {' or '.join(names)}"
+                verdict += f", {joint} {told}"
+                was_above = is_above
+        return verdict
+
+
+def finding(
+    contrasts: Mapping[str, Any], sizes: Mapping[str, int], absent: Mapping[str, str], metric: str = "top1"
+) -> Finding:
+    """What the contrasts of one part of the items say.
+
+    Args:
+        contrasts: control -> metric -> {difference, p, ...}.
+        sizes: n and n_units of the part.
+        absent: controls that cannot mean anything here; they are neither missing nor beaten.
+        metric: which score.
+    """
+    scored = {name: contrasts[name][metric] for name in contrasts if metric in contrasts[name]}
+    return Finding(
+        n=sizes["n"],
+        n_units=sizes["n_units"],
+        missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
+        unbeaten=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
+        # A baseline that is surely wrong has so low a log-probability that anything is above it.
+        baselines={n: is_beaten(scored[n], metric) for n in BASELINES if n in scored and metric in SHARES},
+    )
+
+
+def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | None) -> str | None:
+    """Why a cell says nothing about its map, or None where every gate passed."""
+    failed = [name for name, gate in gates.items() if not gate["passed"]]
+    if not failed:
+        return None
+    if "known" in failed:
+        if native_top1 == 0:
+            return "dead: the target itself gets none of these items right"
+        gate = gates["known"]
+        return (
+            f"dead: the target itself is right on {gate['value']:.0%} of the items, and the commonest answer on "
+            f"{gate['threshold']:.0%}"
+        )
+    if "alive" in failed:
+        value = gates["alive"]["value"]
+        if value < gates["alive"]["threshold"]:
+            return f"dead: the target's own states, put in without a map, reach only {value:.0%} of its native score"
+        return f"invalid: the target's own states, put in without a map, reach {value:.0%} of its native score"
+    if failed == ["pairing"]:
+        gate = gates["pairing"]
+        hardest = "permuted rows" if max(gate["p"], key=gate["p"].get) == "free" else "rows permuted inside relations"
+        return (
+            f"invalid: no evidence in {gate['n']} items that the rows of both models belong together "
+            f"(p = {gate['value']:.2g} among {hardest}, wanted {gate['threshold']:.3g} at most); see whether "
+            "the file's rows are in step, or give more items"
+        )
+    return f"invalid: gate {', '.join(failed)} failed"
+
+
+def wanted(gate: dict[str, Any]) -> str:
+    """What a gate wants of its value, in signs.
+
+    Example:
+        >>> wanted({"threshold": 0.05}), wanted({"threshold": 0.7, "most": 1.43})
+        ('<= 0.05', '0.7 to 1.43')
+    """
+    if "most" in gate:
+        return f"{gate['threshold']:.3g} to {gate['most']:.3g}"
+    return f"{'>' if gate.get('above') else '<='} {gate['threshold']:.3g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "unit"), counted(6, "unit")
+        ('1 unit', '6 units')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def units_note(data: Mapping[str, Any]) -> str | None:
+    """What a reader must know where a record's units are few, or a few of them hold most items; None where all is well.
+
+    Args:
+        data: of the record; `n_units`, `n_effective` (`bridge.statistics.effective_units`) and `unit` are read.
+    """
+    n_units, unit = data["n_units"], data["unit"]
+    if n_units >= FEW_UNITS:
+        if data["n_effective"] >= FEW_UNITS:
+            return None
+        return (
+            f"{n_units} units ({unit}) of very unequal size, worth {data['n_effective']:.1f} of equal size: intervals "
+            "are rough, and may be too narrow where large units differ from small ones"
+        )
+    few = f"only {counted(n_units, 'unit')} ({unit}): items of one unit depend on each other, so intervals are wide"
+    return few if n_units >= LEAST_UNITS else f"{few}, and no p is given below {LEAST_UNITS} units"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a verdict in one line."""
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""Similarity: every layer of one model against every layer of another, beside what permuted rows score."""

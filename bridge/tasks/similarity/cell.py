@@ -1,0 +1,100 @@
+"""A cell of task=similarity: the states of all layers of both models on the fit rows, compared."""
+
+import logging
+from typing import Any
+
+import torch
+
+from bridge.config import build, resolve_layer
+from bridge.data.splitting import split
+from bridge.errors import ConfigError
+from bridge.schema import BridgeConfig, LayerConfig, ModelConfig
+from bridge.schema.similarity import SimilarityConfig
+from bridge.session import Session
+from bridge.tasks.similarity.layers import Similarity
+
+log = logging.getLogger("bridge")
+
+
+def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], None]:
+    """What a cell of task=similarity leaves in record.json; it has no scores by item.
+
+    The rows are those that task=translate would fit on with the same dataset and seed: `dataset.size` of the items
+    that are not held out, at the last position or, with layer.position=mean, their mean over positions.
+
+    Args:
+        config: of the cell.
+        session: what cells share.
+        inputs: what the results rest on.
+
+    Raises:
+        BridgeError: something that a user can put right.
+    """
+    chosen = config.task
+    assert isinstance(chosen, SimilarityConfig)
+    task: Similarity = build(chosen)
+    task.check()
+    position = config.layer.position
+    if position not in ("last", "mean"):
+        raise ConfigError(f"layer.position={position} gives no one row per item to compare; give last or mean")
+    pair = config.pair
+    n_blocks = {
+        side: session.model(m).anatomy.n_blocks for side, m in (("source", pair.source), ("target", pair.target))
+    }
+    layers = {
+        "source": _layers(chosen, "source", n_blocks["source"], pair.source.name),
+        "target": _layers(chosen, "target", n_blocks["target"], pair.target.name),
+    }
+    rosetta = session.rosetta(config)
+    by = config.dataset.split
+    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    names = {name: k for k, name in enumerate(sorted({item.relation for item in rosetta.items}))}
+    relations = torch.tensor([names[rosetta.items[i].relation] for i in parts.fit.tolist()])
+    task.check(len(parts.fit))
+
+    def states(model: ModelConfig, side: str) -> dict[int, torch.Tensor]:
+        device = session.model(model).device
+        texts = rosetta.contexts_source if side == "source" else rosetta.contexts_target
+        return {n: session.states(model, texts, n, position)[parts.fit].to(device) for n in layers[side]}
+
+    strict = chosen.layers != "all" or any(x is not None for x in (chosen.source_layers, chosen.target_layers))
+    result = task.run(states(pair.source, "source"), states(pair.target, "target"), relations, config.seed, strict)
+    warnings = [*result.warnings, *_unused(config)]
+    for warning in warnings:
+        log.warning(warning)
+    data = {
+        "task": chosen.name,
+        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
+        "layers": {**result.layers, "n_source": n_blocks["source"], "n_target": n_blocks["target"]},
+        "n_rows": len(parts.fit),
+        "n_left": len(parts.pool),
+        "n_permutations": chosen.n_permutations,
+        "distinct_rows": result.distinct_rows,
+        "coverage": rosetta.coverage,
+        "gates": result.gates,
+        "valid": all(gate["passed"] for gate in result.gates.values()),
+        "measures": result.measures,
+        "warnings": warnings,
+    }
+    return data, None
+
+
+def _layers(chosen: SimilarityConfig, side: str, n_blocks: int, model: str) -> list[int]:
+    """The layers to compare, in order and each once."""
+    own = getattr(chosen, f"{side}_layers")
+    wanted = chosen.layers if own is None else own
+    key = "task.layers" if own is None else f"task.{side}_layers"
+    if wanted == "all":
+        return list(range(n_blocks + 1))
+    if isinstance(wanted, str | int | float) and not isinstance(wanted, bool):
+        wanted = [wanted]
+    if not isinstance(wanted, list) or not wanted:
+        raise ConfigError(f"{key}={wanted} is no choice of layers; give all or a list such as [0,2,0.5,final]")
+    return sorted({resolve_layer(layer, n_blocks, model) for layer in wanted})
+
+
+def _unused(config: BridgeConfig) -> list[str]:
+    """What was asked for and has no effect here."""
+    if config.layer.source == LayerConfig.source and config.layer.target is None:
+        return []
+    return [f"layer={config.layer.source} has no effect in task=similarity; give task.layers=[{config.layer.source}]"]

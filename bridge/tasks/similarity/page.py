@@ -1,0 +1,235 @@
+"""The section on similarity: a heat map for every measure, layers by layers, and what permuted rows score."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bridge.records.record import Record
+from bridge.results.curves import pair_label
+from bridge.show.looks import INK, QUIET, SETTINGS, accessible, fields, inline
+from bridge.show.page import Cell, figure, number, p_value, table, text
+from bridge.similarity import MEASURES
+from bridge.tasks.similarity.matrices import (
+    FREE,
+    WITHIN,
+    LayerPair,
+    best,
+    deep,
+    final,
+    layer_pairs,
+    not_above,
+    over_layers,
+    verdict,
+)
+
+LEAD = (
+    "Every layer of the source against every layer of the target, calibrated: (value − 95 % quantile) / (1 − 95 % "
+    "quantile) of the same measure on freely permuted rows, so that 0 is what rows paired at random reach and 1 the "
+    "most there can be. Bold: above rows permuted inside their relation, too; grey: not above freely permuted rows "
+    "(p above 0.05, corrected for the search over all layers of a map). A measure has the same colours everywhere, "
+    "darkest where it is highest above layer 0. Layer 0 at the last position is the embedding of one token; it is "
+    "shown and never best."
+)
+GATES = {
+    "planted": "the deepest layer of the target scores 1 beside itself, rotated and scaled (furthest of any measure)",
+    "permuted": "the deepest layers score nothing once rows are permuted (largest calibrated score of any measure)",
+}
+# Further cells are in the table alone.
+MOST_MAPS = 6
+# With more layers than this there is no room for numbers.
+MOST_NUMBERS = 8
+NO_ROOM = "Dots in place of bold numbers, crosses in place of grey ones; the darkest field is"
+LEAST_SCALE = 0.1
+WIDTH, EDGE, CELL = 4.2, 0.62, 0.56
+
+
+def section(records: Sequence[Record]) -> str:
+    """Heat maps, table, gates and definitions of finished cells of task=similarity."""
+    ordered = sorted(records, key=lambda r: (pair_label(r.data["config"]), r.data["n_rows"], r.data["config"]["seed"]))
+    scales = _scales(ordered)
+    parts = [_maps(found, scales) for found in ordered[:MOST_MAPS]]
+    if len(ordered) > MOST_MAPS:
+        told = f"Maps of the first {MOST_MAPS} of {len(ordered)} cells; the table has all of them."
+        parts.append(f'<p class="quiet">{told}</p>')
+    return "\n".join([*parts, "<h3>As numbers</h3>", _numbers(ordered), _over_layers(ordered), _gates(ordered),
+                      _definitions(ordered)])  # fmt: skip
+
+
+def _scales(records: Sequence[Record]) -> dict[str, float]:
+    """Measure -> the calibrated score that has the darkest colour."""
+    found: dict[str, float] = {}
+    for r in records:
+        for measure in r.data["measures"]:
+            scores = [_calibrated(pair) for pair in deep(layer_pairs(r.data, measure))]
+            largest = max((s for s in scores if not math.isnan(s)), default=0.0)
+            found[measure] = max(found.get(measure, LEAST_SCALE), largest)
+    return found
+
+
+def _calibrated(pair: LayerPair) -> float:
+    found = pair.nulls[FREE]["calibrated"]
+    return math.nan if found is None else float(found)
+
+
+def _maps(found: Record, scales: dict[str, float]) -> str:
+    data = found.data
+    good = "bad" if not data["valid"] else "" if not_above(data, WITHIN) else "good"
+    lines = [
+        f"<h3>{escape(pair_label(data['config']))}, {data['n_rows']} rows</h3>",
+        f'<p><b class="{good}">{escape(verdict(data))}.</b></p>',
+    ]
+    if data["warnings"]:
+        lines.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in data["warnings"]) + "</ul>")
+    panels = []
+    for measure in data["measures"]:
+        deepest = final(data, measure)
+        told = f"{deepest.label}: {number(deepest.value)}, permuted {number(deepest.nulls[FREE]['mean'])}"
+        told += f", inside relations {number(deepest.nulls[WITHIN]['mean'])}"
+        key = "" if has_numbers(data) else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        panels.append(figure(MEASURES[measure].label, layer_map(data, measure, scales[measure]), key, told))
+    return "\n".join(lines) + f'<div class="panels">{"".join(panels)}</div>'
+
+
+def has_numbers(data: dict[str, Any]) -> bool:
+    """Whether there is room for numbers in the fields of a map."""
+    return max(len(data["layers"][side]) for side in ("source", "target")) <= MOST_NUMBERS
+
+
+def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
+    """One measure as an inline SVG: source layers by target layers.
+
+    Args:
+        data: record.json.
+        measure: one of those in it.
+        scale: the calibrated score that has the darkest colour.
+    """
+    sources, targets = data["layers"]["source"], data["layers"]["target"]
+    width = min(CELL, (WIDTH - EDGE - 0.1) / len(targets))
+    height = min(0.6 * CELL, 3.4 / len(sources)) if has_numbers(data) else width
+    low, across = 0.42, WIDTH - EDGE - 0.1 if len(targets) <= MOST_NUMBERS else width * len(targets)
+    total = low + 0.08 + height * len(sources)
+    with mpl.rc_context(SETTINGS):
+        drawn = Figure(figsize=(WIDTH, total))
+        ax = drawn.add_axes((EDGE / WIDTH, low / total, across / WIDTH, height * len(sources) / total))
+        colors = mpl.colormaps["Blues"]
+        filled: list[tuple[tuple[int, int], Any]] = []
+        for place, pair in enumerate(layer_pairs(data, measure)):
+            i, j = divmod(place, len(targets))
+            calibrated = _calibrated(pair)
+            shade = 0.0 if math.isnan(calibrated) else min(max(calibrated / scale, 0.0), 1.0)
+            filled.append(((j, i), "#eceff2" if math.isnan(calibrated) else colors(0.9 * shade)))
+            _mark(ax, i, j, pair, shade, has_numbers(data))
+        fields(ax, *zip(*filled, strict=True))
+        ax.set(xlim=(0, len(targets)), ylim=(len(sources), 0))
+        for axis, layers in ((ax.yaxis, sources), (ax.xaxis, targets)):
+            step = -(-len(layers) // 12)
+            axis.set_ticks([k + 0.5 for k in range(0, len(layers), step)], [str(n) for n in layers[::step]])
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_xlabel("layer of the target", labelpad=2)
+        ax.set_ylabel("layer of the source", labelpad=2)
+        name = f"{MEASURES[measure].label} by layers, calibrated"
+        return inline(drawn, f"{name} {data['run_id']}", accessible(name))
+
+
+def _mark(ax: Axes, i: int, j: int, pair: LayerPair, shade: float, is_told: bool) -> None:
+    """The calibrated score, or a dot where there is no room: bold above both nulls, grey (a cross) above neither."""
+    calibrated = _calibrated(pair)
+    above, within = pair.is_above(FREE), pair.is_above(FREE) and pair.is_above(WITHIN)
+    ink = "white" if shade > 0.6 else INK if above else QUIET
+    if not is_told:
+        told = "" if above and not within else "·" if within else "×"
+        size = 9.0 if within else 4.0
+    else:
+        told = "–" if math.isnan(calibrated) else number(calibrated).replace("0.", ".", 1)
+        size = 8.5
+    ax.text(
+        j + 0.5, i + 0.5, told,
+        ha="center", va="center", fontsize=size, color=ink, weight="bold" if within else "normal",
+    )  # fmt: skip
+
+
+def _numbers(records: Sequence[Record]) -> str:
+    rows, muted = [], []
+    for r in records:
+        data = r.data
+        for measure in data["measures"]:
+            deepest, highest = final(data, measure), best(data, measure)
+            shown = [(deepest, "deepest"), (highest, "best")]
+            for chosen, which in [(deepest, "deepest, best")] if highest == deepest else shown:
+                rows.append([
+                    text(data["config"]["pair"]["name"], "text tight"), str(data["n_rows"]),
+                    text(MEASURES[measure].label, "text tight"), text(which), Cell(chosen.label, "tight"),
+                    number(chosen.value, 3), *_null(chosen, FREE), *_null(chosen, WITHIN),
+                ])  # fmt: skip
+                muted.append(not (data["valid"] and chosen.is_above(WITHIN)))
+    heading = ["pair", "rows", "measure", "layers", "source→target", "value", "permuted, mean", "95 %", "calibrated",
+               "p", "inside relations, mean", "95 %", "calibrated", "p"]  # fmt: skip
+    return table(heading, rows, muted)
+
+
+def _null(pair: LayerPair, null: str) -> list[str]:
+    told = pair.nulls[null]
+    calibrated = "–" if told["calibrated"] is None else number(told["calibrated"])
+    return [number(told["mean"], 3), number(told["q95"], 3), calibrated, p_value(told["p_corrected"])]
+
+
+def _over_layers(records: Sequence[Record]) -> str:
+    """The mean and the largest score over all pairs of layers above 0, beside both nulls."""
+    rows, muted = [], []
+    for r in records:
+        for measure in r.data["measures"]:
+            for statistic, word in (("mean", "mean"), ("max", "largest")):
+                over = over_layers(r.data, measure, statistic)
+                row = [text(r.data["config"]["pair"]["name"], "text tight"), str(r.data["n_rows"]),
+                       text(MEASURES[measure].label, "text tight"), text(word), number(over.value, 3)]  # fmt: skip
+                for null in (FREE, WITHIN):
+                    calibrated = over.nulls[null]["calibrated"]
+                    row += ["–" if calibrated is None else number(calibrated), p_value(over.nulls[null]["p"])]
+                rows.append(row)
+                muted.append(not (r.data["valid"] and over.is_above(WITHIN)))
+    heading = ["pair", "rows", "measure", "over all pairs of layers above 0", "value", "calibrated", "p",
+               "inside relations, calibrated", "p"]  # fmt: skip
+    told = (
+        "The mean and the largest score are put beside the means and the largest scores of permuted rows, so that "
+        "these p need no correction for a search over layers."
+    )
+    return f'<h3>Over all layers</h3>{table(heading, rows, muted)}<p class="note">{told}</p>'
+
+
+def _gates(records: Sequence[Record]) -> str:
+    rows = []
+    for r in records:
+        data = r.data
+        row = [text(data["config"]["pair"]["name"], "text tight"), str(data["n_rows"])]
+        for gate in data["gates"].values():
+            told = f"{'' if gate['passed'] else 'FAILED '}{gate['value']:.2g} (≤ {gate['threshold']:g})"
+            row.append(text(told.replace("-", "−"), "text tight" if gate["passed"] else "text bad"))
+        row += [str(data["n_permutations"]), text(data["run_id"], "text tight"), f"{data['wall_s']:.1f}"]
+        rows.append(row)
+    names = list(records[0].data["gates"])
+    meaning = "".join(f"<li><b>{escape(name)}</b>: {escape(GATES[name])}</li>" for name in names)
+    heading = ["pair", "rows", *names, "permutations", "run id", "wall s"]
+    return f"<h3>Gates of similarity</h3>{table(heading, rows)}<ul>{meaning}</ul>"
+
+
+def _definitions(records: Sequence[Record]) -> str:
+    least = 1 / (1 + max(r.data["n_permutations"] for r in records))
+    shown = [m for m in MEASURES.values() if any(m.name in r.data["measures"] for r in records)]
+    rows = [[text(m.label, "text tight"), text(m.invariant_to, "text long")] for m in shown]
+    lines = [
+        "<b>Permuted</b>: row i of the source beside a random row of the target, the same for all layers and measures; "
+        "<b>inside relations</b>: a random row of the same relation, which leaves what all items of a relation share.",
+        "<b>p</b>: one-sided rank of the observed score among the permuted ones, by the largest standardised score "
+        "over all pairs of layers, so it is corrected for the search over layers, not for that over measures; "
+        f"{least:.3f} is the least there can be.",
+        "<b>Best</b>: the layers above 0 with the highest calibrated score; <b>deepest</b>: the last layers compared, "
+        "which nothing chose.",
+    ]
+    told = "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+    return f"<h3>What leaves a measure as it is</h3>{table(['measure', 'invariant to'], rows)}{told}"

@@ -1,0 +1,1 @@
+"""Translate: a hidden state is carried over and scored by the token that the target decodes from it."""

@@ -1,0 +1,246 @@
+"""A cell of task=translate: from its config to states, map, injection and scores."""
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge.activations.checking import content_hash
+from bridge.config import build, resolve_layer, to_plain
+from bridge.data.rosetta import RosettaSet
+from bridge.data.splitting import Split, labels, numbered, split
+from bridge.errors import ConfigError
+from bridge.injection import Injection, LateLayer
+from bridge.maps import Adapter
+from bridge.models.continuation import padded
+from bridge.records import record
+from bridge.results.scores import Part
+from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
+from bridge.session import Session
+from bridge.statistics import effective_units
+from bridge.tasks.translate.gates import pairing_gate, state_gates
+from bridge.tasks.translate.native import Native, Side
+from bridge.tasks.translate.rows import CellRows, cell_rows
+from bridge.tasks.translate.trial import Trial
+from bridge.training import ThroughTarget
+
+log = logging.getLogger("bridge")
+
+
+@dataclass
+class _Setting:
+    """What cells share that differ in their controls alone: all of the work but the controls' own."""
+
+    trial: Trial
+    facts: dict[str, Any]
+    warnings: list[str]
+
+
+def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a cell of task=translate leaves in record.json, and its per-item columns.
+
+    Args:
+        config: of the cell.
+        session: what cells share.
+        inputs: what the results rest on.
+
+    Raises:
+        BridgeError: something that a user can put right.
+    """
+    plain = to_plain(config)
+    plain["control"] = {k: v for k, v in plain["control"].items() if k != "names"}
+    key = json.dumps([record.run_id(plain), inputs])
+    setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
+    result = setting.trial.result(config.control.names)
+    saved = {"map_folder": _saved(config, setting, inputs)} if getattr(config.task, "save_map", False) else {}
+    warnings = [*result.warnings, *setting.warnings]
+    for warning in warnings:
+        log.warning(warning)
+    data = {
+        **setting.facts,
+        **saved,
+        "rank": result.fit["rank"],
+        "fit": result.fit,
+        "gates": result.gates,
+        "valid": all(gate["passed"] for gate in result.gates.values()),
+        "absent": result.absent,
+        "scores": result.scores,
+        "contrasts": result.contrasts,
+        "by_answer": result.by_answer,
+        "state_scores": result.state_scores,
+        "warnings": warnings,
+    }
+    return data, result.columns
+
+
+def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> str:
+    """Write the fitted map with what it was fitted for, and say where."""
+    folder = Path(config.paths.outputs) / "maps" / record.run_id(to_plain(config))
+    pair, layers = config.pair, setting.facts["layers"]
+    carrier = setting.trial.carrier
+    about: dict[str, str | int | float | bool | None] = {
+        "pair": pair.name,
+        "source": pair.source.name,
+        "target": pair.target.name,
+        "source_weights": inputs["source"],
+        "target_weights": inputs["target"],
+        "source_layer": layers["source"],
+        "target_layer": layers["target"],
+        "position": config.layer.position,
+        "n_fit": setting.facts["n_fit"],
+    }
+    Adapter(carrier.source_, carrier.map_, carrier.target_).save(folder, about)
+    return str(folder)
+
+
+def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
+    pair = config.pair
+    source, target = session.model(pair.source), session.model(pair.target)
+    injection: Injection = build(config.injection)
+    layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
+
+    rosetta = session.rosetta(config)
+    by = config.dataset.split
+    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    some = _parts(config, rosetta, parts)
+    native = _native(config, session, inputs, rosetta, parts)
+    trainer = _trainer(config, session, rosetta, parts, layers)
+    injection.prepare(target, native.target.contexts, layers["target"])
+    rows = cell_rows(config, session, rosetta, parts, layers, injection.n_states)
+    chance = _chance(rosetta, parts, native.logits.shape[1])
+    n_draws = config.control.n_draws
+    assert isinstance(n_draws, int)
+    trial: Trial = build(config.task).fit(
+        map=build(config.map),
+        normalize=build(config.normalize),
+        injection=injection,
+        fit=rows.fit,
+        evaluation=rows.evaluation,
+        native=native,
+        parts=some,
+        checks=_checks(config, session, layers, rows, native),
+        commonest=chance["commonest_top1"],
+        n_draws=n_draws,
+        seed=config.seed,
+        trainer=trainer,
+    )
+    facts = {
+        "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
+        "layers": layers,
+        "n_fit": len(parts.fit),
+        "n_eval": len(native.items),
+        "n_units": some["all"].sizes()["n_units"],
+        "n_effective": effective_units(some["all"].units),
+        "unit": config.dataset.unit.value,
+        "n_left": len(parts.pool),
+        "coverage": rosetta.coverage,
+        "chance": chance,
+    }
+    no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
+    said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
+    return _Setting(trial, facts, said)
+
+
+def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str, Part]:
+    """All eval items, those whose answer no fit row has, and the others; each with the units of inference."""
+    units = numbered(labels(rosetta.items, config.dataset.unit.value))[parts.eval]
+    token = parts.known(rosetta.gold_target.tolist())
+    whole = parts.known([item.answer.strip() for item in rosetta.items])
+    every = torch.ones_like(token)
+    masks = {"all": (every, every), "new": (~token, ~whole), "known": (token, whole)}
+    n_resamples = config.task.n_resamples  # type: ignore[attr-defined]
+    return {name: Part(units, *both, n_resamples, config.seed) for name, both in masks.items()}
+
+
+def _checks(
+    config: BridgeConfig, session: Session, layers: dict[str, int], rows: CellRows, native: Native
+) -> dict[str, dict[str, Any]]:
+    """The gates that depend on states alone."""
+    limits = config.task.gates  # type: ignore[attr-defined]
+    sides = [
+        (session.checker(model), layers[side], side)
+        for side, model in (("source", config.pair.source), ("target", config.pair.target))
+    ]
+    pairing = session.memo(
+        f"pairing {content_hash(rows.every)} {config.seed} {limits.pairing}",
+        lambda: pairing_gate(rows.every, limits.pairing, config.seed),
+    )
+    own = {"source": native.source, "target": native.target}
+    states = state_gates(sides, rows.fit, rows.evaluation, own, config.layer.position, config.seed, limits)
+    return {**states, "pairing": pairing}
+
+
+def _native(
+    config: BridgeConfig, session: Session, inputs: dict[str, str], rosetta: RosettaSet, parts: Split
+) -> Native:
+    """What the two models say themselves on the eval items: the same for every layer, map, injection and fit size."""
+    pair, chosen = config.pair, parts.eval.tolist()
+    whole = config.dataset.answers is Answers.any
+
+    def side(config: ModelConfig, contexts: list[tuple[int, ...]], gold: Tensor, answers: list[list[int]]) -> Side:
+        model = session.model(config)
+        states = session.states(config, contexts, model.anatomy.n_blocks)
+        wanted = padded([answers[i] for i in chosen]) if whole else None
+        return Side(model, [contexts[i] for i in chosen], gold[parts.eval], states[parts.eval], wanted)
+
+    def native() -> Native:
+        source = side(pair.source, rosetta.contexts_source, rosetta.gold_source, rosetta.answers_source)
+        target = side(pair.target, rosetta.contexts_target, rosetta.gold_target, rosetta.answers_target)
+        return Native(source, target, [rosetta.items[i] for i in chosen])
+
+    return session.kept("native", json.dumps([to_plain(config)["pair"], inputs, whole, chosen]), native)
+
+
+def _trainer(
+    config: BridgeConfig, session: Session, rosetta: RosettaSet, parts: Split, layers: dict[str, int]
+) -> ThroughTarget | None:
+    """What trains the map through the target, holding the fit prompts; None where it is fitted on states alone."""
+    training = config.map.training
+    if training.loss is TrainingLoss.states:
+        return None
+    if config.layer.position == "aligned":
+        raise ConfigError(
+            "layer.position=aligned gives many rows of one answer, and training through the target needs one; give "
+            "layer.position=last or map.training.loss=states"
+        )
+    target = session.model(config.pair.target)
+    injection: Injection = build(config.injection)
+    injection.prepare(target, [rosetta.contexts_target[i] for i in parts.fit.tolist()], layers["target"])
+    trainer: ThroughTarget = build(training)
+    groups = numbered(labels(rosetta.items, config.dataset.split.by.value))[parts.fit]
+    return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed, groups)
+
+
+def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float]:
+    """What knowing nothing of an item is worth.
+
+    All tokens alike; each as often as it is an answer in the fit; and, for top-1, always the eval items' commonest.
+    """
+    fit, gold = rosetta.gold_target[parts.fit], rosetta.gold_target[parts.eval]
+    counts = torch.bincount(fit, minlength=n_tokens).double() + 1 / n_tokens
+    prior = (counts / counts.sum()).log()
+    return {
+        "uniform_logprob_nats": -math.log(n_tokens),
+        "prior_logprob_nats": float(prior[gold].mean()),
+        "commonest_top1": float(torch.bincount(gold).max() / len(gold)),
+    }
+
+
+def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:
+    """The layers as numbers. Where `layer.target` is not given, the injection says where it wants its states."""
+    layer, pair = config.layer, config.pair
+    source = resolve_layer(layer.source, n_source, pair.source.name)
+    wanted = None if layer.target is None else resolve_layer(layer.target, n_target, pair.target.name)
+    if wanted is None and isinstance(injection, LateLayer) and injection.k is None:
+        wanted = resolve_layer(layer.source, n_target, pair.target.name)
+    return {
+        "source": source,
+        "target": injection.target_layer(n_target, wanted, pair.target.name),
+        "n_source": n_source,
+        "n_target": n_target,
+    }

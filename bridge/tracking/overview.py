@@ -1,0 +1,169 @@
+"""The summary run of a sweep at W&B: a table of all cells by all controls, and heat maps of them."""
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bridge.tracking.client import Client, error_line
+from bridge.tracking.curves import NEW
+from bridge.tracking.ledger import Entry, Ledger
+
+METRIC = "top1"
+# A fitted score stands beside one of these at least, or it is not shown.
+NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
+# More heat maps than this nobody looks at in one image; the table has the rest.
+MAX_MAPS = 24
+
+
+def send_summary(name: str, group: str, ledger: Ledger, client: Client, folder: Path) -> bool:
+    """Send the summary of what the ledger holds, unless it was sent before.
+
+    Args:
+        name: of the sweep.
+        group: the W&B group.
+        ledger: of the sweep.
+        client: where to.
+        folder: of the sweep.
+
+    Returns:
+        Whether it was sent now.
+
+    Raises:
+        OfflineError: the server could not be had.
+    """
+    grids = _grids(ledger)
+    if not grids:
+        return False
+    where = client.server if client.mode == "online" else client.mode
+    text = json.dumps([where, client.project, [[row.__dict__ for row in e.rows] for g in grids for e in g]])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    note = ledger.folder / f"summary-{digest}"
+    if note.exists():
+        return False
+    import wandb
+
+    run = client.open(
+        folder,
+        client.mode,
+        id=digest,
+        resume="allow",
+        name=f"summary of {name}",
+        group=group,
+        job_type="summary",
+        config={"sweep": name},
+    )
+    columns, rows = _table(grids)
+    content = {"cells": wandb.Table(columns=columns, data=rows), "heat_map": wandb.Image(_heat_map(grids))}
+    try:
+        run.log(content)
+    # A table is uploaded at once, and wandb raises whatever comes of it.
+    except Exception as error:
+        if run.offline:
+            raise
+        with contextlib.suppress(Exception):
+            run.finish(exit_code=1)
+        raise client.fallen_back(f"W&B did not take the summary ({error_line(error)})") from error
+    client.close(run)
+    note.touch()
+    return True
+
+
+def _grids(ledger: Ledger) -> list[list[Entry]]:
+    """The curves that differ in the control alone, together, in the order of every table."""
+    from bridge.show.looks import LOOKS
+
+    found: dict[str, list[Entry]] = {}
+    for entry in ledger.entries.values():
+        if entry.curve.x is not None:
+            found.setdefault(entry.curve.base, []).append(entry)
+    order = {control: i for i, control in enumerate(LOOKS)}
+    for base, entries in found.items():
+        if not any(e.curve.control in NEGATIVES for e in entries):
+            entries = found[base] = [e for e in entries if e.curve.control != "fitted"]
+        entries.sort(key=lambda e: order.get(e.curve.control, len(order)))
+    return sorted(found.values(), key=lambda entries: _title(entries))
+
+
+def _title(entries: Sequence[Entry]) -> str:
+    return ", ".join(entries[0].curve.tags)
+
+
+def _places(entries: Sequence[Entry]) -> list[float]:
+    return sorted({row.x for entry in entries for row in entry.rows})
+
+
+def _valid(entries: Sequence[Entry], x: float) -> bool:
+    return all(row.values["valid"] for e in entries if (row := e.at("scores", x)) is not None)
+
+
+def _table(grids: Sequence[Sequence[Entry]]) -> tuple[list[str], list[list[Any]]]:
+    """A row for every cell, a column for every control; cells that failed a gate say so."""
+    axis = grids[0][0].curve.x
+    controls = list(dict.fromkeys(e.curve.control for entries in grids for e in entries))
+    rows = []
+    for entries in grids:
+        for x in _places(entries):
+            there = {e.curve.control: row for e in entries if (row := e.at("scores", x)) is not None}
+            scores = [there[c].values.get(m) if c in there else None for m in (NEW, METRIC) for c in controls]
+            rows.append([_title(entries), x, _valid(entries, x), *scores])
+    return ["fixed", str(axis), "valid", *(f"{m}/{c}" for m in (NEW, METRIC) for c in controls)], rows
+
+
+def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
+    """Controls by places on the curve, a map for each grid and part of the answers, as an image; new answers first."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from bridge.show.looks import BAD, INK, LOOKS, SETTINGS, png
+
+    shown = maps(grids)[:MAX_MAPS]
+    n_columns = min(3, len(shown))
+    n_rows = -(-len(shown) // n_columns)
+    widest = max(len(_places(entries)) for _, entries in shown)
+    with rc_context(SETTINGS):
+        size = (n_columns * (1.9 + 0.36 * max(widest, 4)), n_rows * 3.1)
+        figure = Figure(figsize=size, facecolor="white", layout="constrained")
+        axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+        for ax, (metric, entries) in zip(axes, shown, strict=False):
+            places = _places(entries)
+            scores = [[_score(entry, x, metric) for x in places] for entry in entries]
+            ax.imshow(scores, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
+            for i, line in enumerate(scores):
+                for j, score in enumerate(line):
+                    label = "·" if math.isnan(score) else f"{score:.2f}".lstrip("0")
+                    color = "white" if score > 0.55 else INK
+                    ax.text(j, i, label, ha="center", va="center", fontsize=7, color=color)
+            ax.set_xticks(range(len(places)), [f"{x:g}" for x in places], fontsize=8)
+            for tick, x in zip(ax.get_xticklabels(), places, strict=True):
+                tick.set_color(INK if _valid(entries, x) else BAD)
+            ax.set_yticks(range(len(entries)), [entry.curve.control for entry in entries], fontsize=8)
+            for tick, entry in zip(ax.get_yticklabels(), entries, strict=True):
+                tick.set_color(LOOKS[entry.curve.control].color if entry.curve.control in LOOKS else INK)
+            ax.set_title(f"{metric}: {_title(entries)}", fontsize=8.5, loc="left")
+            ax.set_xlabel(f"{entries[0].curve.x} (red: a gate did not pass)")
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+        for ax in list(axes):
+            ax.set_axis_off()
+        return Image.open(io.BytesIO(png(figure)))
+
+
+def _score(entry: Entry, x: float, metric: str) -> float:
+    row = entry.at("scores", x)
+    return float("nan") if row is None else row.values.get(metric, float("nan"))
+
+
+def maps(grids: Sequence[Sequence[Entry]]) -> list[tuple[str, Sequence[Entry]]]:
+    """What the heat maps show, new answers first; where all answers are new, all answers have no map of their own."""
+
+    def differs(entries: Sequence[Entry]) -> bool:
+        return any(row.values.get(NEW) != row.values.get(METRIC) for e in entries for row in e.rows)
+
+    new = [(NEW, entries) for entries in grids if any(NEW in row.values for e in entries for row in e.rows)]
+    return new + [(METRIC, entries) for entries in grids if differs(entries)]

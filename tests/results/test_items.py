@@ -1,0 +1,90 @@
+"""Per-item scores read back from records, with the units and parts that the cell itself had."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from synthetic_records import METRICS, N_DRAWS, N_ITEMS, write_cell
+
+from bridge.controls import CONTROLS, KINDS
+from bridge.errors import RecordError
+from bridge.results.comparison import comparisons
+from bridge.results.items import PARTS, item_scores
+from bridge.results.scores import contrast, summarize
+
+
+def test_what_is_read_back_gives_the_summaries_of_the_record(tmp_path: Path) -> None:
+    made = write_cell(tmp_path, seed=2, metrics=(*METRICS, "token_f1"))
+    (c,) = comparisons([made])
+    items = item_scores([made], ["fitted", "shuffled", "native_target"], [*METRICS, "token_f1"])
+    assert items.branches["shuffled"].metrics["mrr"].shape == (N_DRAWS, N_ITEMS)
+    for label in PARTS:
+        part = items.part(label, 60, 2)
+        scores = c.scores if label == "all" else c.by_answer[label]["scores"]
+        for name, branch in items.branches.items():
+            assert summarize(branch, items.branches["native_target"], part) == scores[name]
+        ranked = contrast(items.branches["fitted"], items.branches["shuffled"], part, KINDS["shuffled"].ranked)
+        assert ranked == c.contrasts_of(label)["shuffled"]
+        wanted = c.data["n_eval"] if label == "all" else c.by_answer[label]["n"]
+        assert part.sizes()["n"] == wanted
+
+
+def test_new_and_known_items_are_all_items_by_token_and_by_whole_answer(tmp_path: Path) -> None:
+    items = item_scores([write_cell(tmp_path)], ["fitted"], ["top1"])
+    every, new, known = (items.part(label, 10, 0) for label in PARTS)
+    for kind in ("token", "whole"):
+        masks = [getattr(part, kind) for part in (every, new, known)]
+        assert torch.equal(masks[1], ~masks[2])
+        assert masks[0].all()
+    # Some new answers begin with a token that is known.
+    assert (known.whole & ~known.token).sum() == 0 < (known.token & ~known.whole).sum()
+    assert (items.part("new", 10, 0).n_resamples, items.part("new", 10, 4).seed) == (10, 4)
+
+
+def test_controls_are_found_in_whichever_record_has_them(tmp_path: Path) -> None:
+    whole = item_scores([write_cell(tmp_path / "whole")], list(KINDS), ["top1"])
+    parts = [write_cell(tmp_path / "parts", controls=(name,)) for name in CONTROLS]
+    joined = item_scores(parts, list(KINDS), ["top1"])
+    assert joined.branches.keys() == whole.branches.keys()
+    assert "gold_embedding" not in joined.branches
+    for name, branch in whole.branches.items():
+        assert torch.equal(joined.branches[name].metrics["top1"], branch.metrics["top1"])
+    assert torch.equal(joined.units, whole.units)
+    assert item_scores(parts, ["fitted"], ["top1"]).branches.keys() == {"fitted"}
+
+
+def test_no_record_with_such_a_control_gives_no_items(tmp_path: Path) -> None:
+    items = item_scores([write_cell(tmp_path, controls=("random",))], ["fitted"], ["top1"])
+    assert items.branches == {}
+    assert items.part("all", 10, 0).sizes() == {"n": 0, "n_units": 0}
+
+
+def test_a_score_that_a_control_does_not_have_is_left_out(tmp_path: Path) -> None:
+    made = write_cell(tmp_path)
+    table = made.items()
+    column = table["kl_nats"].to_pylist()
+    names = table["control"].to_pylist()
+    holed = [None if name == "native_source" else value for name, value in zip(names, column, strict=True)]
+    at = table.column_names.index("kl_nats")
+
+    pq.write_table(table.set_column(at, "kl_nats", pa.array(holed)), made.folder / "items.parquet")
+    items = item_scores([made], ["fitted", "native_source"], ["top1", "kl_nats"])
+    assert list(items.branches["fitted"].metrics) == ["top1", "kl_nats"]
+    assert list(items.branches["native_source"].metrics) == ["top1"]
+
+
+def test_a_score_that_some_records_lack_is_read_where_it_is(tmp_path: Path) -> None:
+    plain, whole = write_cell(tmp_path), write_cell(tmp_path, n=50, metrics=("top1", "token_f1"))
+    for made, metrics in ((plain, ["top1"]), (whole, ["top1", "token_f1"])):
+        assert list(item_scores([made], ["fitted"], ["top1", "token_f1"]).branches["fitted"].metrics) == metrics
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_record_without_its_items_says_which_and_what_to_do(tmp_path: Path, damage: str) -> None:
+    made = write_cell(tmp_path)
+    path = made.folder / "items.parquet"
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RecordError, match=rf"^cannot read {path} .*; the record is not whole: move {made.folder} away"):
+        item_scores([made], ["fitted"], ["top1"])

@@ -1,0 +1,134 @@
+"""Maps beside each other: what makes a ladder, what it is called, and that no rung stands without its controls."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from synthetic_records import write_cell
+
+from bridge.errors import RecordError
+from bridge.records.record import read_all
+from bridge.report import render
+from bridge.report.ladder import write_ladders
+from bridge.results.comparison import comparisons
+from bridge.results.ladders import SHARE, Ladder, hardest, ladders
+from bridge.show.grid_tables import ladder_table
+
+
+def rung(outputs: Path, map: dict[str, Any], rate: float, *, n: int = 100, **changes: Any) -> None:
+    write_cell(outputs, n=n, rates={"fitted": rate}, map=map, **changes)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Ladder:
+    for n, gain in ((100, 0.0), (500, 0.1)):
+        rung(tmp_path, {"name": "mlp", "depth": 1}, 0.7 + gain, n=n)
+        rung(tmp_path, {"name": "orthogonal", "completion": "nearest"}, 0.5 + gain, n=n)
+        rung(tmp_path, {"name": "lora", "rank": 4}, 0.3 + gain, n=n)
+        rung(tmp_path, {"name": "lora", "rank": 8}, 0.2 + gain, n=n)
+    (found,) = ladders(comparisons(read_all(tmp_path)))
+    return found
+
+
+def test_maps_of_one_setting_are_one_ladder_in_the_order_of_the_plan(one: Ladder) -> None:
+    assert [r.name for r in one.rungs] == ["orthogonal", "lora rank=4", "lora rank=8", "mlp"]
+    assert one.sizes == [100, 500]
+    assert one.title == "lm_head, layer 4→4, all answers"
+    assert all([c.data["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
+    assert one.rungs[0].at(500) is one.rungs[0].cells[1]
+    assert one.rungs[0].at(7) is None
+
+
+def test_other_layers_pairs_and_seeds_are_other_ladders_and_one_map_is_none(tmp_path: Path) -> None:
+    for changes in ({}, {"layers": (2, 2)}, {"seed": 1}, {"pair__name": "other"}):
+        for name in ("orthogonal", "linear"):
+            rung(tmp_path, {"name": name}, 0.5, **changes)
+    rung(tmp_path, {"name": "orthogonal"}, 0.5, injection__name="soft_prefix")
+    found = ladders(comparisons(read_all(tmp_path)))
+    assert [len(one.rungs) for one in found] == [2, 2, 2, 2]
+    assert len({(one.pair, one.title) for one in found}) == 4
+    assert any("seed=1" in one.title for one in found)
+
+
+def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -> None:
+    scores = [c.scores["shuffled_within"][SHARE] for c in one.cells if c.data["n_fit"] == 100]
+    low, high = one.envelope("shuffled_within", 100) or (0.0, 0.0)
+    assert (low, high) == (min(s["low"] for s in scores), max(s["high"] for s in scores))
+    assert low < high
+    assert one.envelope("gold_embedding", 100) is None
+
+
+def test_every_share_on_the_terminal_stands_beside_its_hardest_control(one: Ladder) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(ladder_table(one, 120))
+    lines = console.export_text().splitlines()
+    assert lines[0].startswith("tiny: tiny-llama → tiny-mistral, lm_head, layer 4→4")
+    for r in one.rungs:
+        (line,) = [line for line in lines if line.startswith(r.name)]
+        cells = re.findall(r"(\d+) \[ *(\d+), *(\d+)\] \| +(\d+) +\d+([ ~x]|$)", line)
+        assert len(cells) == 2
+        for (share, low, high, control, _), c in zip(cells, r.cells, strict=True):
+            score = c.scores["fitted"][SHARE]
+            assert [int(share), int(low), int(high)] == [round(100 * score[k]) for k in ("mean", "low", "high")]
+            assert int(control) == round(100 * (hardest(c) or ("", {"mean": -1}))[1]["mean"])
+
+
+def test_an_invalid_cell_and_one_below_its_controls_are_marked(tmp_path: Path) -> None:
+    rung(tmp_path, {"name": "orthogonal"}, 0.5, failed_gate="pairing")
+    rung(tmp_path, {"name": "lora"}, 0.1)
+    (one,) = ladders(comparisons(read_all(tmp_path)))
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(ladder_table(one, 120))
+    text = console.export_text()
+    assert re.search(r"orthogonal .*x$", text, re.M)
+    assert re.search(r"lora .*~$", text, re.M)
+
+
+def test_the_report_draws_the_ladder_with_its_controls_and_marks_what_is_invalid(tmp_path: Path) -> None:
+    rung(tmp_path, {"name": "orthogonal"}, 0.5, failed_gate="pairing")
+    for n in (100, 500):
+        rung(tmp_path, {"name": "mlp_target"}, 0.6, n=n)
+    html = render(read_all(tmp_path))
+    section = html[html.index('<section id="ladder">') : html.index('<section id="best">')]
+    new, plot = re.findall(r"<svg class=\"plot\".*?</svg>", section.partition("<details")[0], re.S)
+    assert 0 < section.index("layer 4→4, new answers") < section.index("layer 4→4, all answers")
+    assert ">mlp_target</text>" in new
+    for name in ("orthogonal", "mlp_target", "shuffled_within", "shuffled", "random", "identity", "mean", "same_model"):
+        assert f">{name}</text>" in plot, name
+    assert "1 of 3 cells are dead or invalid (hollow)." in section
+    assert '<a href="#ladder">ladder</a>' in html
+    assert "−7.80" in section  # the uniform guess stands beside the log-probability
+    assert render(read_all(tmp_path)) == html
+
+
+@pytest.mark.parametrize(("name", "start"), [("ladder.svg", b"<?xml"), ("ladder.png", b"\x89PNG")])
+def test_a_figure_of_ladders_is_the_same_bytes_twice(tmp_path: Path, one: Ladder, name: str, start: bytes) -> None:
+    first = write_ladders([one, one], tmp_path / name).read_bytes()
+    assert first.startswith(start)
+    assert write_ladders([one, one], tmp_path / name).read_bytes() == first
+    with pytest.raises(RecordError, match="no ladder to draw; run bridge experiment=interlingua first"):
+        write_ladders([], tmp_path / name)
+
+
+def test_a_report_of_one_map_has_no_ladder(tmp_path: Path) -> None:
+    rung(tmp_path, {"name": "orthogonal"}, 0.5)
+    assert 'id="ladder"' not in render(read_all(tmp_path))
+
+
+def test_a_ladder_of_new_answers_holds_their_scores_alone(tmp_path: Path) -> None:
+    for name in ("orthogonal", "linear"):
+        write_cell(tmp_path, map={"name": name}, new_rates={"fitted": 0.1})
+        write_cell(tmp_path, map={"name": name}, all_new=True, dataset__name="attributes")
+    cells = comparisons(read_all(tmp_path))
+    attributes, facts = sorted(ladders(cells, "new"), key=lambda one: one.title)
+    assert attributes.title.endswith("dataset=attributes, new answers")
+    for one, is_new in ((attributes, True), (facts, False)):
+        for c in one.cells:
+            assert c.is_all_new == is_new
+            assert c.scores == c.by_answer["new"]["scores"]
+            assert c.sizes.startswith(f"{c.by_answer['new']['n']} eval items with new answers, ")
+    (every,) = ladders(cells)
+    assert every.title == "lm_head, layer 4→4, all answers"
