@@ -7,22 +7,24 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
-from bridge.records import record
-from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
+from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
 from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
+from bridge.tasks import registry
 
+T = TypeVar("T")
+# In control.names: every control that the task has.
+ALL = "all"
 log = logging.getLogger("bridge")
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
@@ -116,9 +118,11 @@ def typed(config: DictConfig) -> BridgeConfig:
     if missing:
         raise ConfigError(f"{', '.join(missing)} must be given; add {missing[0]}=... to the command line")
     result: BridgeConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
-    unknown = sorted(set(result.control.names) - set(CONTROLS))
-    if unknown:
-        raise ConfigError(f"unknown control {', '.join(unknown)}; the controls are {', '.join(CONTROLS)}")
+    task = registry.get(result.task.name)
+    unknown = sorted({*result.control.names} - {*task.conditions.chosen, ALL})
+    if unknown and "control" in task.uses:
+        chosen = ", ".join(task.conditions.chosen)
+        raise ConfigError(f"unknown control {', '.join(unknown)}; the controls are {chosen}")
     if result.batch_size < 1:
         raise ConfigError(f"batch_size={result.batch_size} must be at least 1")
     if getattr(result.dataset, "wordings", None) is Wordings.all and result.dataset.split.by is SplitBy.item:
@@ -140,6 +144,9 @@ def settled(config: BridgeConfig) -> BridgeConfig:
     Raises:
         ConfigError: a number of draws that is none.
     """
+    task = registry.get(config.task.name)
+    if "control" in task.uses and ALL in config.control.names:
+        config.control.names = list(task.conditions.chosen)
     n_draws = config.control.n_draws
     if n_draws == "auto":
         config.control.n_draws = ENOUGH_DRAWS
@@ -152,15 +159,14 @@ def settled(config: BridgeConfig) -> BridgeConfig:
     return config
 
 
-def too_few_draws(n_draws: int, names: Sequence[str]) -> str | None:
+def too_few_draws(n_draws: int, ranked: Sequence[str]) -> str | None:
     """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can.
 
     Example:
-        >>> too_few_draws(5, ["fitted", "random"])
+        >>> too_few_draws(5, ["random"])
         'control.n_draws=5: a rank among 5 draws has p of at least 0.17, so nothing can be found above random; \
 give control.n_draws=19 or more, or auto'
     """
-    ranked = [name for name in names if CONTROLS[name].ranked]
     if not ranked or least_p(n_draws) <= ALPHA:
         return None
     return (
@@ -171,13 +177,15 @@ give control.n_draws=19 or more, or auto'
 
 def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
     """Say, before plain configs are run, where a control has too few draws for any verdict; once for each number."""
-    names: dict[int, dict[str, None]] = {}
+    ranked: dict[int, dict[str, None]] = {}
     for config in configs:
-        if config["task"]["name"] == "translate":
-            names.setdefault(config["control"]["n_draws"], {}).update(dict.fromkeys(config["control"]["names"]))
-    for n_draws, some in names.items():
-        if told := too_few_draws(n_draws, list(some)):
-            log.warning(told)
+        task, control = registry.get(config["task"]["name"]), config["control"]
+        if "control" in task.uses:
+            names = [name for name in control["names"] if task.conditions[name].ranked]
+            ranked.setdefault(control["n_draws"], {}).update(dict.fromkeys(names))
+    for n_draws, some in ranked.items():
+        if warning := too_few_draws(n_draws, list(some)):
+            log.warning(warning)
 
 
 def build(node: Any, **more: Any) -> Any:
@@ -200,9 +208,14 @@ def build(node: Any, **more: Any) -> Any:
         made = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"_target_={target} is not a class of bridge ({error})") from error
-    takes = inspect.signature(made).parameters
+    return make(made, node, **more)
+
+
+def make(kind: Callable[..., T], node: Any, **more: Any) -> T:
+    """An object of a class, from those fields of a config node that the class takes."""
+    takes = inspect.signature(kind).parameters
     values = {f.name: getattr(node, f.name) for f in fields(node) if f.name in takes}
-    return made(**{k: v.value if isinstance(v, Enum) else v for k, v in values.items()}, **more)
+    return kind(**{k: v.value if isinstance(v, Enum) else v for k, v in values.items()}, **more)
 
 
 def to_plain(config: BridgeConfig) -> dict[str, Any]:
@@ -244,11 +257,11 @@ def _typed_node(kind: Any, value: Any) -> Any:
         return kind[value]
     if not is_dataclass(kind):
         return value
-    kind = TARGETS.get(value.get("_target_"), kind)
+    kind = registry.get(value["name"]).config if kind is TaskConfig else TARGETS.get(value.get("_target_"), kind)
     hints = _hints(kind)
     return kind(**{name: _typed_node(hints[name], inner) for name, inner in value.items()})
 
 
 def run_id(config: BridgeConfig) -> str:
     """Sixteen hex digits of the hash of everything in `config` that can change a result."""
-    return record.run_id(to_plain(config))
+    return registry.run_id(to_plain(config))

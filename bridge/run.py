@@ -13,9 +13,10 @@ from bridge.errors import BridgeError, interrupted
 from bridge.records import record
 from bridge.records.provenance import provenance
 from bridge.records.record import Record
+from bridge.results.points import Result
 from bridge.schema import BridgeConfig
 from bridge.session import Session
-from bridge.tasks.registry import compute
+from bridge.tasks.registry import get
 
 log = logging.getLogger("bridge")
 
@@ -49,8 +50,10 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             inputs = session.inputs(config)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
-            data, columns = compute(config.task)(config, session, inputs)
-            return _write(config, identity, "done", inputs, data, columns, text, started)
+            result = get(config.task.name).compute(config, session, inputs)
+            for warning in result.warnings:
+                log.warning(warning)
+            return _write(config, identity, "done", inputs, _data(result), result.items, text, started)
         except Exception as error:
             if interrupted(error):
                 raise KeyboardInterrupt from error
@@ -63,12 +66,24 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
                 "valid": False,
             }
             try:
-                _write(config, identity, "failed", inputs, failed, None, text, started)
+                _write(config, identity, "failed", inputs, failed, {}, text, started)
             except BridgeError:
                 log.warning("the failure could not be recorded under %s", config.paths.outputs)
             raise
         finally:
             log.removeHandler(handler)
+
+
+def _data(result: Result) -> dict[str, Any]:
+    """What record.json says of a result."""
+    return {
+        **result.facts,
+        "points": result.points,
+        "gates": result.gates,
+        "valid": all(gate["passed"] for gate in result.gates.values()),
+        "absent": result.absent,
+        "warnings": result.warnings,
+    }
 
 
 def _write(
@@ -77,7 +92,7 @@ def _write(
     status: str,
     inputs: dict[str, str],
     data: dict[str, Any],
-    columns: dict[str, Any] | None,
+    tables: dict[str, Any],
     text: io.StringIO,
     started: float,
 ) -> Record:
@@ -90,7 +105,7 @@ def _write(
         **provenance(),
         "wall_s": time.perf_counter() - started,
     }
-    return record.write(config.paths.outputs, identity, whole, _to_yaml(whole["config"]), columns, text.getvalue())
+    return record.write(config.paths.outputs, identity, whole, _to_yaml(whole["config"]), tables, text.getvalue())
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
 
-RECORD_VERSION = 5
+RECORD_VERSION = 6
 # What never changes a result is left out of the run id.
 NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
 HEAD = ("run_id", "record_version", "status", "inputs", "error")
@@ -32,7 +32,7 @@ class Record:
     """One cell's results.
 
     Attributes:
-        folder: holds record.json, config.yaml, items.parquet and run.log.
+        folder: holds record.json, config.yaml, run.log, and items.parquet or a file for each kind of item.
         data: the content of record.json.
         reused: whether it was read from disk rather than computed now.
     """
@@ -46,15 +46,23 @@ class Record:
         """Whether the cell was computed to the end."""
         return bool(self.data["status"] == "done")
 
-    def items(self) -> pa.Table:
-        """Per-item scores: one row per control, draw and item."""
-        return pq.read_table(self.folder / "items.parquet")
+    def table_path(self, table: str = "items") -> Path:
+        """The file of per-item scores: one row per point, control, draw and item."""
+        return self.folder / f"{table}.parquet"
+
+    def items(self, table: str = "items") -> pa.Table:
+        """Per-item scores of one kind of item."""
+        return pq.read_table(self.table_path(table))
+
+    @property
+    def tables(self) -> list[str]:
+        """The kinds of item that have per-item scores."""
+        return sorted(path.stem for path in self.folder.glob("*.parquet"))
 
 
-def run_id(config: dict[str, Any]) -> str:
-    """Sixteen hex digits of the hash of everything in a plain config that can change a result."""
-    kept = {k: v for k, v in config.items() if k not in NOT_IN_RUN_ID}
-    text = json.dumps([RECORD_VERSION, kept], sort_keys=True)
+def hashed(used: Mapping[str, Any]) -> str:
+    """Sixteen hex digits of the hash of the part of a plain config that can change a result, which is a run id."""
+    text = json.dumps([RECORD_VERSION, used], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -125,7 +133,9 @@ def writing(outputs: str | Path) -> Iterator[None]:
         ) from error
 
 
-def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, columns: Any, log: str) -> Record:
+def write(
+    outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, tables: Mapping[str, Any], log: str
+) -> Record:
     """Write one record whole or not at all; an older one under the same run id is replaced.
 
     Whoever writes holds the run id (see `claimed`). A writer that is killed leaves the older record or the newer one
@@ -136,7 +146,7 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
         run_id: names the record's folder.
         data: record.json; numbers must be finite.
         config_yaml: the resolved config.
-        columns: column name -> values of items.parquet, or None for a failed cell.
+        tables: kind of item -> column name -> values of its file.
         log: the text of run.log.
 
     Raises:
@@ -153,8 +163,8 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
             (unfinished / "record.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
             (unfinished / "config.yaml").write_text(config_yaml)
             (unfinished / "run.log").write_text(log)
-            if columns is not None:
-                pq.write_table(_table(columns), unfinished / "items.parquet", compression="zstd")
+            for name, columns in tables.items():
+                pq.write_table(_table(columns), unfinished / f"{name}.parquet", compression="zstd")
             if final.exists():
                 if replaced.exists():
                     shutil.rmtree(replaced)

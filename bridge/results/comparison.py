@@ -1,31 +1,29 @@
-"""A fitted score beside its controls, wherever they were computed: in one cell, or fanned out over several."""
+"""An estimate beside its conditions at one point, wherever they were computed: in one cell, or over several."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS
-from bridge.records.record import NOT_IN_RUN_ID, Record
-from bridge.results.items import PARTS, item_scores
-from bridge.results.scores import SHARES, contrast
+from bridge.records.record import Record
 from bridge.results.verdicts import Finding, finding, gate_verdict, joined
+from bridge.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cells whose configs differ in nothing but `control.names`.
+    """One point of cells whose configs differ in nothing but `control.names`.
 
-    `scores`, `contrasts`, `by_answer` and `state_scores` are those of record.json, joined; `missing` are the controls
-    that no cell has computed, and `absent` those that cannot mean what they say here, with the reason. `part` says
-    which items `scores` and `contrasts` are of (`on`).
+    `scores`, `contrasts` and `parts` are those of the point, joined; `missing` are the conditions that no cell has
+    scored, and `absent` those that cannot mean what they say here, with the reason. `part` says which items `scores`
+    and `contrasts` are of (`on`), and `number` which of the record's points this is.
     """
 
+    task: Task
     records: tuple[Record, ...]
+    number: int
     scores: dict[str, Any]
     contrasts: dict[str, Any]
-    by_answer: dict[str, Any]
-    state_scores: dict[str, Any]
+    parts: dict[str, Any]
     missing: tuple[str, ...]
     part: str = "all"
 
@@ -37,12 +35,29 @@ class Comparison:
 
     @property
     def data(self) -> dict[str, Any]:
-        """record.json of the first cell, for what all cells share: layers, n_fit, gates, fit."""
+        """record.json of the first cell."""
         return self.records[0].data
 
     @property
+    def point(self) -> dict[str, Any]:
+        """The point of the first cell, for what all cells share: axes, items and units."""
+        point: dict[str, Any] = self.data["points"][self.number]
+        return point
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Where the point lies."""
+        axes: dict[str, Any] = self.point["axes"]
+        return axes
+
+    def place(self, axis: str) -> str:
+        """Where the point lies on one axis, as in every table."""
+        (one,) = (a for a in self.task.axes if a.name == axis)
+        return one.label(self.axes)
+
+    @property
     def absent(self) -> dict[str, str]:
-        """Controls that cannot mean what they say here -> why."""
+        """Conditions that cannot mean what they say here -> why."""
         absent: dict[str, str] = self.data["absent"]
         return absent
 
@@ -62,162 +77,155 @@ class Comparison:
         return gates
 
     @property
+    def head(self) -> str:
+        """The metric that heads tables and verdicts: the task's, or the first that was scored."""
+        name = self.task.head.name
+        scored = next(iter(self.scores.values()), {})
+        return name if name in scored or not scored else next(iter(scored))
+
+    @property
+    def estimate(self) -> str:
+        """The name of the estimate."""
+        return self.task.conditions.estimate
+
+    @property
+    def has_estimate(self) -> bool:
+        """Whether the estimate was scored."""
+        return self.estimate in self.scores
+
+    @property
     def label(self) -> str:
-        """What this is, in a few words: layers, injection, rows to fit on."""
-        layers = self.data["layers"]
-        return f"layer {layers['source']}→{layers['target']}, {injection_label(self.config)}, n={self.data['n_fit']}"
+        """What this is, in a few words: its axes and its setting."""
+        told = [f"{axis.word} {axis.label(self.axes)}" for axis in self.task.axes]
+        return ", ".join([self.task.setting(self.config), *told])
 
     @property
     def sizes(self) -> str:
         """How many items `scores` are of, and how many units they are."""
-        unit = self.data["unit"]
+        unit = self.point["unit"]
         if self.part == "all":
-            return f"{self.data['n_eval']} eval items, {self.data['n_units']} units ({unit})"
-        part = self.by_answer[self.part]
-        return f"{part['n']} eval items with {self.part} answers, {part['n_units']} units ({unit})"
+            return f"{self.point['n']} items, {self.point['n_units']} units ({unit})"
+        part = self.parts[self.part]
+        return f"{part['n']} items with {self.title_of(self.part)}, {part['n_units']} units ({unit})"
 
-    def mean(self, control: str, metric: str = "top1") -> float | None:
-        """The mean score of a control, or None where it was not computed."""
-        score = self.scores.get(control, {}).get(metric)
-        return None if score is None else float(score["mean"])
+    def title_of(self, part: str) -> str:
+        """What a part of the items is called, such as "new answers"."""
+        return f"{part} {self.task.noun}"
+
+    def mean(self, condition: str, metric: str | None = None) -> float | None:
+        """The mean score of a condition, by the head metric where none is named; None where it was not computed."""
+        score = self.scores.get(condition, {}).get(metric or self.head)
+        return None if score is None or score["mean"] is None else float(score["mean"])
 
     def contrasts_of(self, part: str) -> dict[str, Any]:
-        """Contrasts on "all", "new" or "known" items."""
-        contrasts: dict[str, Any] = self.contrasts if part == "all" else self.by_answer[part].get("contrasts", {})
+        """Contrasts on "all" items or on a part of them."""
+        contrasts: dict[str, Any] = self.contrasts if part == "all" else self.parts[part].get("contrasts", {})
         return contrasts
 
+    def scores_of(self, part: str) -> dict[str, Any]:
+        """Scores on "all" items or on a part of them."""
+        scores: dict[str, Any] = self.scores if part == "all" else self.parts[part].get("scores", {})
+        return scores
+
     @property
-    def is_all_new(self) -> bool:
-        """Whether no eval answer is known, so that new answers are all there are."""
-        return bool(self.by_answer["known"]["n"] == 0)
+    def headline(self) -> str:
+        """The part that comes first in tables and verdicts."""
+        return self.task.part_names[0]
+
+    @property
+    def shown_parts(self) -> tuple[str, ...]:
+        """The tested parts, the headline first; without "all" where the headline has every item."""
+        names = self.task.part_names
+        return names[:1] if self.is_all_headline else names
+
+    @property
+    def is_all_headline(self) -> bool:
+        """Whether the headline part has every item, so that it is all there is."""
+        return self.headline != "all" and bool(self.parts[self.headline]["n"] == self.point["n"])
 
     def on(self, part: str) -> "Comparison | None":
-        """The same comparison on "all", "new" or "known" items alone; None where that part was not scored."""
+        """The same comparison on "all" items or on a part of them alone; None where that part was not scored."""
         if part == "all":
             return self
-        scored = self.by_answer[part]
+        scored = self.parts[part]
         if "scores" not in scored:
             return None
         return replace(self, scores=scored["scores"], contrasts=scored.get("contrasts", {}), part=part)
 
-    def finding(self, part: str = "all", metric: str = "top1") -> Finding:
-        """What may be concluded about "all", "new" or "known" items, gates aside.
+    def finding(self, part: str = "all", metric: str | None = None) -> Finding:
+        """What may be concluded about "all" items or a part of them, gates aside.
 
         Where a family has been corrected (`bridge.results.families`), its p values take the place of the cell's own.
-        Where all items are new, the verdict on all of them is that on new ones.
+        Where the headline part has every item, the verdict on all of them is that on it.
         """
-        part = "new" if part == "all" and self.is_all_new else part
-        whole = {"n": self.data["n_eval"], "n_units": self.data["n_units"]}
-        return finding(self.contrasts_of(part), whole if part == "all" else self.by_answer[part], self.absent, metric)
+        part = self.headline if part == "all" and self.is_all_headline else part
+        sizes = self.point if part == "all" else self.parts[part]
+        chosen = self.task.by_name[metric or self.head]
+        return finding(self.contrasts_of(part), sizes, self.absent, self.task.conditions, chosen)
 
     @property
     def is_above(self) -> bool:
-        """Whether every gate passed and the fitted map is above every negative control, over all items."""
-        return self.valid and "fitted" in self.scores and self.finding().is_above
+        """Whether every gate passed and the estimate is above every negative control, over all items."""
+        return self.valid and self.has_estimate and self.finding().is_above
 
-    def verdict(self, metric: str = "top1") -> str:
-        """What may be concluded, in one line: on new answers first, which is the headline, then on all."""
-        if said := gate_verdict(self.gates, self.mean("native_target")):
-            return said
-        if "fitted" not in self.scores:
-            return "no fitted score here; run control=fitted"
-        if self.is_all_new:
-            parts = [f"all answers are new: {self.finding('new', metric)}"]
+    @property
+    def is_above_everywhere(self) -> bool:
+        """The same, on every tested part of the items as well."""
+        return self.is_above and all(self.finding(part).is_above for part in self.task.part_names)
+
+    def verdict(self, metric: str | None = None) -> str:
+        """What may be concluded, in one line: on the headline part first, then on all items."""
+        if reason := self.task.gate_verdict(self) or gate_verdict(self.gates):
+            return reason
+        if not self.has_estimate:
+            return f"no {self.estimate} score here; run control={self.estimate}"
+        if self.is_all_headline:
+            parts = [f"all {self.task.noun} are {self.headline}: {self.finding(self.headline, metric)}"]
+        elif self.task.parts:
+            parts = [f"{self.title_of(part)}: {self.finding(part, metric)}" for part in self.task.part_names]
         else:
-            parts = [f"{part} answers: {self.finding(part, metric)}" for part in ("new", "all")]
+            parts = [str(self.finding("all", metric))]
         return joined([*parts, *(f"no {name}: {why}" for name, why in self.absent.items())])
 
+    @property
+    def state(self) -> str:
+        """`valid`; `dead` where nothing that is put in could be right, as the verdict says; else `invalid`."""
+        if self.valid:
+            return "valid"
+        return "dead" if self.verdict().startswith("dead") else "invalid"
 
-def injection_label(config: dict[str, Any]) -> str:
-    """The injection's name, with the context where the same prompt leaks the question."""
-    injection = config["injection"]
-    return injection["name"] + (" (same prompt)" if injection.get("context") == "same" else "")
+    @property
+    def hardest(self) -> str | None:
+        """The negative control with the best score, or None where none was scored."""
+        better = 1.0 if self.task.by_name[self.head].higher_is_better else -1.0
+        scored = {n: m for n in self.task.conditions.negatives if (m := self.mean(n)) is not None}
+        return max(scored, key=lambda n: better * scored[n], default=None)
 
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the estimate was scored and stands without a single negative control."""
+        scored = any(self.estimate in r.data["points"][self.number]["scores"] for r in self.records)
+        return scored and not any(name in self.scores for name in self.task.conditions.negatives)
 
-def dataset_label(config: dict[str, Any]) -> str:
-    """The name of the data set."""
-    name: str = config["dataset"]["name"]
-    return name
+    def shown(self) -> "Comparison":
+        """The comparison as it may be shown: without its estimate where no negative control stands beside it."""
+        if not self.is_withheld:
+            return self
+        parts = {
+            label: {**part, "scores": self._rest(part["scores"]), "contrasts": {}} if "scores" in part else part
+            for label, part in self.parts.items()
+        }
+        return replace(self, scores=self._rest(self.scores), contrasts={}, parts=parts)
 
+    def _rest(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in scores.items() if name != self.estimate}
 
-def comparisons(records: Iterable[Record]) -> list[Comparison]:
-    """Join the finished records of task=translate, in order of pair, data set, injection, layer and size."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        if record.ok and "scores" in record.data:
-            groups.setdefault(_shared(record.data["config"]), []).append(record)
-    return sorted((_contrasted(_join(group)) for group in groups.values()), key=_order)
-
-
-def _shared(config: dict[str, Any]) -> str:
-    kept = {k: v for k, v in config.items() if k not in NOT_IN_RUN_ID}
-    kept["control"] = {k: v for k, v in config["control"].items() if k != "names"}
-    return json.dumps(kept, sort_keys=True)
-
-
-def _order(c: Comparison) -> tuple[Any, ...]:
-    layers = c.data["layers"]
-    return (
-        c.config["pair"]["name"],
-        dataset_label(c.config),
-        injection_label(c.config),
-        layers["source"],
-        layers["target"],
-        c.data["n_fit"],
-        c.config["seed"],
-        c.records[0].data["run_id"],
-    )
-
-
-def _join(group: list[Record]) -> Comparison:
-    group = sorted(group, key=lambda r: (-len(r.data["scores"]), r.data["run_id"]))
-    order = list(KINDS)
-    scores: dict[str, Any] = {}
-    states: dict[str, Any] = {}
-    contrasts: dict[str, Any] = {}
-    by_answer: dict[str, Any] = {}
-    for record in reversed(group):
-        scores |= record.data["scores"]
-        states |= record.data["state_scores"]
-        contrasts |= record.data["contrasts"]
-        for label, part in record.data["by_answer"].items():
-            entry = by_answer.setdefault(label, {"n": part["n"], "n_units": part["n_units"]})
-            for kind in ("scores", "contrasts"):
-                if kind in part:
-                    entry.setdefault(kind, {}).update(part[kind])
-    absent = group[0].data["absent"]
-    return Comparison(
-        records=tuple(group),
-        scores={name: scores[name] for name in order if name in scores},
-        contrasts={name: contrasts[name] for name in order if name in contrasts},
-        by_answer=by_answer,
-        state_scores={name: states[name] for name in order if name in states},
-        missing=tuple(name for name in CONTROLS if name not in scores and name not in absent),
-    )
-
-
-def _contrasted(c: Comparison) -> Comparison:
-    """Add the contrasts that no record has, because fitted map and control were scored in different cells."""
-    lacking = [name for name in c.scores if name != "fitted" and name not in c.contrasts]
-    if "fitted" not in c.scores or not lacking:
-        return c
-    metrics = [m for m in c.scores["fitted"] if m not in SHARES]
-    items = item_scores(c.records, ["fitted", *lacking], metrics)
-    made: dict[str, dict[str, Any]] = {}
-    for label in PARTS:
-        part = items.part(label, c.config["task"]["n_resamples"], c.config["seed"])
-        if label == "all" or part.is_scored:
-            made[label] = {
-                name: contrast(items.branches["fitted"], items.branches[name], part, KINDS[name].ranked)
-                for name in lacking
-            }
-
-    def ordered(label: str) -> dict[str, Any]:
-        merged = c.contrasts_of(label) | made.get(label, {})
-        return {name: merged[name] for name in c.scores if name in merged}
-
-    by_answer = {
-        label: {**part, "contrasts": ordered(label)} if "scores" in part else part
-        for label, part in c.by_answer.items()
-    }
-    return replace(c, contrasts=ordered("all"), by_answer=by_answer)
+    @property
+    def conclusion(self) -> str:
+        """The verdict of what may be shown, in one line."""
+        if self.valid and self.is_withheld:
+            return (
+                f"{self.estimate} score not shown, because no negative control was scored beside it; run it with "
+                "control=all"
+            )
+        return self.verdict()

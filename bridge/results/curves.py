@@ -1,15 +1,17 @@
-"""Grids: comparisons that differ in layer and data set size alone, which is what a curve may join."""
+"""Grids: comparisons that differ along the axes of their task alone, which is what a curve may join."""
 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS, NEGATIVES
-from bridge.records.record import NOT_IN_RUN_ID
-from bridge.results.comparison import Comparison, dataset_label, injection_label
+from bridge.results.axes import Axis
+from bridge.results.comparison import Comparison
+from bridge.results.joining import dataset_label, sortable
+from bridge.tasks.base import Task
+from bridge.tasks.registry import get
 
 # Share of the points of the longest curve that a curve needs to be drawn in its place.
 ENOUGH = 0.75
@@ -17,12 +19,13 @@ ENOUGH = 0.75
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one pair, data set, injection, map and seed over layers and data set sizes.
+    """Points of one setting along the axes of its task.
 
-    `pair` names the two models, and `dataset` the data set where there are several; `title` names the injection and
-    whatever else tells this grid from its neighbours.
+    `pair` names the two models, where the task has any, and `dataset` the data set where there are several; `title`
+    names what heads the setting and whatever else tells this grid from its neighbours.
     """
 
+    task: Task
     pair: str
     title: str
     cells: tuple[Comparison, ...]
@@ -41,23 +44,31 @@ class Grid:
 
     @property
     def fixed(self) -> Comparison:
-        """The cell of the largest size and, at that size, of the deepest layers: chosen without looking at scores."""
-        return max(self.cells, key=lambda c: (c.data["n_fit"], *layers(c)))
+        """The last cell on every axis, on the searched one last of all: chosen without looking at scores."""
+        return max(self.cells, key=lambda c: [_at(axis, c) for axis in self._axes()])
 
-    def along_layers(self) -> list[Comparison]:
-        """The cells of the largest size with (nearly) as many layers as any, from the first layer to the last."""
-        size = self._most(lambda c: c.data["n_fit"])
-        return _by(layers, (c for c in self.cells if c.data["n_fit"] == size))
+    @property
+    def axes(self) -> list[Axis]:
+        """The axes along which there is more than one place."""
+        return [axis for axis in self.task.axes if len({_at(axis, c) for c in self.cells}) > 1]
 
-    def along_sizes(self) -> list[Comparison]:
-        """The cells at the deepest layers with (nearly) as many sizes as any, from the smallest size to the largest."""
-        at = self._most(layers)
-        return _by(lambda c: c.data["n_fit"], (c for c in self.cells if layers(c) == at))
+    def along(self, axis: Axis) -> list[Comparison]:
+        """The cells along an axis, in order, where the others are at the last place that has (nearly) most of them."""
+        others = [other for other in self.task.axes if other is not axis]
+        at = self._most(lambda c: tuple(_at(other, c) for other in others))
+        return _by(axis, (c for c in self.cells if tuple(_at(other, c) for other in others) == at))
 
     def curves(self) -> list[list[Comparison]]:
-        """One curve over layers for every data set size, from the smallest size to the largest."""
-        sizes = sorted({c.data["n_fit"] for c in self.cells})
-        return [_by(layers, (c for c in self.cells if c.data["n_fit"] == size)) for size in sizes]
+        """One curve along the searched axis for every place on the others, in order; each cell where none is."""
+        searched = self.task.searched
+        others = [axis for axis in self.task.axes if axis is not searched]
+        places = sorted({tuple(_at(axis, c) for axis in others) for c in self.cells})
+        curves = [[c for c in self.cells if tuple(_at(axis, c) for axis in others) == place] for place in places]
+        return [[c] for curve in curves for c in curve] if searched is None else [_by(searched, c) for c in curves]
+
+    def _axes(self) -> list[Axis]:
+        """The searched axis last."""
+        return sorted(self.task.axes, key=lambda axis: axis.searched)
 
     def _most(self, kind: Callable[[Comparison], Any]) -> Any:
         counts = Counter(kind(c) for c in self.cells)
@@ -65,22 +76,20 @@ class Grid:
         return max(k for k in counts if counts[k] >= ENOUGH * max(counts.values()))
 
 
-def _by(place: Callable[[Comparison], Any], cells: Iterable[Comparison]) -> list[Comparison]:
+def _at(axis: Axis, c: Comparison) -> Any:
+    return sortable(axis.value(c.axes))
+
+
+def _by(axis: Axis, cells: Iterable[Comparison]) -> list[Comparison]:
     """One cell for each place, in order; layer=-1 and layer=4 can be one and the same."""
-    found = {place(c): c for c in cells}
-    return [found[at] for at in sorted(found)]
+    there = {_at(axis, c): c for c in cells}
+    return [there[at] for at in sorted(there)]
 
 
-def layers(c: Comparison) -> tuple[int, int]:
-    """Source and target layer, as numbers."""
-    found = c.data["layers"]
-    return found["source"], found["target"]
-
-
-def layer_label(c: Comparison) -> str:
-    """Source and target layer, as in every table."""
-    source, target = layers(c)
-    return f"{source}→{target}"
+def curve_place(curve: Sequence[Comparison]) -> str:
+    """Where a curve lies on the axes that are not searched, as in a title."""
+    task = curve[0].task
+    return ", ".join(f"{a.word}={a.label(curve[0].axes)}" for a in task.axes if a is not task.searched)
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -94,87 +103,68 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
+def places(axis: Axis, cells: Iterable[Comparison]) -> str:
+    """Where cells lie on an axis, runs drawn together; of a pair of places the first counts."""
+    values = [axis.value(c.axes) for c in cells]
+    first = [value[0] if isinstance(value, tuple) else value for value in values]
+    if all(isinstance(value, int) for value in first):
+        return spans(first)
+    return ", ".join(dict.fromkeys(map(str, first)))
+
+
 def failed_gates(c: Comparison) -> list[str]:
     """Names of the gates that did not pass in any of the cells joined in `c`."""
     return list(dict.fromkeys(n for r in c.records for n, gate in r.data["gates"].items() if not gate["passed"]))
 
 
-def state(c: Comparison) -> str:
-    """`valid`; `dead` where nothing that is put in could be right, as the verdict says; else `invalid`."""
-    if c.valid:
-        return "valid"
-    return "dead" if c.verdict().startswith("dead") else "invalid"
+def conditions_in(cells: Iterable[Comparison]) -> list[str]:
+    """What was scored in any of `cells` of one task, in the order of every table and plot."""
+    some = list(cells)
+    return some[0].task.conditions.ordered(name for c in some for name in c.scores) if some else []
 
 
-def hardest_negative(c: Comparison, metric: str = "top1") -> str | None:
-    """The negative control with the highest score, or None where none was scored."""
-    scored = [n for n in NEGATIVES if n in c.scores]
-    return max(scored, key=lambda n: float(c.scores[n][metric]["mean"]), default=None)
-
-
-def is_withheld(c: Comparison) -> bool:
-    """Whether a fitted score was computed for `c` that stands without a single negative control."""
-    return hardest_negative(c) is None and any("fitted" in r.data["scores"] for r in c.records)
-
-
-def verdict(c: Comparison) -> str:
-    """What may be concluded from a cell, in one line."""
-    if c.valid and is_withheld(c):
-        return "fitted score not shown, because no negative control was scored beside it; run it with control=all"
-    return c.verdict()
-
-
-def withhold(c: Comparison) -> Comparison:
-    """`c` without its fitted numbers where no negative control stands beside them."""
-    if not is_withheld(c):
-        return c
-
-    def rest(scores: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in scores.items() if name != "fitted"}
-
-    by_answer = {
-        label: {**part, "scores": rest(part["scores"]), "contrasts": {}} if "scores" in part else part
-        for label, part in c.by_answer.items()
-    }
-    return replace(c, scores=rest(c.scores), contrasts={}, state_scores=rest(c.state_scores), by_answer=by_answer)
-
-
-def controls_in(cells: Iterable[Comparison]) -> list[str]:
-    """What was scored in any of `cells`, in the order of every table and plot."""
-    found = {name for c in cells for name in c.scores}
-    return [name for name in KINDS if name in found]
+def missing_in(cells: Iterable[Comparison]) -> list[str]:
+    """Conditions that at least one of `cells` lacks."""
+    some = list(cells)
+    names = {(c.task.name, name): c.task for c in some for name in c.missing}
+    return list(dict.fromkeys(n for (_, name), task in names.items() for n in task.conditions.ordered([name])))
 
 
 def identity(cells: Iterable[Comparison]) -> str:
     """What tells a plot of `cells` from every other."""
-    return " ".join(f"{c.part} {r.data['run_id']}" for c in cells for r in c.records)
+    return " ".join(f"{c.part} {r.data['run_id']} {c.number}" for c in cells for r in c.records)
 
 
-def missing_in(cells: Iterable[Comparison]) -> list[str]:
-    """Controls that at least one of `cells` lacks."""
-    found = {name for c in cells for name in c.missing}
-    return [name for name in CONTROLS if name in found]
-
-
-def pair_label(config: dict[str, Any]) -> str:
+def pair_label(config: Mapping[str, Any]) -> str:
     """The pair's name with the two models behind it."""
     pair = config["pair"]
     return f"{pair['name']}: {pair['source']['name']} → {pair['target']['name']}"
+
+
+def place_of(task: Task, config: Mapping[str, Any]) -> str:
+    """The pair, or the name of a task that has none."""
+    return pair_label(config) if "pair" in task.uses else task.name
 
 
 def grids(cells: Iterable[Comparison]) -> list[Grid]:
     """Group comparisons into grids, with titles that tell grids of one pair apart."""
     groups: dict[str, list[Comparison]] = {}
     for c in cells:
-        kept = settings(c.config)
+        kept = [c.task.name, settings(c.config)]
         groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
-    first = [group[0].config for group in groups.values()]
-    several = len({dataset_label(config) for config in first}) > 1
+    first = [group[0] for group in groups.values()]
+    several = len({dataset_label(c.config) for c in first if "dataset" in c.task.uses}) > 1
     made = [
-        Grid(pair_label(config), _title(config, first), tuple(group), dataset_label(config) if several else "")
-        for config, group in zip(first, groups.values(), strict=True)
+        Grid(
+            c.task,
+            place_of(c.task, c.config),
+            _title(c, first),
+            tuple(group),
+            dataset_label(c.config) if several and "dataset" in c.task.uses else "",
+        )
+        for c, group in zip(first, groups.values(), strict=True)
     ]
-    return sorted(made, key=lambda grid: (grid.heading, _counted(grid.title)))
+    return sorted(made, key=lambda grid: (grid.task.name, grid.heading, _counted(grid.title)))
 
 
 def _counted(title: str) -> list[tuple[str, int]]:
@@ -182,27 +172,29 @@ def _counted(title: str) -> list[tuple[str, int]]:
     return [(words, int(number or 0)) for words, number in re.findall(r"(\D*)(\d*)", title)]
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> value of all that a grid holds fixed."""
-    flat = _flat({k: v for k, v in config.items() if k not in NOT_IN_RUN_ID})
-    free = ("layer.source", "layer.target", "dataset.size", "control.names")
-    return {k: v for k, v in flat.items() if k not in free}
+    task = get(config["task"]["name"])
+    return {k: v for k, v in _flat(task.used(config)).items() if k not in task.free and k != "control.names"}
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in node.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 
-def _title(config: dict[str, Any], others: list[dict[str, Any]]) -> str:
-    def place(c: dict[str, Any]) -> tuple[str, str, str]:
-        return pair_label(c), dataset_label(c), injection_label(c)
+def _title(c: Comparison, others: Sequence[Comparison]) -> str:
+    def place(other: Comparison) -> tuple[str, ...]:
+        task, config = other.task, other.config
+        dataset = dataset_label(config) if "dataset" in task.uses else ""
+        return task.name, place_of(task, config), dataset, task.setting(config)
 
-    own = settings(config)
-    told = telling([settings(other) for other in others if place(other) == place(config)])
-    return ", ".join([injection_label(config), *(f"{n.removesuffix('.name')}={own[n]}" for n in told if n in own)])
+    own = settings(c.config)
+    differing = telling([settings(other.config) for other in others if place(other) == place(c)])
+    more = (f"{n.removesuffix('.name')}={own[n]}" for n in differing if n in own)
+    return ", ".join([c.task.setting(c.config), *more])
 
 
 def telling(alike: Sequence[dict[str, Any]]) -> list[str]:

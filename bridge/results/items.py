@@ -2,78 +2,116 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bridge.errors import RecordError
-from bridge.records.record import Record
-from bridge.results.scores import Branch, Part
+from bridge.results.points import mask_column
+from bridge.results.scores import Branch, Key, Part, key_of
 
-PARTS = ("all", "new", "known")
-LABELS = ("unit", "known_token", "known_answer")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bridge.records.record import Record
+    from bridge.results.metrics import Metric
+    from bridge.tasks.base import Task
 
 
-@dataclass(frozen=True)
+@dataclass
 class ItemScores:
-    """Scores of the same m items, wherever their controls were scored.
+    """Scores of the same items of one point, wherever their conditions were scored.
 
     Attributes:
-        branches: control -> scores; metrics that hold null are left out.
-        units: (m,) integer unit of each item.
-        known_token: (m,) whether the first token of its answer is one that was fitted on.
-        known_answer: (m,) whether its whole answer is.
+        branches: condition -> scores; metrics that hold null are left out.
+        units: table -> (m,) integer unit of each item.
+        masks: part -> key of a metric -> (m,) which items belong to it.
     """
 
     branches: dict[str, Branch] = field(default_factory=dict)
-    units: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    known_token: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
-    known_answer: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
+    units: "dict[str, Tensor]" = field(default_factory=dict)
+    masks: "dict[str, dict[Key, Tensor]]" = field(default_factory=dict)
 
     def part(self, label: str, n_resamples: int, seed: int) -> Part:
-        """All items, the new or the known ones, as the cell itself parted them."""
-        every = torch.ones_like(self.known_token)
-        masks = {
-            "all": (every, every),
-            "new": (~self.known_token, ~self.known_answer),
-            "known": (self.known_token, self.known_answer),
-        }
-        return Part(self.units, *masks[label], n_resamples, seed)
+        """All items, or a part of them, as the cell itself parted them."""
+        return Part(self.units, self.masks[label], n_resamples, seed)
 
 
-def item_scores(records: Iterable[Record], controls: Sequence[str], metrics: Sequence[str]) -> ItemScores:
-    """The scores of `controls` in `records`, which are cells that differ in their controls alone."""
+def item_scores(
+    records: "Iterable[Record]", task: "Task", names: Sequence[str], metrics: "Sequence[Metric]", point: int = 0
+) -> ItemScores:
+    """The scores of some conditions in records of cells that differ in their conditions alone.
+
+    Args:
+        records: of these cells.
+        task: theirs.
+        names: of the conditions.
+        metrics: those to read.
+        point: number of the point.
+
+    Raises:
+        RecordError: a table of items cannot be read.
+    """
     scores = ItemScores()
+    tables = dict.fromkeys(m.items for m in metrics if m.items is not None)
     for record in records:
-        missing = {c for c in controls if c in record.data["scores"] and c not in scores.branches}
+        have = record.data["points"][point]["scores"]
+        missing = [name for name in names if name in have and name not in scores.branches]
         if not missing:
             continue
-        path = record.folder / "items.parquet"
-        try:
-            # A record has the scores that its cell was asked for, and not those of other records.
-            wanted = [metric for metric in metrics if metric in pq.read_schema(path).names]
-            table = pq.read_table(path, columns=["control", "draw", *LABELS, *wanted])
-        except (OSError, pa.ArrowException) as error:
-            raise RecordError(
-                f"cannot read {path} ({type(error).__name__}); the record is not whole: move {record.folder} away and "
-                "run its cell again"
-            ) from error
-        column = table["control"].combine_chunks()
-        names, index = column.dictionary.to_pylist(), column.indices.to_numpy()
-        starts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist()]
-        values = {name: table[name].to_numpy() for name in (*LABELS, *wanted)}
-        branches = dict(scores.branches)
-        for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
-            name = names[index[start]]
-            if name not in missing:
-                continue
-            n_draws = table["draw"][end - 1].as_py() + 1
-            m = (end - start) // n_draws
-            labels = [torch.tensor(values[label][start : start + m]) for label in LABELS]
-            parts = {metric: values[metric][start:end].reshape(n_draws, m) for metric in wanted}
-            branches[name] = Branch({k: torch.tensor(v) for k, v in parts.items() if not np.isnan(v).any()})
-            scores = ItemScores(branches, *labels)
+        found: dict[str, dict[str, Any]] = {name: {} for name in missing}
+        for table in tables:
+            here = [m for m in metrics if m.items == table]
+            _read(record, task, table, here, point, found, scores)
+        scores.branches |= {name: Branch(values) for name, values in found.items()}
     return scores
+
+
+def _read(
+    record: "Record",
+    task: "Task",
+    table: str,
+    metrics: "Sequence[Metric]",
+    point: int,
+    branches: dict[str, dict[str, Any]],
+    scores: ItemScores,
+) -> None:
+    """Put one table of one record into `branches` and `scores`."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+
+    path: Path = record.table_path(table)
+    keys = list(dict.fromkeys(key_of(m) for m in metrics))
+    labels = {(part.name, key): mask_column(part.name, key[1]) for part in task.parts for key in keys}
+    try:
+        # A record has the scores that its cell was asked for, and not those of other records.
+        there = pq.read_schema(path).names
+        wanted = [m.name for m in metrics if m.name in there]
+        columns = ["control", "draw", "unit", *dict.fromkeys(labels.values()), *wanted]
+        several = len(record.data["points"]) > 1
+        rows = pq.read_table(path, columns=columns, filters=[("point", "=", point)] if several else None)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(
+            f"cannot read {path} ({type(error).__name__}); the record is not whole: move {record.folder} away and "
+            "run its cell again"
+        ) from error
+    column = rows["control"].cast(pa.string()).combine_chunks().dictionary_encode()
+    names, index = column.dictionary.to_pylist(), column.indices.to_numpy()
+    starts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist()]
+    values = {name: rows[name].to_numpy() for name in ("unit", *dict.fromkeys(labels.values()), *wanted)}
+    for start, end in zip(starts, [*starts[1:], len(index)], strict=True):
+        name = names[index[start]]
+        if name not in branches:
+            continue
+        n_draws = rows["draw"][end - 1].as_py() + 1
+        m = (end - start) // n_draws
+        parts = {metric: values[metric][start:end].reshape(n_draws, m) for metric in wanted}
+        branches[name] |= {k: torch.tensor(v) for k, v in parts.items() if not np.isnan(v).any()}
+        if table not in scores.units:
+            scores.units[table] = torch.tensor(values["unit"][start : start + m])
+            everything = torch.ones(m, dtype=torch.bool)
+            scores.masks.setdefault("all", {}).update(dict.fromkeys(keys, everything))
+            for (part, key), label in labels.items():
+                home = scores.masks.setdefault(part, {})
+                home[key] = torch.tensor(values[label][start : start + m])

@@ -1,19 +1,22 @@
 """From per-item scores to means, intervals and paired contrasts over units."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bridge.results.conditions import Condition
+from bridge.results.metrics import Metric
 from bridge.statistics import (
     LEAST_UNITS,
     Resampling,
     difference_interval,
     draw_rank_p,
     exact_number,
+    exact_p,
     is_rare,
     is_scarce,
     is_seldom,
@@ -23,22 +26,21 @@ from bridge.statistics import (
     share_interval,
 )
 
-# The shares of what the target itself reaches: score -> the score it is a share of.
-SHARES = {"fraction_of_native": "top1", "fraction_of_native_f1": "token_f1"}
-# Scores that are 0 or 1 for every item.
-BINARY = ("top1", "top5", "top10", "agreement", "exact_match")
-# Scores in [0, 1].
-BOUNDED = (*BINARY, "token_f1")
-# Scores of whole answers; all others are of the answer's first token.
-WHOLE = ("answer_logprob_nats", "token_f1", "exact_match")
-LOWER_IS_BETTER = ("kl_nats",)
+# Of a metric: the table of its items, and the mask that says to which part an item belongs.
+Key = tuple[str, str]
 
 
 @dataclass
 class Branch:
-    """Per-item scores of one control: metric -> (n_draws, m)."""
+    """Scores of one condition at one point.
+
+    Attributes:
+        metrics: metric -> (n_draws, m) scores, item by item.
+        totals: metric -> {mean, low, high}, of metrics that have no scores by item.
+    """
 
     metrics: dict[str, Tensor]
+    totals: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def n_draws(self) -> int:
@@ -52,73 +54,96 @@ class Branch:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the eval items: all of them, those with a new answer, or those with a known one.
+    """All items of a point, or one of the parts that its task names.
 
     Attributes:
-        units: (m,) integer unit of every eval item.
-        token: (m,) which items count for scores of the answer's first token.
-        whole: (m,) which items count for scores of whole answers.
+        units: table -> (m,) integer unit of every item.
+        masks: key of a metric -> (m,) which items count for it.
         n_resamples: resamples and sign flips of the units, which all scores share.
         seed: of these.
     """
 
-    units: Tensor
-    token: Tensor
-    whole: Tensor
+    units: Mapping[str, Tensor]
+    masks: Mapping[Key, Tensor]
     n_resamples: int
     seed: int
 
-    def sizes(self) -> dict[str, int]:
-        """How many items and units count for scores of the first token."""
-        return {"n": int(self.token.sum()), "n_units": n_units(self.units[self.token])}
+    @classmethod
+    def whole(cls, units: Tensor, n_resamples: int, seed: int) -> "Part":
+        """All items of the one table that a point has."""
+        return cls({"items": units}, {("items", ""): torch.ones_like(units, dtype=torch.bool)}, n_resamples, seed)
+
+    def sizes(self, metric: Metric) -> dict[str, int]:
+        """How many items and units count for a metric."""
+        units, mask = self._of(key_of(metric))
+        return {"n": int(mask.sum()), "n_units": n_units(units[mask])}
 
     @property
     def is_scored(self) -> bool:
         """Whether there are two units at least: of one there is no interval."""
-        return all(n_units(self.units[mask]) > 1 for mask in (self.token, self.whole))
+        return all(n_units(self.units[table][mask]) > 1 for (table, _), mask in self.masks.items())
 
-    def split(self, metrics: Sequence[str]) -> Iterator[tuple[list[str], Tensor, Resampling]]:
-        """The metrics, which items count for them, and the resamples of their units."""
-        if names := [m for m in metrics if m not in WHOLE]:
-            yield names, self.token, self._token_resampling
-        if names := [m for m in metrics if m in WHOLE]:
-            yield names, self.whole, self._whole_resampling
+    def split(self, metrics: Iterable[Metric]) -> Iterator[tuple[list[str], Tensor, Resampling]]:
+        """The names of metrics that count the same items, which items these are, and the resamples of their units."""
+        alike: dict[Key, list[str]] = {}
+        for metric in metrics:
+            if metric.items is not None:
+                alike.setdefault(key_of(metric), []).append(metric.name)
+        for key, names in alike.items():
+            yield names, self._of(key)[1], self._resampling(key)
+
+    def _of(self, key: Key) -> tuple[Tensor, Tensor]:
+        return self.units[key[0]], self.masks[key]
+
+    def _resampling(self, key: Key) -> Resampling:
+        if key not in self._resamplings:
+            units, mask = self._of(key)
+            self._resamplings[key] = Resampling(units[mask], self.n_resamples, self.seed)
+        return self._resamplings[key]
 
     @cached_property
-    def _token_resampling(self) -> Resampling:
-        return Resampling(self.units[self.token], self.n_resamples, self.seed)
-
-    @cached_property
-    def _whole_resampling(self) -> Resampling:
-        return Resampling(self.units[self.whole], self.n_resamples, self.seed)
+    def _resamplings(self) -> dict[Key, Resampling]:
+        return {}
 
 
-def summarize(branch: Branch, native: Branch, part: Part) -> dict[str, Any]:
-    """Mean of every metric over the items of `part`, with the range of a control's draws or else a 95 % interval.
+def key_of(metric: Metric) -> Key:
+    """The table of a metric's items, and which of its masks counts."""
+    assert metric.items is not None
+    return metric.items, metric.mask
 
-    The interval is a bootstrap over units, widened for their number; where fewer than ten units have a success, or a
-    failure, it is exact on the effective number of items. `fraction_of_native` is top-1 over the target's own top-1
-    on the same items, resampled together (where fewer than ten units, and fewer than half of them, have a success: the
-    exact bounds over the target's mean); `fraction_of_native_f1` the same of token F1, where whole answers are scored.
-    There is none where the target itself scores 0.
+
+def summarize(branch: Branch, reference: Branch | None, part: Part, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Mean of every metric over the items of `part`, with the range of a condition's draws or else a 95 % interval.
+
+    The interval is a bootstrap over units, widened for their number; where fewer than ten units have a hit, or a
+    miss, it is exact on the effective number of items. A metric that is a share of another is that one over the
+    reference's on the same items, resampled together (where fewer than ten units, and fewer than half of them, have a
+    hit: the exact bounds over the reference's mean). There is none where the reference itself scores 0.
 
     Args:
         branch: the scores.
-        native: the target's own scores.
+        reference: what shares are of; None where a task has none.
         part: which items count.
+        metrics: those of the task, by name.
 
     Returns:
-        metric -> {mean, low, high}; with draws also n_draws, and low and high are the lowest and the highest draw.
+        metric -> {mean, low, high}; with draws also n_draws and draws, the mean of each, and low and high are the
+        lowest and the highest draw.
     """
     summary: dict[str, Any] = {}
-    for names, mask, resampling in part.split(list(branch.metrics)):
+    shares_of = {} if reference is None else {m.name: m.share_of for m in metrics.values() if m.share_of is not None}
+    for names, mask, resampling in part.split(metrics[name] for name in branch.metrics):
         values = torch.stack([branch.metrics[n][:, mask] for n in names], -1)  # (n_draws, m, c)
-        shares = {share: of for share, of in SHARES.items() if of in names and native.metrics[of][0, mask].sum() > 0}
-        own = torch.stack([native.metrics[of][0, mask] for of in shares.values()], -1) if shares else values[0, :, :0]
+        own, shares = values[0, :, :0], {}
+        if reference is not None:
+            shares = {share: of for share, of in shares_of.items()
+                      if of in names and reference.metrics[of][0, mask].sum() > 0}  # fmt: skip
+        if reference is not None and shares:
+            own = torch.stack([reference.metrics[of][0, mask] for of in shares.values()], -1)
         if branch.n_draws > 1:
             summary |= _over_draws(values, names, shares, own)
         else:
-            summary |= _over_units(values[0], names, shares, own, resampling)
+            summary |= _over_units(values[0], names, shares, own, resampling, metrics)
     return summary
 
 
@@ -131,13 +156,19 @@ def _over_draws(values: Tensor, names: Sequence[str], shares: dict[str, str], ow
             "low": float(column.min()),
             "high": float(column.max()),
             "n_draws": len(column),
+            "draws": column.tolist(),
         }
         for name, column in zip([*names, *shares], by_draw.unbind(1), strict=True)
     }
 
 
 def _over_units(
-    values: Tensor, names: Sequence[str], shares: dict[str, str], own: Tensor, resampling: Resampling
+    values: Tensor,
+    names: Sequence[str],
+    shares: dict[str, str],
+    own: Tensor,
+    resampling: Resampling,
+    metrics: Mapping[str, Metric],
 ) -> dict[str, Any]:
     columns = torch.cat([values, own], 1)
     resampled = resampling.means(columns)
@@ -157,7 +188,7 @@ def _over_units(
         )
     }
     for i, name in enumerate(names):
-        if name in BOUNDED and is_rare(values[:, i], resampling.groups):
+        if metrics[name].has_share and is_rare(values[:, i], resampling.groups):
             exact = share_interval(float(means[i]), exact_number(values[:, i], resampling.groups))
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
@@ -169,7 +200,7 @@ def _over_units(
     return summary
 
 
-def is_rare_beside_draws(metric: str, fitted: Tensor, n_draws: int, groups: Tensor) -> bool:
+def is_rare_beside_draws(metric: Metric, fitted: Tensor, n_draws: int, groups: Tensor) -> bool:
     """Whether a difference has few large values, where the fitted map is right, and many small ones of averaged draws.
 
     Args:
@@ -178,28 +209,39 @@ def is_rare_beside_draws(metric: str, fitted: Tensor, n_draws: int, groups: Tens
         n_draws: of the control.
         groups: (m,) unit of each item.
     """
-    return metric in BOUNDED and n_draws > 1 and is_scarce(fitted, groups)
+    return metric.has_share and n_draws > 1 and is_scarce(fitted, groups)
 
 
-def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) -> dict[str, dict[str, Any]]:
-    """Fitted minus control, paired by item, over the units of `part`.
+def contrast(
+    fitted: Branch,
+    control: Branch,
+    part: Part,
+    metrics: Mapping[str, Metric],
+    condition: Condition,
+    in_family: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Estimate minus another condition, paired by item, over the units of `part`.
 
     Args:
-        fitted: the fitted map's scores.
-        control: a control's scores; its draws are averaged item by item.
+        fitted: the estimate's scores.
+        control: the other's scores; its draws are averaged item by item.
         part: which items count.
-        ranked: the control's draws are ones that the fitted map could be another of, so it is ranked among them.
+        metrics: those of the task, by name.
+        condition: the other. Where its draws are ones that the estimate could be another of, the estimate is ranked
+            among them.
+        in_family: whether a family of contrasts has this part, so that a tested condition needs p_exact.
 
     Returns:
         metric -> {difference, low, high, p}: a 95 % interval of the mean difference and a two-sided sign-flip p, in
         which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
         few units differ (`is_seldom`), or the fitted score is rare beside averaged draws (`is_scarce`), the interval is
         made of exact ones, and in the second case p is the one that goes with it, because flips do not hold their level
-        there. Where ranked also p_draws, the one-sided rank of the fitted score among the draws, which no number of
-        items can push below ``1 / (1 + n_draws)``.
+        there. p_exact is the p of all flips at once, which has no floor (or that of the exact interval). p_draws is
+        the one-sided rank of the fitted score among the draws, which no number of items can push below
+        ``1 / (1 + n_draws)``.
     """
     contrasts: dict[str, dict[str, Any]] = {}
-    for names, mask, resampling in part.split([n for n in fitted.metrics if n in control.metrics]):
+    for names, mask, resampling in part.split(metrics[n] for n in fitted.metrics if n in control.metrics):
         ours, theirs = (
             torch.stack([branch.metrics[n][:, mask] for n in names], -1).double() for branch in (fitted, control)
         )
@@ -209,18 +251,23 @@ def contrast(fitted: Branch, control: Branch, part: Part, ranked: bool = False) 
         p: list[float | None] = [None] * len(names)
         if enough:
             p = resampling.p(differences).tolist()
-        sign = torch.tensor([-1.0 if n in LOWER_IS_BETTER else 1.0 for n in names], dtype=torch.float64)
+        sign = torch.tensor([1.0 if metrics[n].higher_is_better else -1.0 for n in names], dtype=torch.float64)
         for i, name in enumerate(names):
             column = differences[:, i]
             bounds = float(low[i]), float(high[i])
-            if is_rare_beside_draws(name, ours[0, :, i], control.n_draws, resampling.groups):
+            by_interval = is_rare_beside_draws(metrics[name], ours[0, :, i], control.n_draws, resampling.groups)
+            if by_interval:
                 sides = ours[0, :, i], theirs.mean(0)[:, i], resampling.groups
                 bounds = rare_difference_interval(*sides)
                 p[i] = rare_difference_p(*sides) if enough else None
-            elif name in BOUNDED and is_seldom(column, resampling.groups):
+            elif metrics[name].has_share and is_seldom(column, resampling.groups):
                 bounds = difference_interval(column, resampling.groups)
             contrasts[name] = {"difference": float(column.mean()), "low": bounds[0], "high": bounds[1], "p": p[i]}
-        if ranked:
+            if in_family and condition.tested and enough:
+                step = 1.0 / control.n_draws if metrics[name].binary else None
+                exact = float(exact_p(column[:, None], step, resampling.groups))
+                contrasts[name]["p_exact"] = p[i] if by_interval else exact
+        if condition.ranked:
             ranks = draw_rank_p(sign * ours[0].mean(0), sign * theirs.mean(1))
             for name, rank in zip(names, ranks.tolist(), strict=True):
                 contrasts[name]["p_draws"] = rank

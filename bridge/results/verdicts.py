@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.controls import BASELINES, NEGATIVES
-from bridge.results.scores import LOWER_IS_BETTER
+from bridge.results.conditions import Conditions
+from bridge.results.metrics import Metric
 from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
 
 ABOVE = "above every negative control"
-# Scores by which a map is compared with the baselines.
-SHARES = ("top1", "top10")
 
 
 def p_of(contrast: Mapping[str, Any]) -> float | None:
@@ -18,18 +16,23 @@ def p_of(contrast: Mapping[str, Any]) -> float | None:
 
     None where there are too few units for any p.
     """
-    p = contrast.get("p_holm", contrast["p"])
+    p = contrast.get("p_holm", contrast.get("p_searched", contrast["p"]))
     return None if p is None else max(p, contrast.get("p_draws_family", contrast.get("p_draws", 0.0)))
 
 
-def is_beaten(contrast: Mapping[str, Any], metric: str = "top1") -> bool:
-    """Whether the fitted map is better than a control: p at most 0.05, and an interval on its side of zero.
+def is_beaten(contrast: Mapping[str, Any], metric: Metric) -> bool:
+    """Whether the estimate is better than a condition: p at most 0.05, and an interval on its side of zero.
 
     Where few units differ the interval asks for more than p does, and a verdict must not contradict what stands beside
-    it.
+    it. A contrast without an interval goes by the side of its difference.
     """
     p = p_of(contrast)
-    least = -contrast["high"] if metric in LOWER_IS_BETTER else contrast["low"]
+    low, high = contrast["low"], contrast["high"]
+    if low is None or high is None:
+        low = high = contrast["difference"]
+    if low is None:
+        return False
+    least = low if metric.higher_is_better else -high
     return bool(least > 0 and p is not None and p <= ALPHA)
 
 
@@ -80,54 +83,36 @@ class Finding:
 
 
 def finding(
-    contrasts: Mapping[str, Any], sizes: Mapping[str, int], absent: Mapping[str, str], metric: str = "top1"
+    contrasts: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    absent: Mapping[str, str],
+    conditions: Conditions[Any],
+    metric: Metric,
 ) -> Finding:
     """What the contrasts of one part of the items say.
 
     Args:
-        contrasts: control -> metric -> {difference, p, ...}.
+        contrasts: condition -> metric -> {difference, p, ...}.
         sizes: n and n_units of the part.
-        absent: controls that cannot mean anything here; they are neither missing nor beaten.
+        absent: conditions that cannot mean anything here; they are neither missing nor beaten.
+        conditions: those of the task.
         metric: which score.
     """
-    scored = {name: contrasts[name][metric] for name in contrasts if metric in contrasts[name]}
+    scored = {name: contrasts[name][metric.name] for name in contrasts if metric.name in contrasts[name]}
     return Finding(
         n=sizes["n"],
         n_units=sizes["n_units"],
-        missing=tuple(n for n in NEGATIVES if n not in scored and n not in absent),
-        unbeaten=tuple(n for n in NEGATIVES if n in scored and not is_beaten(scored[n], metric)),
+        missing=tuple(n for n in conditions.negatives if n not in scored and n not in absent),
+        unbeaten=tuple(n for n in conditions.negatives if n in scored and not is_beaten(scored[n], metric)),
         # A baseline that is surely wrong has so low a log-probability that anything is above it.
-        baselines={n: is_beaten(scored[n], metric) for n in BASELINES if n in scored and metric in SHARES},
+        baselines={n: is_beaten(scored[n], metric) for n in conditions.baselines if n in scored and metric.is_unit},
     )
 
 
-def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | None) -> str | None:
-    """Why a cell says nothing about its map, or None where every gate passed."""
+def gate_verdict(gates: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why a cell says nothing, or None where every gate passed."""
     failed = [name for name, gate in gates.items() if not gate["passed"]]
-    if not failed:
-        return None
-    if "known" in failed:
-        if native_top1 == 0:
-            return "dead: the target itself gets none of these items right"
-        gate = gates["known"]
-        return (
-            f"dead: the target itself is right on {gate['value']:.0%} of the items, and the commonest answer on "
-            f"{gate['threshold']:.0%}"
-        )
-    if "alive" in failed:
-        value = gates["alive"]["value"]
-        if value < gates["alive"]["threshold"]:
-            return f"dead: the target's own states, put in without a map, reach only {value:.0%} of its native score"
-        return f"invalid: the target's own states, put in without a map, reach {value:.0%} of its native score"
-    if failed == ["pairing"]:
-        gate = gates["pairing"]
-        hardest = "permuted rows" if max(gate["p"], key=gate["p"].get) == "free" else "rows permuted inside relations"
-        return (
-            f"invalid: no evidence in {gate['n']} items that the rows of both models belong together "
-            f"(p = {gate['value']:.2g} among {hardest}, wanted {gate['threshold']:.3g} at most); see whether "
-            "the file's rows are in step, or give more items"
-        )
-    return f"invalid: gate {', '.join(failed)} failed"
+    return f"invalid: gate {', '.join(failed)} failed" if failed else None
 
 
 def wanted(gate: dict[str, Any]) -> str:

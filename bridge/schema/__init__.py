@@ -45,14 +45,12 @@ from bridge.schema.map import (
 )
 from bridge.schema.method import (
     ControlConfig,
-    GatesConfig,
     InjectionConfig,
     LateLayerConfig,
     LmHeadConfig,
     NormalizeConfig,
     SoftPrefixConfig,
     TaskConfig,
-    TranslateConfig,
 )
 from bridge.schema.model import (
     LayerConfig,
@@ -60,7 +58,6 @@ from bridge.schema.model import (
     PairConfig,
     ZooConfig,
 )
-from bridge.schema.similarity import SimilarityConfig
 from bridge.schema.sweep import (
     Direction,
     SweepConfig,
@@ -74,6 +71,7 @@ from bridge.schema.training import (
     TrainingConfig,
     TrainingLoss,
 )
+from bridge.tasks import registry
 
 
 @dataclass
@@ -132,8 +130,6 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("map", "mlp", MLPConfig),
     ("map", "relative", RelativeConfig),
     ("normalize", "normalize", NormalizeConfig),
-    ("task", "translate", TranslateConfig),
-    ("task", "similarity", SimilarityConfig),
     ("tracker", "none", NoTrackerConfig),
     ("tracker", "wandb", WandbConfig),
     ("launcher", "local", LocalLauncherConfig),
@@ -153,6 +149,11 @@ def register() -> None:
     store.store(name="bridge_schema", node=BridgeConfig)
     for group, name, node in SCHEMAS:
         store.store(group=f"schema/{group}", name=name, node=node)
+    for name in registry.names():
+        store.store(group="schema/task", name=name, node=registry.get(name).config)
+        if name not in registry.own():
+            # A task of another package needs no conf file.
+            store.store(group="task", name=name, node=registry.get(name).config)
     for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS):
         register_layer(str(layer))
     # Hydra copies the whole store whenever it composes (75 ms with this many layers), and what it reads from it again.
@@ -182,7 +183,6 @@ __all__ = [
     "DatasetConfig",
     "Direction",
     "FactsConfig",
-    "GatesConfig",
     "GridSweeperConfig",
     "HuggingFaceConfig",
     "InjectionConfig",
@@ -208,7 +208,6 @@ __all__ = [
     "RelativeConfig",
     "RidgeConfig",
     "SemiOrthogonalConfig",
-    "SimilarityConfig",
     "SlurmLauncherConfig",
     "SoftPrefixConfig",
     "SplitBy",
@@ -219,7 +218,6 @@ __all__ = [
     "TrackerConfig",
     "TrainingConfig",
     "TrainingLoss",
-    "TranslateConfig",
     "Unit",
     "WandbConfig",
     "Wordings",

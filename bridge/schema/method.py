@@ -5,8 +5,6 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from bridge.controls import CONTROLS
-
 
 class Scale(Enum):
     """How rows are scaled before a fit."""
@@ -65,7 +63,8 @@ class SoftPrefixConfig(InjectionConfig):
 class ControlConfig:
     """What is scored, and how many draws a random control has."""
 
-    names: list[str] = field(default_factory=lambda: list(CONTROLS))
+    # all: every control that the task has.
+    names: list[str] = field(default_factory=lambda: ["all"])
     # auto: 20, one more than p <= 0.05 needs, in a family of any size.
     n_draws: int | str = "auto"
 
@@ -82,31 +81,7 @@ class NormalizeConfig:
 
 
 @dataclass
-class GatesConfig:
-    """Thresholds of the validity gates."""
-
-    states: float = 1e-4
-    drift: float = 1e-4
-    pairing: float = 0.005
-    alive: float = 0.7
-    planted: float = 0.05
-
-
-@dataclass
 class TaskConfig:
     """What is carried and how it is scored."""
 
-    _target_: str = MISSING
     name: str = MISSING
-
-
-@dataclass
-class TranslateConfig(TaskConfig):
-    """A hidden state, scored by the token that the target decodes from it."""
-
-    _target_: str = "bridge.tasks.translate.fitting.Translate"
-    name: str = "translate"
-    n_resamples: int = 2000
-    # true: leave the fitted map in OUTPUTS/maps/RUN_ID, for bridge.maps.Adapter.load.
-    save_map: bool = False
-    gates: GatesConfig = field(default_factory=GatesConfig)

@@ -5,7 +5,8 @@ from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
 from bridge.similarity.cka import linear_cka, rbf_cka
 from bridge.similarity.compare import compare
 from bridge.similarity.layers import cka_matrix
-from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES, Measure
+from bridge.similarity.measures import MEASURES, Measure
+from bridge.similarity.names import DEFAULT_MEASURES
 from bridge.similarity.neighbours import cknna, mutual_knn
 from bridge.similarity.predictivity import linear_predictivity
 from bridge.similarity.rsa import rsa

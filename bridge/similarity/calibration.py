@@ -23,6 +23,8 @@ class Null:
 
     Attributes:
         mean: over permutations.
+        low: the lowest score of a permutation.
+        high: the highest.
         q95: the ceil(0.95 (n + 1))-th smallest of the n permutations' scores and the observed one. Under the null
             every place among them is as likely, so that the observed score is above it in at most one case of 20.
         p: (1 + permutations that score at least as much) / (1 + permutations).
@@ -32,6 +34,8 @@ class Null:
     """
 
     mean: Tensor
+    low: Tensor
+    high: Tensor
     q95: Tensor
     p: Tensor
     p_corrected: Tensor
@@ -156,6 +160,8 @@ def _null(value: Tensor, draws: Tensor) -> Null:
     room = 1.0 - q95
     return Null(
         mean=draws.mean(0),
+        low=draws.amin(0),
+        high=draws.amax(0),
         q95=q95,
         p=(1.0 + hits) / (1.0 + n_permutations),
         p_corrected=(1.0 + searched) / (1.0 + n_permutations),

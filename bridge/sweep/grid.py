@@ -19,6 +19,7 @@ from bridge.config import from_plain, settled, to_plain, typed
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest
+from bridge.tasks import registry
 
 Compose = Callable[[Sequence[str]], DictConfig]
 # Combinations that are composed whole, to see that composing axis by axis gave the same.
@@ -140,7 +141,7 @@ def make(
     Raises:
         ConfigError: two combinations are one and the same cell.
     """
-    run_ids = [record.run_id(config) for config in configs]
+    run_ids = [registry.run_id(config) for config in configs]
     seen: dict[str, tuple[str, ...]] = {}
     swept = {key for key, values in axes.items() if len(values) > 1}
     # Hydra wants numbers quoted where they are options of a group.
@@ -176,5 +177,5 @@ def _difference(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -
 
 def adhoc_name(configs: Iterable[dict[str, Any]]) -> str:
     """The name of a grid that was given none: the same for the same cells."""
-    text = "".join(sorted(record.run_id(config) for config in configs))
+    text = "".join(sorted(registry.run_id(config) for config in configs))
     return f"multirun_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

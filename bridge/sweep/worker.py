@@ -200,7 +200,7 @@ class Worker:
         whole = {**data, "config": manifest.config(cell), **provenance(), "wall_s": 0.0}
         yaml = json.dumps(whole["config"], indent=1) + "\n"
         if not record.is_done(self.outputs, cell.run_id):
-            record.write(self.outputs, cell.run_id, whole, yaml, None, error + "\n")
+            record.write(self.outputs, cell.run_id, whole, yaml, {}, error + "\n")
         Attempts(manifest.folder, cell.run_id).end("failed")
         self._say(f"failed: {manifest.label(cell)}: {error}")
         return "failed"

@@ -1,19 +1,65 @@
-"""One folder for each task: what a cell of it computes."""
+"""Finds tasks by name: those in the folders beside this file, and those of installed packages.
 
-from collections.abc import Callable
+No task is imported before it is asked for. Another package brings a task by an entry point of the group
+``bridge.tasks`` that names a `bridge.tasks.base.Task`.
+"""
+
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
-from bridge.schema import BridgeConfig, TaskConfig
-from bridge.session import Session
-from bridge.tasks.similarity import cell as similarity
-from bridge.tasks.translate import cell as translate
+from bridge.errors import ConfigError
+from bridge.records.record import hashed
+from bridge.tasks.base import Task
 
-# config, session, inputs -> what goes into record.json, and the columns of items.parquet (None where a task has no
-# scores by item)
-Compute = Callable[[BridgeConfig, Session, dict[str, str]], tuple[dict[str, Any], dict[str, Any] | None]]
-_COMPUTE: dict[str, Compute] = {"translate": translate.compute, "similarity": similarity.compute}
+GROUP = "bridge.tasks"
 
 
-def compute(task: TaskConfig) -> Compute:
-    """The function that computes cells of a task."""
-    return _COMPUTE[task.name]
+def names() -> list[str]:
+    """Every task there is."""
+    return sorted({*own(), *_installed()})
+
+
+def get(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in own():
+        task: Task = import_module(f"bridge.tasks.{name}").TASK
+        return task
+    if name in _installed():
+        return _loaded(_installed()[name])
+    raise ConfigError(f"task={name} is unknown; give one of {', '.join(names())}")
+
+
+def task_of(data: Mapping[str, Any]) -> Task:
+    """The task of a record, from record.json."""
+    return get(data["config"]["task"]["name"])
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Sixteen hex digits of the hash of everything in a plain config that can change a result."""
+    return hashed(get(config["task"]["name"]).used(config))
+
+
+@cache
+def own() -> tuple[str, ...]:
+    """The tasks of bridge itself."""
+    return tuple(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg)
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _loaded(point: EntryPoint) -> Task:
+    task: Task = point.load()
+    return task

@@ -1,23 +1,20 @@
 """A cell of task=similarity: the states of all layers of both models on the fit rows, compared."""
 
-import logging
-from typing import Any
-
 import torch
 
-from bridge.config import build, resolve_layer
+from bridge.config import make, resolve_layer
 from bridge.data.splitting import split
 from bridge.errors import ConfigError
-from bridge.schema import BridgeConfig, LayerConfig, ModelConfig
+from bridge.results.points import Result
+from bridge.schema import BridgeConfig, ModelConfig
 from bridge.schema.similarity import SimilarityConfig
 from bridge.session import Session
-from bridge.tasks.similarity.layers import Similarity
-
-log = logging.getLogger("bridge")
+from bridge.tasks.similarity.layers import LayerSimilarity
 
 
-def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], None]:
-    """What a cell of task=similarity leaves in record.json; it has no scores by item.
+
+def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> Result:
+    """The result of a cell of task=similarity; it has no scores by item.
 
     The rows are those that task=translate would fit on with the same dataset and seed: `dataset.size` of the items
     that are not held out, at the last position or, with layer.position=mean, their mean over positions.
@@ -32,7 +29,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     """
     chosen = config.task
     assert isinstance(chosen, SimilarityConfig)
-    task: Similarity = build(chosen)
+    task = make(LayerSimilarity, chosen)
     task.check()
     position = config.layer.position
     if position not in ("last", "mean"):
@@ -59,24 +56,15 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
 
     strict = chosen.layers != "all" or any(x is not None for x in (chosen.source_layers, chosen.target_layers))
     result = task.run(states(pair.source, "source"), states(pair.target, "target"), relations, config.seed, strict)
-    warnings = [*result.warnings, *_unused(config)]
-    for warning in warnings:
-        log.warning(warning)
-    data = {
-        "task": chosen.name,
+    result.facts["layers"] |= {"n_source": n_blocks["source"], "n_target": n_blocks["target"]}
+    result.facts |= {
         "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
-        "layers": {**result.layers, "n_source": n_blocks["source"], "n_target": n_blocks["target"]},
         "n_rows": len(parts.fit),
         "n_left": len(parts.pool),
         "n_permutations": chosen.n_permutations,
-        "distinct_rows": result.distinct_rows,
         "coverage": rosetta.coverage,
-        "gates": result.gates,
-        "valid": all(gate["passed"] for gate in result.gates.values()),
-        "measures": result.measures,
-        "warnings": warnings,
     }
-    return data, None
+    return result
 
 
 def _layers(chosen: SimilarityConfig, side: str, n_blocks: int, model: str) -> list[int]:
@@ -91,10 +79,3 @@ def _layers(chosen: SimilarityConfig, side: str, n_blocks: int, model: str) -> l
     if not isinstance(wanted, list) or not wanted:
         raise ConfigError(f"{key}={wanted} is no choice of layers; give all or a list such as [0,2,0.5,final]")
     return sorted({resolve_layer(layer, n_blocks, model) for layer in wanted})
-
-
-def _unused(config: BridgeConfig) -> list[str]:
-    """What was asked for and has no effect here."""
-    if config.layer.source == LayerConfig.source and config.layer.target is None:
-        return []
-    return [f"layer={config.layer.source} has no effect in task=similarity; give task.layers=[{config.layer.source}]"]

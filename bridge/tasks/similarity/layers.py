@@ -3,15 +3,16 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import haar_rotated
+from bridge.carry.draws import haar_rotated
 from bridge.errors import ConfigError
+from bridge.results.points import Result
 from bridge.similarity import (
     MEASURES,
     Calibrated,
@@ -26,7 +27,7 @@ from bridge.similarity import (
 from bridge.similarity.calibration import LEAST_ROOM
 from bridge.similarity.canonical import leading
 from bridge.similarity.cka import BANDWIDTH_UNITS
-from bridge.tasks.similarity.plain import plain
+from bridge.tasks.similarity.points import over_layers, points
 
 NULLS = ("shuffled", "shuffled_within")
 LEAST_ROWS = 4
@@ -43,18 +44,7 @@ LONG_S = 600.0
 log = logging.getLogger("bridge")
 
 
-@dataclass
-class SimilarityResult:
-    """What the task hands to the record: JSON-ready numbers."""
-
-    layers: dict[str, list[int]]
-    measures: dict[str, Any]
-    distinct_rows: dict[str, list[int]]
-    gates: dict[str, dict[str, Any]]
-    warnings: list[str]
-
-
-class Similarity:
+class LayerSimilarity:
     """Compares layers by every measure, with the same permutations of rows as nulls for all of them.
 
     Args:
@@ -132,7 +122,7 @@ class Similarity:
 
     def run(
         self, source: dict[int, Tensor], target: dict[int, Tensor], relations: Tensor, seed: int, strict: bool
-    ) -> SimilarityResult:
+    ) -> Result:
         """Compare.
 
         Args:
@@ -172,13 +162,17 @@ class Similarity:
         found = {m: found[m] for m in self.measures}
         warnings += self._told(sides, relations)
         last = [list(side.values())[-1] for side in sides.values()]
-        return SimilarityResult(
-            layers={side: list(layers) for side, layers in sides.items()},
-            measures={m: plain(m, c) for m, c in found.items()},
-            distinct_rows={side: [x.n_distinct for x in layers.values()] for side, layers in sides.items()},
+        layers = {side: list(states) for side, states in sides.items()}
+        return Result(
+            points(found, layers, n),
             gates={
                 "planted": self._planted_gate(last[1], generator),
                 "permuted": self._permuted_gate(last[0], last[1], found, generator),
+            },
+            facts={
+                "layers": layers,
+                "distinct_rows": {side: [x.n_distinct for x in states.values()] for side, states in sides.items()},
+                "over_layers": over_layers(found),
             },
             warnings=warnings,
         )

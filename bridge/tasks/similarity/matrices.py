@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-NAME = "similarity"
+from bridge.tasks.similarity.task import FREE, OBSERVED, WITHIN
+
 ALPHA = 0.05
-# Of the two nulls the first one decides which pair of layers is best; the second one is harder.
-FREE, WITHIN = "shuffled", "shuffled_within"
 
 
 @dataclass(frozen=True)
@@ -57,23 +56,26 @@ class OverLayers:
 
 def over_layers(data: dict[str, Any], measure: str, statistic: str) -> OverLayers:
     """The "mean" or "max" of a measure over all pairs of layers."""
-    return OverLayers(**data["measures"][measure]["over_layers"][statistic])
+    return OverLayers(**data["over_layers"][measure][statistic])
 
 
-def is_similarity(data: dict[str, Any]) -> bool:
-    """Whether record.json is one of task=similarity, finished or not."""
-    return bool(data["config"]["task"].get("name") == NAME)
+def measures(data: dict[str, Any]) -> list[str]:
+    """The measures of a record, in order."""
+    return list(data["over_layers"])
 
 
 def layer_pairs(data: dict[str, Any], measure: str) -> Iterator[LayerPair]:
     """All pairs of layers, row by row."""
-    found = data["measures"][measure]
-    for i, source in enumerate(data["layers"]["source"]):
-        for j, target in enumerate(data["layers"]["target"]):
-            nulls = {
-                name: {field: matrix[i][j] for field, matrix in null.items()} for name, null in found["nulls"].items()
-            }
-            yield LayerPair(measure, source, target, found["value"][i][j], nulls)
+    for point in data["points"]:
+        nulls = {}
+        for name in (FREE, WITHIN):
+            score, contrast = point["scores"][name][measure], point["contrasts"][name][measure]
+            nulls[name] = {
+                "mean": score["mean"], "q95": score["q95"], "p": contrast["p"],
+                "p_corrected": contrast["p_searched"], "calibrated": contrast["calibrated"],
+            }  # fmt: skip
+        axes, value = point["axes"], point["scores"][OBSERVED][measure]["mean"]
+        yield LayerPair(measure, axes["source_layer"], axes["target_layer"], value, nulls)
 
 
 def best(data: dict[str, Any], measure: str) -> LayerPair:
@@ -102,7 +104,7 @@ def final(data: dict[str, Any], measure: str) -> LayerPair:
 
 def not_above(data: dict[str, Any], null: str) -> list[str]:
     """Measures that are not above a null at their best pair of layers."""
-    return [m for m in data["measures"] if not best(data, m).is_above(null)]
+    return [m for m in measures(data) if not best(data, m).is_above(null)]
 
 
 def verdict(data: dict[str, Any]) -> str:
@@ -110,7 +112,7 @@ def verdict(data: dict[str, Any]) -> str:
     failed = [name for name, gate in data["gates"].items() if not gate["passed"]]
     if failed:
         return f"invalid: gate {', '.join(failed)} failed"
-    n = len(data["measures"])
+    n = len(measures(data))
     told = []
     for null, where in ((FREE, "rows permuted freely"), (WITHIN, "rows permuted inside their relation")):
         losers = not_above(data, null)
@@ -123,7 +125,7 @@ def short(data: dict[str, Any]) -> str:
     """The verdict of one of many cells."""
     if not data["valid"]:
         return verdict(data)
-    n = len(data["measures"])
+    n = len(measures(data))
     above = [f"{n - len(not_above(data, null))} above {null}" for null in (FREE, WITHIN)]
     return f"of {n} measures {', '.join(above)}"
 
@@ -137,7 +139,7 @@ def label(data: dict[str, Any]) -> str:
 def flat_scores(data: dict[str, Any]) -> dict[str, float]:
     """The final and the best pair of layers of every measure, and all of them, as ``{"value/measure": ...}``."""
     flat = {"valid": float(data["valid"])}
-    for measure in data.get("measures", {}):
+    for measure in data.get("over_layers", {}):
         deepest, chosen = final(data, measure), best(data, measure)
         flat[f"value/{measure}"] = deepest.value
         flat |= {f"best/{measure}": chosen.value}
@@ -146,22 +148,8 @@ def flat_scores(data: dict[str, Any]) -> dict[str, float]:
             if told["calibrated"] is not None:
                 flat[f"calibrated_{null}/{measure}"] = told["calibrated"]
             flat[f"p_{null}/{measure}"] = told["p"]
-        for statistic, over in data["measures"][measure].get("over_layers", {}).items():
+        for statistic, over in data["over_layers"][measure].items():
             calibrated = over["nulls"][FREE]["calibrated"]
             if calibrated is not None:
                 flat[f"calibrated_{statistic}/{measure}"] = calibrated
     return flat
-
-
-COLUMNS = ("measure", "layer_source", "layer_target", "value")
-NULL_COLUMNS = ("mean", "q95", "calibrated", "p", "p_corrected")
-
-
-def rows(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for every measure and pair of layers; what a null says has its name in front."""
-    return [
-        dict(zip(COLUMNS, (measure, pair.source, pair.target, pair.value), strict=True))
-        | {f"{null}_{field}": told[field] for null, told in pair.nulls.items() for field in NULL_COLUMNS}
-        for measure in data["measures"]
-        for pair in layer_pairs(data, measure)
-    ]

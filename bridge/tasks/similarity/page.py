@@ -22,6 +22,7 @@ from bridge.tasks.similarity.matrices import (
     deep,
     final,
     layer_pairs,
+    measures,
     not_above,
     over_layers,
     verdict,
@@ -64,7 +65,7 @@ def _scales(records: Sequence[Record]) -> dict[str, float]:
     """Measure -> the calibrated score that has the darkest colour."""
     found: dict[str, float] = {}
     for r in records:
-        for measure in r.data["measures"]:
+        for measure in measures(r.data):
             scores = [_calibrated(pair) for pair in deep(layer_pairs(r.data, measure))]
             largest = max((s for s in scores if not math.isnan(s)), default=0.0)
             found[measure] = max(found.get(measure, LEAST_SCALE), largest)
@@ -86,7 +87,7 @@ def _maps(found: Record, scales: dict[str, float]) -> str:
     if data["warnings"]:
         lines.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in data["warnings"]) + "</ul>")
     panels = []
-    for measure in data["measures"]:
+    for measure in measures(data):
         deepest = final(data, measure)
         told = f"{deepest.label}: {number(deepest.value)}, permuted {number(deepest.nulls[FREE]['mean'])}"
         told += f", inside relations {number(deepest.nulls[WITHIN]['mean'])}"
@@ -158,7 +159,7 @@ def _numbers(records: Sequence[Record]) -> str:
     rows, muted = [], []
     for r in records:
         data = r.data
-        for measure in data["measures"]:
+        for measure in measures(data):
             deepest, highest = final(data, measure), best(data, measure)
             shown = [(deepest, "deepest"), (highest, "best")]
             for chosen, which in [(deepest, "deepest, best")] if highest == deepest else shown:
@@ -183,7 +184,7 @@ def _over_layers(records: Sequence[Record]) -> str:
     """The mean and the largest score over all pairs of layers above 0, beside both nulls."""
     rows, muted = [], []
     for r in records:
-        for measure in r.data["measures"]:
+        for measure in measures(r.data):
             for statistic, word in (("mean", "mean"), ("max", "largest")):
                 over = over_layers(r.data, measure, statistic)
                 row = [text(r.data["config"]["pair"]["name"], "text tight"), str(r.data["n_rows"]),
@@ -220,7 +221,7 @@ def _gates(records: Sequence[Record]) -> str:
 
 def _definitions(records: Sequence[Record]) -> str:
     least = 1 / (1 + max(r.data["n_permutations"] for r in records))
-    shown = [m for m in MEASURES.values() if any(m.name in r.data["measures"] for r in records)]
+    shown = [m for m in MEASURES.values() if any(m.name in measures(r.data) for r in records)]
     rows = [[text(m.label, "text tight"), text(m.invariant_to, "text long")] for m in shown]
     lines = [
         "<b>Permuted</b>: row i of the source beside a random row of the target, the same for all layers and measures; "

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bridge.records.record import Record
 from bridge.similarity import MEASURES
-from bridge.tasks.similarity.matrices import FREE, WITHIN, LayerPair, best, final, over_layers, verdict
+from bridge.tasks.similarity.matrices import FREE, WITHIN, LayerPair, best, final, measures, over_layers, verdict
 
 FULL_WIDTH = 92
 _WITHIN = ("within\n95 %", "cali-\nbrated", "p")
@@ -43,11 +43,11 @@ def print_matrices(found: Record, console: Console) -> None:
         padding=(0, 2 if full else 1, 0, 0),
     )
     table.add_column("measure", no_wrap=True)
-    deepest = final(data, next(iter(data["measures"]))).label
+    deepest = final(data, measures(data)[0]).label
     between = ["null\nmean"] if full else []
     for heading in (deepest, "best", "value", *between, *("null\n95 %", "cali-\nbrated", "p"), *_WITHIN):
         table.add_column(heading, justify="right", no_wrap=True)
-    for measure in data["measures"]:
+    for measure in measures(data):
         chosen = best(data, measure)
         style = "bold" if chosen.is_above(WITHIN) else "" if chosen.is_above(FREE) else "dim"
         table.add_row(
@@ -89,7 +89,7 @@ def over_layers_table(data: dict[str, Any]) -> Table:
     for statistic in ("mean", "max"):
         for heading in (f"\n{statistic}", "cali-\nbrated", "\np", "within\ncalib.", "\np"):
             table.add_column(heading, justify="right", no_wrap=True)
-    for measure in data["measures"]:
+    for measure in measures(data):
         shown, above = [], []
         for statistic in ("mean", "max"):
             over = over_layers(data, measure, statistic)
@@ -104,7 +104,7 @@ def over_layers_table(data: dict[str, Any]) -> Table:
 
 def matrices_table(records: Sequence[Record]) -> Table:
     """Many cells: the calibrated score of every measure at its best pair of layers, freely permuted rows as null."""
-    names = list(dict.fromkeys(m for r in records for m in r.data["measures"]))
+    names = list(dict.fromkeys(m for r in records for m in measures(r.data)))
     title = "similarity at the best layers, calibrated (0: as freely permuted rows, 1: the most)"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0))
     for heading in ("pair", "rows", "seed"):
@@ -114,7 +114,7 @@ def matrices_table(records: Sequence[Record]) -> Table:
     for r in sorted(records, key=_place):
         shown = []
         for name in names:
-            calibrated = best(r.data, name).nulls[FREE]["calibrated"] if name in r.data["measures"] else None
+            calibrated = best(r.data, name).nulls[FREE]["calibrated"] if name in measures(r.data) else None
             shown.append("-" if calibrated is None else f"{calibrated:.2f}")
         config = r.data["config"]
         table.add_row(

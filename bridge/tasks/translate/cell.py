@@ -1,7 +1,6 @@
 """A cell of task=translate: from its config to states, map, injection and scores."""
 
 import json
-import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bridge.activations.checking import content_hash
+from bridge.carry.carrier import Carrier
 from bridge.config import build, resolve_layer, to_plain
 from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered, split
@@ -18,18 +18,16 @@ from bridge.errors import ConfigError
 from bridge.injection import Injection, LateLayer
 from bridge.maps import Adapter
 from bridge.models.continuation import padded
-from bridge.records import record
+from bridge.results.points import Result
 from bridge.results.scores import Part
 from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
-from bridge.statistics import effective_units
+from bridge.tasks.registry import run_id
 from bridge.tasks.translate.gates import pairing_gate, state_gates
 from bridge.tasks.translate.native import Native, Side
 from bridge.tasks.translate.rows import CellRows, cell_rows
 from bridge.tasks.translate.trial import Trial
 from bridge.training import ThroughTarget
-
-log = logging.getLogger("bridge")
 
 
 @dataclass
@@ -41,8 +39,8 @@ class _Setting:
     warnings: list[str]
 
 
-def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a cell of task=translate leaves in record.json, and its per-item columns.
+def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> Result:
+    """The result of a cell of task=translate.
 
     Args:
         config: of the cell.
@@ -54,33 +52,19 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     """
     plain = to_plain(config)
     plain["control"] = {k: v for k, v in plain["control"].items() if k != "names"}
-    key = json.dumps([record.run_id(plain), inputs])
+    key = json.dumps([run_id(plain), inputs])
     setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
     result = setting.trial.result(config.control.names)
-    saved = {"map_folder": _saved(config, setting, inputs)} if getattr(config.task, "save_map", False) else {}
-    warnings = [*result.warnings, *setting.warnings]
-    for warning in warnings:
-        log.warning(warning)
-    data = {
-        **setting.facts,
-        **saved,
-        "rank": result.fit["rank"],
-        "fit": result.fit,
-        "gates": result.gates,
-        "valid": all(gate["passed"] for gate in result.gates.values()),
-        "absent": result.absent,
-        "scores": result.scores,
-        "contrasts": result.contrasts,
-        "by_answer": result.by_answer,
-        "state_scores": result.state_scores,
-        "warnings": warnings,
-    }
-    return data, result.columns
+    result.facts = {**setting.facts, **result.facts}
+    if getattr(config.task, "save_map", False):
+        result.facts["map_folder"] = _saved(config, setting, inputs)
+    result.warnings += setting.warnings
+    return result
 
 
 def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> str:
     """Write the fitted map with what it was fitted for, and say where."""
-    folder = Path(config.paths.outputs) / "maps" / record.run_id(to_plain(config))
+    folder = Path(config.paths.outputs) / "maps" / run_id(to_plain(config))
     pair, layers = config.pair, setting.facts["layers"]
     carrier = setting.trial.carrier
     about: dict[str, str | int | float | bool | None] = {
@@ -92,7 +76,7 @@ def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> s
         "source_layer": layers["source"],
         "target_layer": layers["target"],
         "position": config.layer.position,
-        "n_fit": setting.facts["n_fit"],
+        "n_fit": setting.trial.scores.axes["n_fit"],
     }
     Adapter(carrier.source_, carrier.map_, carrier.target_).save(folder, about)
     return str(folder)
@@ -115,28 +99,24 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     chance = _chance(rosetta, parts, native.logits.shape[1])
     n_draws = config.control.n_draws
     assert isinstance(n_draws, int)
-    trial: Trial = build(config.task).fit(
-        map=build(config.map),
-        normalize=build(config.normalize),
+    carrier = Carrier(
+        build(config.map), build(config.normalize), rows.fit.to(target.device), n_draws, config.seed, trainer
+    )
+    trial = Trial(
+        carrier=carrier,
         injection=injection,
-        fit=rows.fit,
-        evaluation=rows.evaluation,
+        evaluation=rows.evaluation.to(target.device),
         native=native,
         parts=some,
+        axes={"layer": [layers["source"], layers["target"]], "n_fit": len(parts.fit)},
+        unit=config.dataset.unit.value,
         checks=_checks(config, session, layers, rows, native),
         commonest=chance["commonest_top1"],
-        n_draws=n_draws,
-        seed=config.seed,
-        trainer=trainer,
+        gates=config.task.gates,  # type: ignore[attr-defined]
     )
     facts = {
         "models": {"source": session.path(pair.source), "target": session.path(pair.target)},
         "layers": layers,
-        "n_fit": len(parts.fit),
-        "n_eval": len(native.items),
-        "n_units": some["all"].sizes()["n_units"],
-        "n_effective": effective_units(some["all"].units),
-        "unit": config.dataset.unit.value,
         "n_left": len(parts.pool),
         "coverage": rosetta.coverage,
         "chance": chance,
@@ -154,7 +134,11 @@ def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str,
     every = torch.ones_like(token)
     masks = {"all": (every, every), "new": (~token, ~whole), "known": (token, whole)}
     n_resamples = config.task.n_resamples  # type: ignore[attr-defined]
-    return {name: Part(units, *both, n_resamples, config.seed) for name, both in masks.items()}
+    keys = [("items", "token"), ("items", "whole")]
+    return {
+        name: Part({"items": units}, dict(zip(keys, both, strict=True)), n_resamples, config.seed)
+        for name, both in masks.items()
+    }
 
 
 def _checks(

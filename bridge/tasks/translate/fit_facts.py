@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier, Rows
+from bridge.carry.carrier import Carrier
+from bridge.carry.rows import Rows
 from bridge.metrics import share_outside_span, state_scores
 from bridge.seeds import seeded
+from bridge.tasks.translate.metrics import STATES
 
 # Permutations that a cycle is held against; their errors hardly differ.
 N_CYCLES = 2
@@ -70,20 +72,22 @@ def _cycle(carrier: Carrier, evaluation: Rows) -> dict[str, float]:
     return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
 
 
-def state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Any]:
-    """Mean and range over draws of the held-out state scores.
+def state_summary(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Mean and range over draws of the held-out scores of states, and quantiles of one of them over features.
 
     Args:
         Y_hat: (n_draws, m, d) mapped states.
         Y: (m, d) the target's own.
         mean: (d,) mean of the target's fit rows.
+
+    Returns:
+        metric -> {mean, low, high}, and {p10, median, p90} of the explained variance of single features.
     """
     draws = [state_scores(draw, Y.double(), mean) for draw in Y_hat]
-    summary: dict[str, Any] = {}
-    for name in ("explained_variance", "relative_error", "cosine"):
-        values = [float(d[name]) for d in draws]
-        summary[name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
-    per_feature = torch.stack([d["explained_variance_per_feature"] for d in draws]).mean(0).cpu()
+    totals: dict[str, dict[str, float]] = {}
+    for metric in STATES:
+        values = [float(draw[metric.name]) for draw in draws]
+        totals[metric.name] = {"mean": float(np.mean(values)), "low": min(values), "high": max(values)}
+    per_feature = torch.stack([draw["explained_variance_per_feature"] for draw in draws]).mean(0).cpu()
     low, median, high = torch.nanquantile(per_feature, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
-    summary["explained_variance_per_feature"] = {"p10": low, "median": median, "p90": high}
-    return summary
+    return totals, {"p10": low, "median": median, "p90": high}

@@ -12,9 +12,8 @@ from bridge.injection.base import ROWS_PER_PASS
 from bridge.metrics import token_scores
 from bridge.models.continuation import answered, exact_match, opened, token_f1
 from bridge.models.loading import LoadedModel
-from bridge.results.scores import WHOLE, Branch
-
-METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
+from bridge.results.scores import Branch
+from bridge.tasks.translate.metrics import TOKEN, WHOLE
 
 
 @dataclass
@@ -65,7 +64,8 @@ class Native:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of all scores that every branch has."""
-        return METRICS if self.target.answers is None else (*METRICS, *WHOLE)
+        some = TOKEN if self.target.answers is None else (*TOKEN, *WHOLE)
+        return tuple(metric.name for metric in some)
 
     def branch_of(
         self,
@@ -98,7 +98,7 @@ class Native:
 def whole_scores(logprob: Tensor, written: Tensor, answers: Tensor) -> dict[str, Tensor]:
     """Scores (b,) of whole answers (b, T), from their log-probability and what was written in their place."""
     values = (logprob.double(), token_f1(written, answers), exact_match(written, answers))
-    return dict(zip(WHOLE, values, strict=True))
+    return dict(zip((metric.name for metric in WHOLE), values, strict=True))
 
 
 def _continued(side: Side) -> tuple[Tensor, Tensor] | None:

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import KINDS, REFERENCES, Carrier, Rows
+from bridge.carry.carrier import Carrier
+from bridge.carry.rows import Rows
 from bridge.injection import Injection, SoftPrefix
-from bridge.results.scores import Branch, Part, contrast, summarize
-from bridge.tasks.translate.columns import item_columns
+from bridge.results.points import PointScores, Result, result_of
+from bridge.results.scores import Branch, Part
+from bridge.tasks.translate.conditions import CONDITIONS
 from bridge.tasks.translate.fit_facts import fit_facts, state_summary
 from bridge.tasks.translate.gates import alive_gate, known_gate, planted_gate
 from bridge.tasks.translate.native import Native, whole_scores
-from bridge.tasks.translate.result import TaskResult
+from bridge.tasks.translate.task import Translate
 
 # Few enough for the cache, but never so few rows that the head of a large vocabulary is read again and again.
 LOGITS_AT_ONCE, ROWS_AT_LEAST = 2**22, 128
@@ -34,6 +36,8 @@ class Trial:
         evaluation: states to carry, on the target's device.
         native: both models' own answers on the eval items.
         parts: "all", "new" and "known" items.
+        axes: where the cell lies.
+        unit: what a unit of inference is.
         checks: gates that do not depend on map or injection.
         commonest: share of eval items that have the commonest answer.
         gates: thresholds with the attributes alive and planted.
@@ -47,6 +51,8 @@ class Trial:
         evaluation: Rows,
         native: Native,
         parts: Mapping[str, Part],
+        axes: Mapping[str, Any],
+        unit: str,
         checks: Mapping[str, dict[str, Any]],
         commonest: float,
         gates: Any,
@@ -55,58 +61,54 @@ class Trial:
         self.injection = injection
         self.evaluation = evaluation
         self.native = native
-        self.parts = parts
         self.checks = checks
         self.commonest = commonest
         self.thresholds = gates
+        self.scores = PointScores(Translate(), axes, parts, unit, self._branch)
         self.absent = dict(carrier.absent_)
         if "bag_of_words" not in self.absent and not carrier.bag_.tells_apart(evaluation.source):
             self.absent["bag_of_words"] = "no eval item differs from another in words that a fit row has"
-        self._branches = {"own_state": self._decoded(evaluation.Y[None], "own_state"), **native.branches}
         self._carried: dict[str, Tensor] = {}
-        self._state_scores: dict[str, Any] = {}
-        self._scores: dict[tuple[str, str], Any] = {}
-        self._contrasts: dict[tuple[str, str], Any] = {}
-        if isinstance(injection, SoftPrefix):
-            gold, answers = native.target.gold, native.target.answers
-            continued = None if answers is None else injection.gold_continued(gold, answers)
-            logits = injection.gold_logits(gold)
-            self._branches["gold_embedding"] = native.branch_of(logits, native.target, native.logits, continued)
+        self._features: dict[str, Any] = {}
 
-    def result(self, controls: Sequence[str]) -> TaskResult:
-        """What a record tells of `controls`, beside the references and the gates."""
+    def result(self, controls: Sequence[str]) -> Result:
+        """What a record says of `controls`, beside the references and the gates."""
         gates = self.gates
         controls = [name for name in controls if name not in self.absent]
-        for name in controls:
-            self._score(name)
-        shown = [*controls, *(n for n in REFERENCES if n in self._branches)]
-        against = [n for n in shown if n != "fitted"] if "fitted" in shown else []
-        by_answer: dict[str, Any] = {}
-        for label in ("new", "known"):
-            by_answer[label] = self.parts[label].sizes()
-            if self.parts[label].is_scored:
-                by_answer[label] |= {
-                    "scores": {name: self._summary(name, label) for name in shown},
-                    "contrasts": {name: self._contrast(name, label) for name in against},
-                }
+        references = [n for n in CONDITIONS.always if n != "gold_embedding" or isinstance(self.injection, SoftPrefix)]
+        items = self.native.items
+        about = {name: [getattr(item, name) for item in items] for name in ("prompt", "relation", "subject", "answer")}
+        result = result_of([self.scores], [*controls, *references], [{"items": about}])
         facts, warnings = self.fit
-        return TaskResult(
-            columns=item_columns(self._branches, shown, self.native.items, self.parts, self.native.metrics),
-            scores={name: self._summary(name, "all") for name in shown},
-            contrasts={name: self._contrast(name, "all") for name in against},
-            by_answer=by_answer,
-            state_scores={name: self._state_scores[name] for name in controls},
-            absent=dict(self.absent),
-            gates=gates,
-            fit=facts,
-            warnings=list(warnings),
-        )
+        result.gates, result.absent, result.warnings = gates, dict(self.absent), list(warnings)
+        features = {name: self._features[name] for name in controls}
+        result.facts = {"rank": facts["rank"], "fit": facts, "explained_variance_per_feature": features}
+        return result
+
+    def _branch(self, name: str) -> Branch:
+        """The scores of a condition that was not asked for before."""
+        native = self.native
+        if name in native.branches:
+            return native.branches[name]
+        if name == "own_state":
+            return self._decoded(self.evaluation.Y[None], name)
+        if name == "gold_embedding":
+            assert isinstance(self.injection, SoftPrefix)
+            gold, answers = native.target.gold, native.target.answers
+            continued = None if answers is None else self.injection.gold_continued(gold, answers)
+            return native.branch_of(self.injection.gold_logits(gold), native.target, native.logits, continued)
+        states = self._carry(name)
+        branch = self._decoded(states, name)
+        mean = self.carrier.fit_rows.Y.mean(0)
+        branch.totals, self._features[name] = state_summary(states[:, :, -1], self.evaluation.Y[:, -1], mean)
+        del self._carried[name]
+        return branch
 
     @cached_property
     def gates(self) -> dict[str, dict[str, Any]]:
         """Whether any score means anything; the same for every control."""
         Y, limits = self.evaluation.Y[:, -1], self.thresholds
-        own, native = self._branches["own_state"], self._branches["native_target"]
+        own, native = self.scores.branch("own_state"), self.scores.branch("native_target")
         return {
             **self.checks,
             "known": known_gate(native, self.commonest),
@@ -130,15 +132,6 @@ class Trial:
             carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1), answers, texts)
             self._carried[name] = carried.unflatten(1, X.shape[:2])
         return self._carried[name]
-
-    def _score(self, name: str) -> None:
-        if name in self._state_scores:
-            return
-        states = self._carry(name)
-        self._branches[name] = self._decoded(states, name)
-        mean = self.carrier.fit_rows.Y.mean(0)
-        self._state_scores[name] = state_summary(states[:, :, -1], self.evaluation.Y[:, -1], mean)
-        del self._carried[name]
 
     def _decoded(self, states: Tensor, name: str) -> Branch:
         """Score the tokens that the target says when it holds `states` (n_draws, m, K, d_target)."""
@@ -165,17 +158,3 @@ class Trial:
                     metrics[metric][draws, rows] = values
                 bar.update(len(prompts))
         return Branch(metrics)
-
-    def _summary(self, name: str, label: str) -> dict[str, Any]:
-        key = name, label
-        if key not in self._scores:
-            branch, native, part = self._branches[name], self._branches["native_target"], self.parts[label]
-            self._scores[key] = summarize(branch, native, part)
-        return self._scores[key]
-
-    def _contrast(self, name: str, label: str) -> dict[str, Any]:
-        key = name, label
-        if key not in self._contrasts:
-            fitted, control, part = self._branches["fitted"], self._branches[name], self.parts[label]
-            self._contrasts[key] = contrast(fitted, control, part, KINDS[name].ranked)
-        return self._contrasts[key]

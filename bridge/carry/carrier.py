@@ -9,19 +9,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bridge.controls.bag_of_words import BagOfWords
-from bridge.controls.draws import haar_rotated, permutations, within
-from bridge.controls.lookup import Lookup
+from bridge.carry.counts import TokenCounts
+from bridge.carry.draws import within
+from bridge.carry.nearest import NearestAnswers
+from bridge.carry.rows import Rows
+from bridge.controls.base import Carried
 from bridge.controls.names import CONTROLS
-from bridge.controls.rows import Rows
 from bridge.errors import FitError
 from bridge.maps.base import Map
-from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
 from bridge.seeds import seeded
-
-# A mark needs no rank, so a few draws are enough; each is a fit of its own.
-N_CLUSTERED = 5
 
 
 class Trainer(Protocol):
@@ -67,12 +64,9 @@ class Carrier:
         self.trainer = trainer
         self.source_ = copy.deepcopy(normalize).fit(self.fit_rows.X)
         self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
-        self.relations_, why_not = within(fit.relations)
-        self.absent_ = {"shuffled_within": why_not} if self.relations_ is None else {}
-        if bool((fit.answers == fit.answers[0]).all()):
-            self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
-        if not self.bag_.tells_apart(fit.source):
-            self.absent_["bag_of_words"] = "all fit rows have the same tokens, so there is nothing to tell apart"
+        self.relations_ = within(fit.relations)[0]
+        reasons = {name: control.why_absent(self) for name, control in CONTROLS.items()}
+        self.absent_ = {name: why for name, why in reasons.items() if why is not None}
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
     def carry(
@@ -102,47 +96,30 @@ class Carrier:
         if control not in CONTROLS or control in self.absent_:
             why = self.absent_.get(control, f"there is none of that name; wanted one of {', '.join(CONTROLS)}")
             raise FitError(f"control {control}: {why}")
-        X, Y = X.double(), Y.double()
-        fit = self.fit_rows
-        if control == "mean":
-            return fit.Y.mean(0).expand(1, len(X), -1)
-        if control == "lookup":
-            return self.lookup_.states(self.source_.transform(X))[None]
-        if control == "bag_of_words":
-            if texts is None:
-                raise FitError("control bag_of_words: no texts; wanted the tokens that the source read at each row")
-            words, new = (self.bag_.states(some).to(X.device) for some in (fit.source, texts))
-            return self._like(replace(fit, X=words)).carry("fitted", new, Y)
-        if control == "same_model":
-            return self._like(replace(fit, X=fit.Y)).carry("fitted", Y, Y)
-        generator = seeded(self.seed, control)
-        if control == "planted":
-            rotated = haar_rotated(torch.cat([fit.Y, Y]), Y.shape[1], generator)
-            n = len(fit)
-            # It tests everything around the map, so a map that can undo no rotation leaves it to one that can.
-            undo = self.map if self.map.can_rotate else Orthogonal()
-            planted = Carrier(undo, self.normalize, replace(fit, X=rotated[:n]), 1, self.seed)
-            return planted.carry("fitted", rotated[n:], Y)
-        if control == "clustered":
-            if answers is None:
-                raise FitError("control clustered: no answers; wanted (m,) integers, as in the fit rows")
-            return torch.cat([self._clustered(answers, generator) for _ in range(min(N_CLUSTERED, self.n_draws))])
-        Z = self.source_.transform(X)
-        return self.target_.inverse(self._mapped(control, Z, generator), self.source_.row_scale(X))
-
-    @cached_property
-    def bag_(self) -> BagOfWords:
-        """The tokens of the fit rows, counted."""
-        return BagOfWords(self.fit_rows.source, self.fit_rows.X.shape[1])
+        return CONTROLS[control].states(self, Carried(X.double(), Y.double(), answers, texts))
 
     @property
-    def lookup_(self) -> Lookup:
+    def d_target(self) -> int:
+        """Width of the target's states."""
+        return self.fit_rows.Y.shape[1]
+
+    def generator(self, control: str) -> torch.Generator:
+        """The generator of a control's draws, seeded by its name."""
+        return seeded(self.seed, control)
+
+    @cached_property
+    def bag_(self) -> TokenCounts:
+        """The tokens of the fit rows, counted."""
+        return TokenCounts(self.fit_rows.source, self.fit_rows.X.shape[1])
+
+    @property
+    def lookup_(self) -> NearestAnswers:
         """The table of known answers of the fit rows."""
         if not hasattr(self, "_lookup"):
             fit = self.fit_rows
             at = slice(None) if fit.ends is None else fit.ends
             Z = self.source_.transform(fit.X[at])
-            self._lookup = Lookup(Z, fit.Y[at], fit.answers[at], fit.groups[at])
+            self._lookup = NearestAnswers(Z, fit.Y[at], fit.answers[at], fit.groups[at])
         return self._lookup
 
     def fits(self, orders: Tensor) -> list[Map]:
@@ -155,39 +132,12 @@ class Carrier:
 
     def through(self, map: Map, X: Tensor) -> Tensor:
         """Source states X (m, d_source) through one of the `fits`: (m, d_target) in the target's own scale and mean."""
-        return self.target_.inverse(map.transform(self.source_.transform(X)), self.source_.row_scale(X))
+        return self.back(map.transform(self.source_.transform(X)), X)
 
-    def _like(self, fit: Rows) -> "Carrier":
+    def back(self, mapped: Tensor, X: Tensor) -> Tensor:
+        """Mapped states (..., m, d_target) in the target's own scale and mean, with the lengths of source states X."""
+        return self.target_.inverse(mapped, self.source_.row_scale(X))
+
+    def like(self, fit: Rows) -> "Carrier":
         """The same fit on other rows."""
         return Carrier(self.map, self.normalize, fit, 1, self.seed, self.trainer)
-
-    def _clustered(self, answers: Tensor, generator: torch.Generator) -> Tensor:
-        """States (1, m, d_target) from random source states that are equal where answers are, and say nothing else.
-
-        Source: the clustered random representations of Smith et al. (2025), "Functional alignment can mislead", ICML.
-        """
-        fit = self.fit_rows
-        n_answers = 1 + int(torch.maximum(fit.answers.max(), answers.max()))
-        codes = torch.randn(n_answers, fit.X.shape[1], dtype=torch.float64, generator=generator).to(fit.X.device)
-        centered = fit.X - fit.X.mean(0)
-        states = fit.X.mean(0) + codes * (centered.square().sum() / centered.numel()).sqrt()
-        return self._like(replace(fit, X=states[fit.answers])).carry("fitted", states[answers], fit.Y)
-
-    def _mapped(self, control: str, Z: Tensor, generator: torch.Generator) -> Tensor:
-        d_target = self.fit_rows.Y.shape[1]
-        if control == "fitted":
-            return self.map_.transform(Z)[None]
-        if control == "identity":
-            padded = Z.new_zeros(len(Z), d_target)
-            width = min(Z.shape[1], d_target)
-            padded[:, :width] = Z[:, :width]
-            return padded[None]
-        if control == "random":
-            return torch.stack([haar_rotated(Z, d_target, generator) for _ in range(self.n_draws)])
-        fit = self.fit_rows
-        labels = self.relations_ if control == "shuffled_within" else None
-        moved = permutations(labels, len(fit), self.n_draws, generator).to(Z.device)
-        if self.trainer is not None:
-            return torch.stack([m.transform(Z) for m in self.fits(moved)])
-        X, Y = self.source_.transform(fit.X), self.target_.transform(fit.Y)
-        return self.map.transform_permuted(X, Y, moved, Z, fit.groups)

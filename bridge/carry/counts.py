@@ -1,0 +1,57 @@
+"""The words of a prompt as states: what they are worth without a model that read them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bridge.maps.solvers import thin_svd
+
+
+class TokenCounts:
+    """Counts how often each token of the fit rows stands in a text, in any order.
+
+    The counts are as wide as the source's states, so that the same map can be fitted: where there are more tokens than
+    that, the leading directions of the fit rows' counts are kept; where there are fewer, zeros fill up. Tokens that no
+    fit row has are not counted.
+
+    Source: Deerwester et al. (1990), "Indexing by latent semantic analysis",
+    doi:10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9.
+
+    Args:
+        texts: tokens of every fit row.
+        width: of the source's states.
+
+    Example:
+        >>> TokenCounts([(5, 7, 7), (5, 9)], width=4).states([(9, 5, 9, 8)]).tolist()
+        [[1.0, 0.0, 2.0, 0.0]]
+    """
+
+    def __init__(self, texts: Sequence[tuple[int, ...]], width: int) -> None:
+        self.width = width
+        self.vocabulary = torch.tensor(sorted({token for text in texts for token in text}), dtype=torch.long)
+        counts = self._counts(texts)
+        self._mean, self._directions = counts.mean(0), None
+        if len(self.vocabulary) > width:
+            self._directions = thin_svd(counts - self._mean)[2][:, :width]
+
+    def tells_apart(self, texts: Sequence[tuple[int, ...]]) -> bool:
+        """Whether any two of the texts have different counts."""
+        known = set(self.vocabulary.tolist())
+        return len({tuple(sorted(token for token in text if token in known)) for text in texts}) > 1
+
+    def states(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
+        """(m, width) float64: the counts of texts, or their centered projection."""
+        counts = self._counts(texts)
+        if self._directions is not None:
+            counts = (counts - self._mean) @ self._directions
+        return torch.nn.functional.pad(counts, (0, self.width - counts.shape[1]))
+
+    def _counts(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
+        """How often each token of the vocabulary stands in each text: (m, V) float64."""
+        rows = torch.tensor([i for i, text in enumerate(texts) for _ in text], dtype=torch.long)
+        tokens = torch.tensor([token for text in texts for token in text], dtype=torch.long)
+        at = torch.searchsorted(self.vocabulary, tokens).clamp_(max=len(self.vocabulary) - 1)
+        known = self.vocabulary[at] == tokens
+        counts = torch.zeros(len(texts), len(self.vocabulary), dtype=torch.float64)
+        return counts.index_put_((rows[known], at[known]), torch.ones(int(known.sum()), dtype=torch.float64), True)

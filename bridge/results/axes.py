@@ -1,0 +1,61 @@
+"""Axes: along what the points of a task lie, and the parts of the items that a task tells apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One coordinate of a point: a number, a name, or a pair such as source and target layer.
+
+    Attributes:
+        name: key in a point's `axes`.
+        title: under a plot.
+        heading: over a column.
+        keys: config keys that it stands for; none where the points of one record differ in it.
+        log: whether plots have a logarithmic scale.
+        searched: whether a best place is looked for along it. One axis of a task may be.
+    """
+
+    name: str
+    title: str
+    heading: str = ""
+    keys: tuple[str, ...] = ()
+    log: bool = False
+    searched: bool = False
+
+    @property
+    def word(self) -> str:
+        """What it is called over a column."""
+        return self.heading or self.name
+
+    def value(self, axes: Mapping[str, Any]) -> Any:
+        """The place of a point, as something that sorts."""
+        place = axes[self.name]
+        return tuple(place) if isinstance(place, list) else place
+
+    def label(self, axes: Mapping[str, Any]) -> str:
+        """The place of a point, as in every table.
+
+        Example:
+            >>> Axis("layer", "layer").label({"layer": [2, 3]}), Axis("n_fit", "rows").label({"n_fit": 60})
+            ('2→3', '60')
+        """
+        place = self.value(axes)
+        return "→".join(map(str, place)) if isinstance(place, tuple) else str(place)
+
+
+@dataclass(frozen=True)
+class PartOfItems:
+    """Some of the items of a point, scored apart.
+
+    Attributes:
+        name: in records, exports, tables and plots, before the noun of the task's items.
+        what: what sets its items apart, in a few words.
+        tested: whether verdicts are given on it.
+    """
+
+    name: str
+    what: str = ""
+    tested: bool = False

@@ -1,0 +1,57 @@
+"""Metrics: each declared once, with what a reader must know to read it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score.
+
+    Attributes:
+        name: in records and exports.
+        title: over a panel or an axis, with its unit.
+        short: in a sentence or a narrow heading; the name where empty.
+        unit: of its values; empty for a plain number.
+        higher_is_better: which way is better.
+        low: least value there can be; None where there is none.
+        high: largest value there can be; None where there is none.
+        heads: whether it heads tables, curves and verdicts; one metric of a task does.
+        panel: whether it has panels of its own in a report.
+        tabled: whether a report's table of all scores has it.
+        binary: whether an item's score is 0 or 1.
+        share: whether an item's score is a share in [0, 1] and 0 for a miss, so that rare hits need exact intervals.
+        items: the table of its per-item scores; None where it has none.
+        mask: which of the table's masks says to which part an item belongs; empty where there is one alone.
+        share_of: where it is another metric divided by the reference's: the name of the other.
+    """
+
+    name: str
+    title: str
+    short: str = ""
+    unit: str = ""
+    higher_is_better: bool = True
+    low: float | None = None
+    high: float | None = None
+    heads: bool = False
+    panel: bool = False
+    tabled: bool = False
+    binary: bool = False
+    share: bool = False
+    items: str | None = "items"
+    mask: str = ""
+    share_of: str | None = None
+
+    @property
+    def word(self) -> str:
+        """What it is called in a sentence."""
+        return self.short or self.name
+
+    @property
+    def has_share(self) -> bool:
+        """Whether rare hits have exact intervals."""
+        return self.share or self.binary
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return (self.low, self.high) == (0.0, 1.0)

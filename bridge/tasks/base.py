@@ -1,0 +1,185 @@
+"""What a task says of itself. Everything that shows results is written against this, and names no task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bridge.results.axes import Axis, PartOfItems
+from bridge.results.conditions import Condition, Conditions
+from bridge.results.metrics import Metric
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.records.record import Record
+    from bridge.results.comparison import Comparison
+    from bridge.results.points import Result
+    from bridge.schema import BridgeConfig
+    from bridge.session import Session
+
+
+@dataclass(frozen=True)
+class StatesNeed:
+    """States that a cell reads.
+
+    Attributes:
+        side: "source" or "target".
+        position: last, mean, last:K or aligned.
+        layer: the one layer that is read; None where all layers come from one pass.
+    """
+
+    side: str
+    position: str
+    layer: Any = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a cell needs before anything is computed.
+
+    Attributes:
+        sides: the models that it loads, "source" and "target".
+        items: whether it reads the data set.
+        states: what it reads of the store of states.
+    """
+
+    sides: tuple[str, ...] = ()
+    items: bool = False
+    states: tuple[StatesNeed, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report that only one task has: HTML under a title, with what it shows in one sentence."""
+
+    name: str
+    title: str
+    body: str
+    lead: str = ""
+    first: bool = False
+
+
+class Task:
+    """A task: one folder, one schema file, one conf file.
+
+    Attributes:
+        name: of its folder, its option and its records.
+        question: what it asks, in one sentence.
+        config: the dataclass of its config node.
+        uses: config groups, or dotted keys, that enter its run id beside `task` and `seed`; the others have no effect.
+        metrics: its scores; one of them heads tables, curves and verdicts.
+        conditions: what is scored side by side.
+        axes: along what its points lie.
+        parts: of the items, the headline first; empty where all items are alike.
+        gates: what each validity gate says, by name.
+        reference: the condition whose score shares are of; None where there is none.
+        noun: what the items are, in the names of their parts.
+    """
+
+    name: str = ""
+    question: str = ""
+    config: type = object
+    uses: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    conditions: Conditions[Any] = Conditions([Condition("estimate", "estimate")])
+    axes: tuple[Axis, ...] = ()
+    parts: tuple[PartOfItems, ...] = ()
+    gates: Mapping[str, str] = {}
+    reference: str | None = None
+    noun: str = "items"
+
+    def needs(self, config: "BridgeConfig") -> Needs:
+        """Models, items and states that a cell reads; feeds the dry run and the order of cells."""
+        return Needs()
+
+    def check(self, config: "BridgeConfig") -> None:
+        """See, before anything is loaded, that a cell can be computed.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    def compute(self, config: "BridgeConfig", session: "Session", inputs: dict[str, str]) -> "Result":
+        """Compute one cell.
+
+        Args:
+            config: of the cell.
+            session: what cells share: models, items, states.
+            inputs: what identifies the weights and items that the cell rests on.
+
+        Raises:
+            BridgeError: something that a user can put right.
+        """
+        raise NotImplementedError
+
+    # What a task may say of its results beside the common view.
+
+    def setting(self, config: Mapping[str, Any]) -> str:
+        """What heads the title of a setting, before what tells it from others."""
+        return self.name
+
+    def gate_verdict(self, comparison: "Comparison") -> str | None:
+        """Why a cell says nothing, in the task's own words; None for the common ones."""
+        return None
+
+    def lines(self, comparison: "Comparison") -> list[str]:
+        """Lines below the table of one cell."""
+        return []
+
+    def print_grid(self, comparisons: Sequence["Comparison"], console: "Console") -> bool:
+        """Print what is shown of many cells in place of the common tables; False for the common ones."""
+        return False
+
+    def print_cell(self, record: "Record", console: "Console") -> bool:
+        """Print what is shown of one cell in place of the common table; False for the common one."""
+        return False
+
+    def sections(self, comparisons: Sequence["Comparison"]) -> list[Section]:
+        """Further sections of a report."""
+        return []
+
+    def definitions(self, comparisons: Sequence["Comparison"]) -> list[str]:
+        """Further definitions at the end of a report, as HTML."""
+        return []
+
+    # Derived.
+
+    @cached_property
+    def head(self) -> Metric:
+        """The metric that heads tables, curves and verdicts."""
+        (metric,) = (m for m in self.metrics if m.heads)
+        return metric
+
+    @cached_property
+    def by_name(self) -> dict[str, Metric]:
+        """The metrics by name."""
+        return {m.name: m for m in self.metrics}
+
+    @cached_property
+    def searched(self) -> Axis | None:
+        """The axis along which a best place is looked for."""
+        return next((axis for axis in self.axes if axis.searched), None)
+
+    @cached_property
+    def part_names(self) -> tuple[str, ...]:
+        """Parts that verdicts are given on, the headline first, and "all"."""
+        return (*(part.name for part in self.parts if part.tested), "all")
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """Config keys that the points of one setting may differ in."""
+        return (*(key for axis in self.axes for key in axis.keys), "control.names")
+
+    def used(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The part of a plain config that can change a result."""
+        kept: dict[str, Any] = {}
+        for key in (*self.uses, "task", "seed"):
+            *path, last = key.split(".")
+            node: Any = config
+            home = kept
+            for part in path:
+                node, home = node[part], home.setdefault(part, {})
+            if last in node:
+                home[last] = node[last]
+        return kept

@@ -1,0 +1,81 @@
+"""Matrices of layers by layers as points, one for each pair of layers."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bridge.similarity import Calibrated, Null
+from bridge.tasks.similarity.task import ANGLE, OBSERVED
+
+
+def points(found: Mapping[str, Calibrated], layers: Mapping[str, list[int]], n_rows: int) -> list[dict[str, Any]]:
+    """One point for each pair of layers, row by row.
+
+    Args:
+        found: measure -> its scores (S, T) and nulls.
+        layers: "source" and "target" -> their layers.
+        n_rows: how many rows were compared.
+    """
+    return [
+        {
+            "axes": {"source_layer": source, "target_layer": target, "n_rows": n_rows},
+            "n": n_rows,
+            "n_units": n_rows,
+            "n_effective": float(n_rows),
+            "unit": "row",
+            **_numbers(found, i, j),
+            "parts": {},
+        }
+        for i, source in enumerate(layers["source"])
+        for j, target in enumerate(layers["target"])
+    ]
+
+
+def _numbers(found: Mapping[str, Calibrated], i: int, j: int) -> dict[str, Any]:
+    """Scores and contrasts at one pair of layers; an observed score has no interval, a null has its range."""
+    scores: dict[str, dict[str, Any]] = {OBSERVED: {}}
+    contrasts: dict[str, dict[str, Any]] = {}
+    for measure, calibrated in found.items():
+        value = _plain(calibrated.value[i, j])
+        scores[OBSERVED][measure] = {"mean": value, "low": None, "high": None}
+        if measure == "procrustes" and value is not None:
+            angle = math.acos(min(max(value, -1.0), 1.0))
+            scores[OBSERVED][ANGLE.name] = {"mean": angle, "low": None, "high": None}
+        for name, null in calibrated.nulls.items():
+            at = {field: _plain(matrix[i, j]) for field, matrix in vars(null).items()}
+            scores.setdefault(name, {})[measure] = {
+                "mean": at["mean"], "low": at["low"], "high": at["high"], "q95": at["q95"],
+            }  # fmt: skip
+            difference = None if value is None or at["mean"] is None else value - at["mean"]
+            contrasts.setdefault(name, {})[measure] = {
+                "difference": difference, "low": None, "high": None, "p": at["p"], "p_searched": at["p_corrected"],
+                "calibrated": at["calibrated"],
+            }  # fmt: skip
+    return {"scores": scores, "contrasts": contrasts}
+
+
+def over_layers(found: Mapping[str, Calibrated]) -> dict[str, Any]:
+    """Measure -> "max" and "mean" over the pairs of layers that count, each with its nulls."""
+    return {
+        measure: {
+            statistic: {
+                "value": float(over.value),
+                "nulls": {name: _scalars(null) for name, null in over.nulls.items()},
+            }
+            for statistic, over in calibrated.over_layers.items()
+        }
+        for measure, calibrated in found.items()
+    }
+
+
+def _scalars(null: Null) -> dict[str, float | None]:
+    """Without p_corrected: nothing was searched."""
+    return {name: _plain(x) for name, x in vars(null).items() if name != "p_corrected"}
+
+
+def _plain(number: Tensor) -> float | None:
+    """A number, or None where there is none."""
+    value = float(number)
+    return None if math.isnan(value) else value

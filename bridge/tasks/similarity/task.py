@@ -1,0 +1,74 @@
+"""What task=similarity says of itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bridge.results.axes import Axis
+from bridge.results.conditions import Condition, Conditions, Look
+from bridge.results.metrics import Metric
+from bridge.schema.similarity import SimilarityConfig
+from bridge.similarity.names import NAMES
+from bridge.tasks.base import Needs, Section, StatesNeed, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.records.record import Record
+    from bridge.results.points import Result
+    from bridge.schema import BridgeConfig
+    from bridge.session import Session
+
+OBSERVED, FREE, WITHIN = "observed", "shuffled", "shuffled_within"
+ANGLE = Metric("procrustes_angle_rad", "angular shape distance (rad)", "angle", "rad", False, low=0.0, items=None)
+
+
+class Similarity(Task):
+    """Every layer of one model against every layer of another. One point for each pair of layers; nothing is mapped."""
+
+    name = "similarity"
+    question = (
+        "Are the states of two models alike, layer by layer, and by how much more than rows that were paired at random?"
+    )
+    config = SimilarityConfig
+    uses = ("pair", "layer.position", "dataset")
+    metrics = (
+        *(
+            Metric(named.name, named.label, named.label, high=1.0, items=None, heads=i == 0)
+            for i, named in enumerate(NAMES.values())
+        ),
+        ANGLE,
+    )
+    conditions = Conditions(
+        [
+            Condition(OBSERVED, "estimate", "rows as they are paired", look=Look("#d55e00", "o", width=2.8)),
+            Condition(
+                FREE, "negative", "that any two sets of rows are alike: rows permuted freely", True,
+                look=Look("#56b4e9", "s"), order=1,
+            ),
+            Condition(
+                WITHIN, "negative", "that only the relation is shared: rows permuted inside their relation", True,
+                look=Look("#0072b2", "D"), order=2,
+            ),
+        ]
+    )  # fmt: skip
+    axes = (
+        Axis("source_layer", "layer of the source", searched=True),
+        Axis("target_layer", "layer of the target"),
+        Axis("n_rows", "rows", "rows", ("dataset.size",), log=True),
+    )
+    gates = {  # noqa: RUF012
+        "planted": "the deepest layer of the target scores 1 beside itself, rotated and scaled (furthest of any "
+        "measure)",
+        "permuted": "the deepest layers score nothing once rows are permuted (largest calibrated score of any measure)",
+    }
+
+    def needs(self, config: "BridgeConfig") -> Needs:
+        """Both models, the items, and every layer at one position."""
+        states = [StatesNeed(side, config.layer.position) for side in ("source", "target")]
+        return Needs(("source", "target"), True, tuple(states))
+
+    def compute(self, config: "BridgeConfig", session: "Session", inputs: dict[str, str]) -> "Result":
+        """See `bridge.tasks.similarity.cell`."""
+        from bridge.tasks.similarity.cell import compute
+
+        return compute(config, session, inputs)
