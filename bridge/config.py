@@ -21,7 +21,12 @@ from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
+from bridge.statistics.levels import (
+    ALPHA,
+    ENOUGH_DRAWS,
+    draws_needed,
+    least_p,
+)
 
 log = logging.getLogger("bridge")
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}

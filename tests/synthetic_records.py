@@ -15,8 +15,8 @@ from bridge.data.rosetta import Item
 from bridge.records import record
 from bridge.records.record import Record
 from bridge.results.scores import Branch, Part, contrast, summarize
-from bridge.statistics import effective_units
-from bridge.statistics import n_units as counted_units
+from bridge.statistics.units import effective_units
+from bridge.statistics.units import n_units as counted_units
 from bridge.tasks.translate.columns import item_columns
 
 # Units of one to three items; of the first half of them the answer is new.

@@ -11,7 +11,8 @@ from bridge.config import build, compose_config
 from bridge.controls import Carrier, Rows
 from bridge.controls.draws import permutations
 from bridge.seeds import seeded
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p
+from bridge.statistics.families import draw_family_p
+from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
 
 # Principal components that are kept: the fits are the cost, and their dependence is not a matter of width.
 WIDTH = 32

@@ -12,7 +12,12 @@ from bridge.results.curves import Grid, layers, pair_label, spans
 from bridge.results.families import Family
 from bridge.show.looks import swatch
 from bridge.show.page import MANY, Cell, table, text
-from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS, least_p
+from bridge.statistics.levels import (
+    ALPHA,
+    FEW_UNITS,
+    LEAST_UNITS,
+    least_p,
+)
 
 
 def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record], found: Sequence[Grid]) -> str:

@@ -12,17 +12,11 @@ from bridge.results.curves import Grid, layers
 from bridge.results.items import item_scores
 from bridge.results.scores import BINARY, LOWER_IS_BETTER, is_rare_beside_draws
 from bridge.results.verdicts import ABOVE
-from bridge.statistics import (
-    ALPHA,
-    LEAST_UNITS,
-    draw_family_p,
-    exact_p,
-    holm,
-    least_p,
-    max_statistic_p,
-    n_units,
-    rare_difference_p,
-)
+from bridge.statistics.families import draw_family_p, holm
+from bridge.statistics.flips import exact_p, max_statistic_p
+from bridge.statistics.levels import ALPHA, LEAST_UNITS, least_p
+from bridge.statistics.shares import rare_difference_p
+from bridge.statistics.units import n_units
 
 N_FLIPS = 9_999
 # So many flips per curve keep the smallest p, times the number of curves, below 0.05.

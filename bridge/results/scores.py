@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridge.statistics import (
-    LEAST_UNITS,
-    Resampling,
+from bridge.statistics.families import draw_rank_p
+from bridge.statistics.levels import LEAST_UNITS
+from bridge.statistics.resampling import Resampling
+from bridge.statistics.shares import (
     difference_interval,
-    draw_rank_p,
     exact_number,
     is_rare,
     is_scarce,
     is_seldom,
-    n_units,
     rare_difference_interval,
     rare_difference_p,
     share_interval,
 )
+from bridge.statistics.units import n_units
 
 # The shares of what the target itself reaches: score -> the score it is a share of.
 SHARES = {"fraction_of_native": "top1", "fraction_of_native_f1": "token_f1"}

@@ -13,7 +13,7 @@ from bridge.results.families import Best, Family
 from bridge.results.ladders import SHARE, Ladder, hardest
 from bridge.results.verdicts import ABOVE, units_note
 from bridge.show.fitting import fitting
-from bridge.statistics import least_p
+from bridge.statistics.levels import least_p
 
 HEADINGS = {
     "fitted": "fit-\nted",

@@ -10,7 +10,7 @@ from bridge.controls import BASELINES, CONTROLS, NEGATIVES
 from bridge.records.record import Record
 from bridge.results.comparison import comparisons, injection_label
 from bridge.results.families import Family
-from bridge.statistics import share_interval
+from bridge.statistics.shares import share_interval
 
 ALL_ABOVE = "above every negative control, and above lookup and bag_of_words"
 WHOLE_TOO = (*METRICS, "token_f1", "exact_match")

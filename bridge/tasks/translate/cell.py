@@ -22,7 +22,7 @@ from bridge.records import record
 from bridge.results.scores import Part
 from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
-from bridge.statistics import effective_units
+from bridge.statistics.units import effective_units
 from bridge.tasks.translate.gates import pairing_gate, state_gates
 from bridge.tasks.translate.native import Native, Side
 from bridge.tasks.translate.rows import CellRows, cell_rows
