@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, Wordings, register, register_layer

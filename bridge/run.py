@@ -15,7 +15,6 @@ from bridge.records.provenance import provenance
 from bridge.records.record import Record
 from bridge.schema import BridgeConfig
 from bridge.session import Session
-from bridge.tasks.registry import compute
 
 log = logging.getLogger("bridge")
 
@@ -49,6 +48,9 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             inputs = session.inputs(config)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
+            # Imported here, so that a record is read back without torch.
+            from bridge.tasks.registry import compute
+
             data, columns = compute(config.task)(config, session, inputs)
             return _write(config, identity, "done", inputs, data, columns, text, started)
         except Exception as error:

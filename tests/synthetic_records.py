@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridge.controls import CONTROLS, KINDS
-from bridge.controls import REFERENCES as ALL_REFERENCES
-from bridge.data.rosetta import Item
+from bridge.controls.names import CONTROLS, KINDS
+from bridge.controls.names import REFERENCES as ALL_REFERENCES
+from bridge.data.items import Item
 from bridge.records import record
 from bridge.records.record import Record
 from bridge.results.scores import Branch, Part, contrast, summarize

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from benchmarks.calibration.records import N_DRAWS, Scores
-from bridge.controls import KINDS, NEGATIVES
+from bridge.controls.names import KINDS, NEGATIVES
 from bridge.results.families import _Contrast, _corrected
 from bridge.results.verdicts import finding
 from bridge.statistics.families import draw_family_p, draw_rank_p

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RECORD_VERSION = 5
 # What never changes a result is left out of the run id.
@@ -46,8 +47,11 @@ class Record:
         """Whether the cell was computed to the end."""
         return bool(self.data["status"] == "done")
 
-    def items(self) -> pa.Table:
+    def items(self) -> "pa.Table":
         """Per-item scores: one row per control, draw and item."""
+        # Loaded only where it is needed: most readers want the scores alone.
+        import pyarrow.parquet as pq
+
         return pq.read_table(self.folder / "items.parquet")
 
 
@@ -154,6 +158,8 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
             (unfinished / "config.yaml").write_text(config_yaml)
             (unfinished / "run.log").write_text(log)
             if columns is not None:
+                import pyarrow.parquet as pq
+
                 pq.write_table(_table(columns), unfinished / "items.parquet", compression="zstd")
             if final.exists():
                 if replaced.exists():
@@ -183,7 +189,9 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def _table(columns: dict[str, Any]) -> pa.Table:
+def _table(columns: dict[str, Any]) -> "pa.Table":
+    import pyarrow as pa
+
     arrays = {}
     for name, values in columns.items():
         array = pa.array(values)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS
+from bridge.controls.names import CONTROLS, KINDS
 from bridge.records.record import Record
 from bridge.report.evidence import controls_label
 from bridge.results.comparison import Comparison, injection_label

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS
+from bridge.controls.names import CONTROLS, KINDS
 from bridge.records.record import NOT_IN_RUN_ID, Record
 from bridge.results.items import PARTS, item_scores
 from bridge.results.scores import SHARES, contrast

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS, NEGATIVES
+from bridge.controls.names import CONTROLS, KINDS, NEGATIVES
 from bridge.records.record import NOT_IN_RUN_ID
 from bridge.results.comparison import Comparison, dataset_label, injection_label
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from bridge.controls import BASELINES, KINDS, NEGATIVES
+from bridge.controls.names import BASELINES, KINDS, NEGATIVES
 from bridge.results.comparison import Comparison
 from bridge.results.curves import Grid, layers
 from bridge.results.items import item_scores

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.controls import BASELINES, NEGATIVES
+from bridge.controls.names import BASELINES, NEGATIVES
 from bridge.results.scores import LOWER_IS_BETTER
 from bridge.statistics.levels import ALPHA, FEW_UNITS, LEAST_UNITS
 

@@ -5,7 +5,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 
 
 class Scale(Enum):
@@ -30,6 +30,11 @@ class InjectionConfig:
 
     _target_: str = MISSING
     name: str = MISSING
+
+    @property
+    def n_states(self) -> int:
+        """How many states of an item it wants."""
+        return 1
 
 
 @dataclass
@@ -59,6 +64,11 @@ class SoftPrefixConfig(InjectionConfig):
     name: str = "soft_prefix"
     k: int = 1
     template: str = "${pair.copy_prompt}"
+
+    @property
+    def n_states(self) -> int:
+        """One for each token of the prefix."""
+        return self.k
 
 
 @dataclass

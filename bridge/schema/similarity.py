@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.schema.method import TaskConfig
-from bridge.similarity import DEFAULT_MEASURES
+from bridge.similarity.measures import DEFAULT_MEASURES
 
 
 @dataclass

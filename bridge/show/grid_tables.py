@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.table import Table
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.results.comparison import Comparison, dataset_label
 from bridge.results.curves import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.results.families import Best, Family

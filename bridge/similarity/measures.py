@@ -1,14 +1,6 @@
-"""All measures by name."""
+"""All measures by name; what computes them is in `scorers`, so that a config can name them without torch."""
 
 from dataclasses import dataclass
-
-from bridge.similarity.canonical import Pwcca, Svcca
-from bridge.similarity.cka import LinearCka, RbfCka
-from bridge.similarity.neighbours import Cknna, MutualKnn
-from bridge.similarity.predictivity import LinearPredictivity
-from bridge.similarity.rsa import RsaCorrelation, RsaCosine, RsaPearson, RsaSpearman
-from bridge.similarity.scorer import Scorer
-from bridge.similarity.shape import Procrustes
 
 
 @dataclass(frozen=True)
@@ -19,7 +11,6 @@ class Measure:
         name: in configs, records and plots.
         label: for people.
         invariant_to: maps of either side that leave it as it is.
-        scorer: what computes it.
         planted: states score 1 beside themselves, rotated and scaled, whatever they are.
         default: it is among those that are computed where none are named.
     """
@@ -27,7 +18,6 @@ class Measure:
     name: str
     label: str
     invariant_to: str
-    scorer: type[Scorer]
     planted: bool = True
     default: bool = True
 
@@ -40,20 +30,20 @@ PWCCA_INVARIANT_TO = "shift, isotropic scale; invertible maps of the side of lar
 MEASURES: dict[str, Measure] = {
     m.name: m
     for m in (
-        Measure("cka_linear", "linear CKA", ISOMETRIES, LinearCka),
-        Measure("cka_linear_debiased", "linear CKA, debiased", ISOMETRIES, LinearCka),
-        Measure("cka_rbf", "Gaussian CKA", ISOMETRIES, RbfCka),
-        Measure("cka_rbf_debiased", "Gaussian CKA, debiased", ISOMETRIES, RbfCka),
-        Measure("svcca", "SVCCA", f"{ISOMETRIES}; other linear maps of the kept components", Svcca),
-        Measure("pwcca", "PWCCA", PWCCA_INVARIANT_TO, Pwcca),
-        Measure("mutual_knn", "mutual k-NN", OF_ANGLES, MutualKnn),
-        Measure("cknna", "CKNNA", OF_ANGLES, Cknna),
-        Measure("rsa_pearson", "RSA, Pearson", ISOMETRIES, RsaPearson),
-        Measure("rsa_spearman", "RSA, Spearman", ISOMETRIES, RsaSpearman),
-        Measure("procrustes", "Procrustes", ISOMETRIES, Procrustes),
-        Measure("rsa_cosine", "RSA, cosine", OF_ANGLES, RsaCosine, default=False),
-        Measure("rsa_correlation", "RSA, correlation", OF_FEATURES, RsaCorrelation, planted=False, default=False),
-        Measure("linear_predictivity", "linear R²", ISOMETRIES, LinearPredictivity, planted=False, default=False),
+        Measure("cka_linear", "linear CKA", ISOMETRIES),
+        Measure("cka_linear_debiased", "linear CKA, debiased", ISOMETRIES),
+        Measure("cka_rbf", "Gaussian CKA", ISOMETRIES),
+        Measure("cka_rbf_debiased", "Gaussian CKA, debiased", ISOMETRIES),
+        Measure("svcca", "SVCCA", f"{ISOMETRIES}; other linear maps of the kept components"),
+        Measure("pwcca", "PWCCA", PWCCA_INVARIANT_TO),
+        Measure("mutual_knn", "mutual k-NN", OF_ANGLES),
+        Measure("cknna", "CKNNA", OF_ANGLES),
+        Measure("rsa_pearson", "RSA, Pearson", ISOMETRIES),
+        Measure("rsa_spearman", "RSA, Spearman", ISOMETRIES),
+        Measure("procrustes", "Procrustes", ISOMETRIES),
+        Measure("rsa_cosine", "RSA, cosine", OF_ANGLES, default=False),
+        Measure("rsa_correlation", "RSA, correlation", OF_FEATURES, planted=False, default=False),
+        Measure("linear_predictivity", "linear R²", ISOMETRIES, planted=False, default=False),
     )
 }
 DEFAULT_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.default)

@@ -7,7 +7,7 @@ import torch
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import NO_RELATIONS
 
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS, NEGATIVES
 from bridge.results.curves import grids
 from bridge.results.families import Best
 from bridge.statistics.families import holm

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.records.record import Record
 from bridge.results.comparison import comparisons, injection_label
 from bridge.results.families import Family

@@ -9,7 +9,7 @@ import torch
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import METRICS
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.results.comparison import Comparison
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch

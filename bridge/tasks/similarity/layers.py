@@ -10,22 +10,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import haar_rotated
+from bridge.controls.draws import haar_rotated
 from bridge.errors import ConfigError
-from bridge.similarity import (
-    MEASURES,
-    Calibrated,
-    LayerStates,
-    Options,
-    Scorer,
-    calibrate,
-    clip_outliers,
-    random_permutations,
-    varies,
-)
-from bridge.similarity.calibration import LEAST_ROOM
+from bridge.similarity.calibration import LEAST_ROOM, Calibrated, calibrate, random_permutations
 from bridge.similarity.canonical import leading
 from bridge.similarity.cka import BANDWIDTH_UNITS
+from bridge.similarity.measures import MEASURES
+from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.scorers import SCORERS
+from bridge.similarity.states import LayerStates, clip_outliers, varies
 from bridge.tasks.similarity.plain import plain
 
 NULLS = ("shuffled", "shuffled_within")
@@ -204,7 +197,7 @@ class Similarity:
         options: Options | None = None,
         measures: Sequence[str] | None = None,
     ) -> list[Scorer]:
-        kinds = dict.fromkeys(MEASURES[m].scorer for m in (self.measures if measures is None else measures))
+        kinds = dict.fromkeys(SCORERS[m] for m in (self.measures if measures is None else measures))
         return [kind(source, target, options or self.options) for kind in kinds]
 
     def _announce(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:

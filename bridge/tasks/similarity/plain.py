@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.similarity import Calibrated, Null
+from bridge.similarity.calibration import Calibrated, Null
 
 
 def plain(measure: str, found: Calibrated) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.data.rosetta import Item
+from bridge.data.items import Item
 from bridge.results.scores import Branch, Part
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier, Rows
+from bridge.controls.carrier import Carrier
+from bridge.controls.rows import Rows
 from bridge.metrics import share_outside_span, state_scores
 from bridge.seeds import seeded
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.controls import Carrier, Rows, Trainer
+from bridge.controls.carrier import Carrier, Trainer
+from bridge.controls.rows import Rows
 from bridge.injection import Injection
 from bridge.maps.base import Map
 from bridge.normalize import Normalize

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from bridge.activations.checking import Checker
-from bridge.controls import Carrier, Rows, permutations, within
+from bridge.controls.carrier import Carrier
+from bridge.controls.draws import permutations, within
+from bridge.controls.rows import Rows
 from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
 from bridge.normalize import Normalize

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bridge.controls import Rows
+from bridge.controls.rows import Rows
 from bridge.data.pairing import aligned_contexts
 from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bridge.controls import KINDS, REFERENCES, Carrier, Rows
+from bridge.controls.carrier import Carrier
+from bridge.controls.names import KINDS, REFERENCES
+from bridge.controls.rows import Rows
 from bridge.injection import Injection, SoftPrefix
 from bridge.results.scores import Branch, Part, contrast, summarize
 from bridge.tasks.translate.columns import item_columns
