@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from bridge.activations import extract
-from bridge.models import LoadedModel, anatomy
+from bridge.activations.extract import extract
+from bridge.models.anatomy import anatomy
+from bridge.models.loading import LoadedModel
 
 N_TEXTS, BATCH_SIZE, LENGTHS, N_BLOCKS, WIDTH, VOCAB_SIZE, N_REPEATS = 64, 32, (24, 32), 4, 512, 16000, 7
 

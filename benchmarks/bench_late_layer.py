@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bridge.models import anatomy, context_cache, replay
+from bridge.models.anatomy import anatomy
+from bridge.models.replay import context_cache, replay
 
 N_TOKENS, N_BLOCKS, WIDTH, K, N_STATES, N_REPEATS = 32, 16, 512, 2, 16, 7
 

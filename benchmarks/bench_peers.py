@@ -18,7 +18,10 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bridge.maps import Linear, Orthogonal, Ridge
-from bridge.similarity import cka_matrix, linear_cka, mutual_knn, procrustes_similarity
+from bridge.similarity.cka import linear_cka
+from bridge.similarity.layers import cka_matrix
+from bridge.similarity.neighbours import mutual_knn
+from bridge.similarity.shape import procrustes_similarity
 
 # Rounds of each row: as many as last about so long, within these numbers.
 ROUNDS_S, N_ROUNDS = 3.0, (9, 41)

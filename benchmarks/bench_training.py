@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bridge.injection import LateLayer
 from bridge.maps import Linear
-from bridge.models import anatomy
+from bridge.models.anatomy import anatomy
 from bridge.models.loading import LoadedModel
 from bridge.normalize import Normalize
 from bridge.training import ThroughTarget

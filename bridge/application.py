@@ -214,7 +214,7 @@ def _line(found: "Record") -> str:
 
 def _scores(c: "Comparison") -> str:
     """The fitted score with the highest negative control; nothing where they are cells of their own."""
-    from bridge.controls import NEGATIVES
+    from bridge.controls.names import NEGATIVES
 
     fitted = c.mean("fitted")
     negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
@@ -283,6 +283,6 @@ def _run(application: _Application, decorated: Callable[[], Any], key: str) -> N
 
 def write(outputs: str, to: str | None = None, name: str | None = None) -> None:
     """Write the report and say where it is."""
-    from bridge.report import write_report
+    from bridge.report.document import write_report
 
     print(f"report written to {write_report(outputs, to, name)}")

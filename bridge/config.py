@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bridge.errors import ConfigError
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
+from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 from bridge.tasks import registry
 
 T = TypeVar("T")

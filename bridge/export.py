@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bridge.controls import KINDS, NEGATIVES
+from bridge.controls.names import KINDS, NEGATIVES
 from bridge.errors import RecordError
 from bridge.records import manifest
 from bridge.records.record import Record, read_all, runs_folder, writing

@@ -4,7 +4,7 @@ import io
 import logging
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,10 +13,12 @@ from bridge.errors import BridgeError, interrupted
 from bridge.records import record
 from bridge.records.provenance import provenance
 from bridge.records.record import Record
-from bridge.results.points import Result
 from bridge.schema import BridgeConfig
 from bridge.session import Session
 from bridge.tasks.registry import get
+
+if TYPE_CHECKING:
+    from bridge.results.points import Result
 
 log = logging.getLogger("bridge")
 
@@ -74,7 +76,7 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             log.removeHandler(handler)
 
 
-def _data(result: Result) -> dict[str, Any]:
+def _data(result: "Result") -> dict[str, Any]:
     """What record.json says of a result."""
     return {
         **result.facts,

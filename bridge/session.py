@@ -4,21 +4,28 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor
-
-from bridge.activations import Store
-from bridge.activations.checking import Checker
 from bridge.config import build
-from bridge.data import rosetta
-from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
-from bridge.models.encoding import Text
-from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
-from bridge.models.zoo import ZooSpec, ensure
+from bridge.data import items as data_items
+from bridge.data.items import Item
+from bridge.models.fingerprints import fingerprint
+from bridge.models.recipe import ZooSpec
+from bridge.records import contexts
 from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bridge.activations.checking import Checker
+    from bridge.activations.store import Store
+    from bridge.data.rosetta import RosettaSet
+    from bridge.models.encoding import Text
+    from bridge.models.loading import LoadedModel
+
+# Whatever needs torch or transformers is imported where it is used: a record is read back without either.
 MODELS_IN_MEMORY = 2
 T = TypeVar("T")
 log = logging.getLogger("bridge")
@@ -37,7 +44,6 @@ class Session:
         self.outputs = Path(outputs)
         self.device = device
         self.batch_size = batch_size
-        self.store = Store(self.outputs / "activations")
         self._models: dict[str, LoadedModel] = {}
         self._items: dict[str, tuple[list[Item], str]] = {}
         self._sets: dict[str, RosettaSet] = {}
@@ -48,12 +54,27 @@ class Session:
         self._checkers: dict[str, Checker] = {}
         self._memos: dict[str, Any] = {}
 
+    @cached_property
+    def store(self) -> "Store":
+        """The store of states."""
+        from bridge.activations.store import Store
+
+        return Store(self.outputs / "activations")
+
     def locate(self, pair: PairConfig) -> None:
         """Train those models of a pair that bridge trains itself, unless they are there."""
         both = [m for m in (pair.source, pair.target) if m.zoo is not None and _key(m) not in self._paths]
-        specs = {m.name: ZooSpec(**_plain(m.zoo)) for m in both}
-        folders = ensure(specs, self.outputs / "models")
+        specs = {m.name: _spec(m) for m in both}
+        if not all(map(self.is_there, both)):
+            from bridge.models.zoo import ensure
+
+            ensure(specs, self.outputs / "models")
+        folders = {name: self.outputs / "models" / spec.folder_name(name) for name, spec in specs.items()}
         self._paths |= {_key(m): str(folders[m.name]) for m in both}
+
+    def is_there(self, model: ModelConfig) -> bool:
+        """Whether a model need not be trained first."""
+        return model.zoo is None or (self.outputs / "models" / _spec(model).folder_name(model.name)).is_dir()
 
     def path(self, model: ModelConfig) -> str:
         """A local folder or a hub id."""
@@ -89,15 +110,19 @@ class Session:
         value: T = self._memos[key]
         return value
 
-    def checker(self, config: ModelConfig) -> Checker:
+    def checker(self, config: ModelConfig) -> "Checker":
         """Compares stored states of a model with what it computes now; kept as long as the model."""
+        from bridge.activations.checking import Checker
+
         loaded, key = self.model(config), self._identity(config)
         if key not in self._checkers:
             self._checkers[key] = Checker(loaded)
         return self._checkers[key]
 
-    def model(self, config: ModelConfig) -> LoadedModel:
+    def model(self, config: ModelConfig) -> "LoadedModel":
         """The loaded model; the two used last stay in memory."""
+        from bridge.models.loading import load
+
         key = self._identity(config)
         if key not in self._models:
             while len(self._models) >= MODELS_IN_MEMORY:
@@ -125,32 +150,42 @@ class Session:
         key = json.dumps(_plain(source.__dict__), sort_keys=True) + type(source).__name__
         if key not in self._items:
             items = source.load()
-            self._items[key] = items, rosetta.fingerprint(items)
+            self._items[key] = items, data_items.fingerprint(items)
         return self._items[key]
 
-    def rosetta(self, config: BridgeConfig) -> RosettaSet:
+    def rosetta(self, config: BridgeConfig) -> "RosettaSet":
         """The items whose answer is one token in both tokenizers."""
-        items, identity = self._source(config.dataset)
-        pair = config.pair
-        answers = config.dataset.answers.value
-        key = f"{self._identity(pair.source)} {self._identity(pair.target)} {identity} {answers}"
+        items, _ = self._source(config.dataset)
+        pair, answers, key = config.pair, config.dataset.answers.value, self._rosetta_key(config)
         if key not in self._sets:
+            from bridge.data.rosetta import describe_coverage, rosetta_set
+            from bridge.models.loading import load_tokenizer
+
             source, target = (
                 load_tokenizer(self.path(m), m.revision, m.trust_remote_code) for m in (pair.source, pair.target)
             )
             found = rosetta_set(items, source, target, answers)
             log.info(describe_coverage(found.coverage))
+            contexts.note(self.outputs, key, (found.contexts_source, found.contexts_target))
             self._sets[key] = found
         return self._sets[key]
+
+    def noted_contexts(self, config: BridgeConfig) -> contexts.Contexts | None:
+        """The contexts in the source's and in the target's tokens, as `rosetta` left them on disk; None where not."""
+        return contexts.noted(self.outputs, self._rosetta_key(config))
+
+    def _rosetta_key(self, config: BridgeConfig) -> str:
+        identity, answers = self._source(config.dataset)[1], config.dataset.answers.value
+        return f"{self._identity(config.pair.source)} {self._identity(config.pair.target)} {identity} {answers}"
 
     def states(
         self,
         model: ModelConfig,
-        texts: Sequence[Text],
+        texts: Sequence["Text"],
         layer: int,
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
-    ) -> Tensor:
+    ) -> "Tensor":
         """States at one layer, from the store where they are there."""
         # All layers come from one pass, so that a layer ablation extracts once; aligned positions, of which one
         # prompt gives many, are kept only where they are wanted.
@@ -179,6 +214,10 @@ class Session:
 
 def _key(model: ModelConfig) -> str:
     return json.dumps(_plain(asdict(model)), sort_keys=True)
+
+
+def _spec(model: ModelConfig) -> ZooSpec:
+    return ZooSpec(**_plain(model.zoo))
 
 
 def _plain(node: Any) -> dict[str, Any]:

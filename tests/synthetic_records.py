@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bridge.controls import CONTROLS, KINDS
-from bridge.controls import REFERENCES as ALL_REFERENCES
-from bridge.data.rosetta import Item
+from bridge.controls.names import CONTROLS, KINDS
+from bridge.controls.names import REFERENCES as ALL_REFERENCES
+from bridge.data.items import Item
 from bridge.records import record
 from bridge.records.record import Record
 from bridge.results.scores import Branch, Part, contrast, summarize
-from bridge.statistics import effective_units
-from bridge.statistics import n_units as counted_units
+from bridge.statistics.units import effective_units
+from bridge.statistics.units import n_units as counted_units
 from bridge.tasks.translate.columns import item_columns
 
 # Units of one to three items; of the first half of them the answer is new.

@@ -21,7 +21,7 @@ from untrained import SMALL, UNTRAINED
 
 from bridge.cli import main
 from bridge.config import compose_config, run_id
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.records.record import read_all
 from bridge.sweep import sweeper
 

@@ -18,7 +18,7 @@ from bridge.config import (
     to_plain,
     warn_of_draws,
 )
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
 from bridge.maps import Orthogonal

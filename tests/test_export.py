@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.errors import ConfigError, RecordError
 from bridge.export import write_export
 from bridge.records.manifest import Cell, Manifest

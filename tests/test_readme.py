@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import compose_config, conf_dir
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS, REFERENCES
 from bridge.schema import SlurmLauncherConfig
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.bench_gates import CHEAP, WEAK, settings
 from bridge.config import compose_config, to_plain
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS, NEGATIVES
 from bridge.errors import DataError
 from bridge.records import record
 from bridge.records.record import Record
@@ -272,7 +272,7 @@ def test_every_normalisation_gives_back_the_targets_scale(cell: Cell, normalize:
 
 
 def test_a_changed_data_file_is_computed_again_under_the_same_config(cell: Cell, tmp_path: Path) -> None:
-    from bridge.data import Facts
+    from bridge.data.sources import Facts
 
     path = tmp_path / "items.jsonl"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from synthetic_records import write_cell
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest
 from bridge.tracking.client import end_service

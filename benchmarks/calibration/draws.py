@@ -7,10 +7,11 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from benchmarks.calibration.records import N_DRAWS, Scores
-from bridge.controls import KINDS, NEGATIVES
+from bridge.controls.names import KINDS, NEGATIVES
 from bridge.results.families import _Contrast, _corrected
 from bridge.results.verdicts import finding
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p
+from bridge.statistics.families import draw_family_p, draw_rank_p
+from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
 
 
 def ranks(rates: Rates, cells: Sequence[Scores], control: str, n: int) -> None:

@@ -10,7 +10,9 @@ from torch import Tensor
 from benchmarks.calibration.rates import Rates
 from benchmarks.calibration.records import Scores, part
 from bridge.results.scores import Branch, contrast, summarize
-from bridge.statistics import ALPHA, exact_p, holm, max_statistic_p
+from bridge.statistics.families import holm
+from bridge.statistics.flips import exact_p, max_statistic_p
+from bridge.statistics.levels import ALPHA
 
 # Random flips of the max statistic; 9,999 in the product, and the test holds its level with any number.
 N_FLIPS = 299
@@ -182,14 +184,14 @@ def families(rates: Rates, cells: Sequence[Scores], n_units: int, n: int, label:
         rows, units = cells[0].resampled(n_units, generator)
         if is_blind:
             units = torch.arange(len(units))
-        exact = holm(exact_p(null[rows], step, units))
+        exact = torch.from_numpy(holm(exact_p(null[rows], step, units)))
         leads = null[rows].sum(0)
         curves = null[rows][:, : 3 * n_curves].view(len(rows), n_curves, 3).transpose(1, 2)  # (k, layers, curves)
         p = max_statistic_p(curves, N_FLIPS, torch.Generator().manual_seed(seed), units)
         for side, sign in (("", 1.0), (", mirrored", -1.0)):
             # As a verdict does: a difference in favour of the control is none, whatever its p.
             beaten = torch.where(sign * curves.sum(0) > 0, p, 1.0)
-            best = holm(p.gather(0, (sign * curves.sum(0)).argmax(0, keepdim=True))[0])
+            best = torch.from_numpy(holm(p.gather(0, (sign * curves.sum(0)).argmax(0, keepdim=True))[0]))
             is_gated = not is_blind and (sign > 0 or n_units >= MANY_UNITS)
             for name, ours in (
                 (f"Holm over {len(cells)} cells", torch.where(sign * leads > 0, exact, 1.0)),

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from bridge.config import build, compose_config
-from bridge.controls import Carrier, Rows
+from bridge.controls.carrier import Carrier
 from bridge.controls.draws import permutations
+from bridge.controls.rows import Rows
 from bridge.seeds import seeded
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p
+from bridge.statistics.families import draw_family_p
+from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
 
 # Principal components that are kept: the fits are the cost, and their dependence is not a matter of width.
 WIDTH = 32

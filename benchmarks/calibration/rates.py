@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.statistics import share_interval
+from bridge.statistics.shares import share_interval
 
 Kind = Literal["type1", "coverage", "family"]
 NOMINAL: dict[Kind, float] = {"type1": 0.05, "coverage": 0.95, "family": 0.05}

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bridge.config import compose_config
-from bridge.controls import NEGATIVES, Rows
+from bridge.controls.names import NEGATIVES
+from bridge.controls.rows import Rows
 from bridge.data.splitting import split
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch, Part

@@ -11,24 +11,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
-import transformers
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bridge.activations.entries import DATA, FORMAT_VERSION, META, entry_name, readable, sound
 from bridge.activations.extract import estimate_bytes, extract
 from bridge.errors import StoreError
 from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 
-FORMAT_VERSION = 2
-DATA, META = "states.safetensors", "meta.json"
 log = logging.getLogger(__name__)
-
-_verified: set[tuple[str, int, int]] = set()
 
 
 class Store:
@@ -76,10 +73,10 @@ class Store:
             StoreError: the folder cannot be written, its disk is full, or `load` gave another model.
         """
         shared = (position, positions, dtype, attn_implementation)
-        keys = {layer: self.key(fingerprint, texts, layer, *shared) for layer in layers}
+        keys = {layer: entry_name(fingerprint, texts, layer, *shared) for layer in layers}
         found = {layer: states for layer, key in keys.items() if (states := self._read(key)) is not None}
         if len(found) < len(keys):
-            with self._locked(self.key(fingerprint, texts, None, *shared)):
+            with self._locked(entry_name(fingerprint, texts, None, *shared)):
                 for layer in keys.keys() - found.keys():
                     if (states := self._read(keys[layer], warn=True)) is not None:
                         found[layer] = states
@@ -92,7 +89,7 @@ class Store:
                         "position": position,
                         "dtype": dtype,
                         "attn_implementation": attn_implementation,
-                        "transformers": transformers.__version__,
+                        "transformers": version("transformers"),
                     }
                     made = extract(lm, texts, missing, position, positions, batch_size)
                     for layer in missing:
@@ -101,55 +98,12 @@ class Store:
                         found[layer] = made.pop(layer) if kept is None else kept
         return {layer: found[layer] for layer in keys}
 
-    def missing(
-        self,
-        fingerprint: str,
-        texts: Sequence[Text],
-        layers: Sequence[int],
-        position: str = "last",
-        positions: Sequence[Sequence[int]] | None = None,
-        dtype: str = "float32",
-        attn_implementation: str | None = None,
-    ) -> list[int]:
-        """The layers that `states` would have to extract for the same arguments."""
-        shared = (position, positions, dtype, attn_implementation)
-        keys = {layer: self.key(fingerprint, texts, layer, *shared) for layer in layers}
-        return [layer for layer, key in keys.items() if self._read(key) is None]
-
-    def key(
-        self,
-        fingerprint: str,
-        texts: Sequence[Text],
-        layer: int | None,
-        position: str = "last",
-        positions: Sequence[Sequence[int]] | None = None,
-        dtype: str = "float32",
-        attn_implementation: str | None = None,
-    ) -> str:
-        """The name of an entry's folder; without a layer, of what all layers of one extraction share."""
-        places = None if positions is None else [list(tokens) for tokens in positions]
-        made_by = [FORMAT_VERSION, transformers.__version__, fingerprint, dtype, attn_implementation]
-        parts = [*made_by, position, places, list(texts)]
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-        return digest if layer is None else f"{digest}-layer{layer}"
-
     def _read(self, key: str, warn: bool = False) -> Tensor | None:
         """The states of an entry, or None when there is none or it is damaged."""
         folder = self.root / key
         try:
-            meta = json.loads((folder / META).read_text())
-            data = folder / DATA
-            stat = data.stat()
-            seen = (str(data.resolve()), stat.st_size, stat.st_mtime_ns)
-            if seen not in _verified:
-                with data.open("rb") as stream:
-                    if hashlib.file_digest(stream, "sha256").hexdigest() != meta["sha256"]:
-                        raise ValueError("its checksum is wrong")
-                _verified.add(seen)
-            with safe_open(data, "pt") as stored:
+            with safe_open(sound(folder), "pt") as stored:
                 return stored.get_tensor("states")
-        except PermissionError as error:
-            raise StoreError(f"{folder} cannot be read ({error.strerror}); give yourself the right to") from error
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if warn and folder.exists():
                 log.warning("%s is damaged (%s: %s) and is made again", folder, type(error).__name__, error)
@@ -218,20 +172,6 @@ class Store:
                 "another folder for the store (nothing half-written was left)"
             )
         return StoreError(f"{self.root} cannot be written ({text}); choose another folder for the store")
-
-
-def readable(n_bytes: int) -> str:
-    """A number of bytes for people.
-
-    >>> readable(123), readable(12_345_678)
-    ('123 B', '12.3 MB')
-    """
-    size, unit = float(n_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _open_to_others(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from bridge.data.rosetta import Item
+from bridge.data.items import Item
 
 
 def repeated_facts(items: Sequence[Item]) -> int:

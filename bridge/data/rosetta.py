@@ -1,34 +1,21 @@
 """Rosetta sets: items whose gold answer is one token in both tokenizers."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
+from bridge.data.items import Answers, Item
 from bridge.data.placing import Placed, placed
 from bridge.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Answers = Literal["one_token", "any"]
-
 # A longer answer is a sentence, and its continuation no test of what one state carries.
 MOST_ANSWER_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class Item:
-    """One prompt with one gold answer; relation and subject are empty where the data does not name them."""
-
-    prompt: str
-    answer: str
-    relation: str = ""
-    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +35,6 @@ class RosettaSet:
     answers_target: list[list[int]]
     contexts_source: list[tuple[int, ...]]
     contexts_target: list[tuple[int, ...]]
-
-
-def fingerprint(items: Sequence[Item]) -> str:
-    """A sha256 over every field of every item, in order."""
-    text = json.dumps([astuple(item) for item in items], ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_coverage(coverage: dict[str, int]) -> str:

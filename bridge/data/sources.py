@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from bridge.data.attributes import ATTRIBUTES, WORDS, describe, held_out_order, in_words, nouns
 from bridge.data.facts import held_out_template, relations
+from bridge.data.items import Answers, Item
 from bridge.data.questions import question_word
 from bridge.data.reading import check_template, fill, got, read_json, read_json_lines, read_json_list, text_of
-from bridge.data.rosetta import Answers, Item
 from bridge.errors import DataError
 
 

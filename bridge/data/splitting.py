@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from bridge.data.items import Item
 from bridge.data.repeats import repeated_facts
-from bridge.data.rosetta import Item
 from bridge.errors import DataError
 
 SplitBy = Literal["item", "answer", "subject", "relation"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,26 +10,14 @@ from typing import Any
 
 import torch
 import transformers
-from tqdm import tqdm
-from transformers.utils import cached_file, logging
-from transformers.utils.hub import extract_commit_hash
+from transformers.utils import logging
 
 from bridge.errors import ConfigError, ModelError
 from bridge.models.anatomy import Anatomy, anatomy
 from bridge.models.encoding import Text, encode
+from bridge.models.fingerprints import fingerprint, origin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
-FINGERPRINTED = (
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.py",
-    "token*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 
 @dataclass
@@ -85,7 +71,7 @@ def load(
             f"{name} is a model folder without weights: no *.safetensors file in it; save the model there "
             "with save_pretrained, or give another folder"
         )
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **_source(name, revision)}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **origin(name, revision)}
     path = options.pop("path")
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
@@ -132,80 +118,13 @@ def load_tokenizer(
     Raises:
         ModelError: there is no such folder or hub id, or no tokenizer in it.
     """
-    options = _source(name, revision)
+    options = origin(name, revision)
     try:
         return transformers.AutoTokenizer.from_pretrained(
             options.pop("path"), trust_remote_code=trust_remote_code, **options
         )
     except Exception as error:
         raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
-
-
-def shape(name: str, revision: str | None = None, trust_remote_code: bool = False) -> tuple[int, int]:
-    """How many blocks a model has and how wide its states are, from its config alone.
-
-    Raises:
-        ModelError: the model is not found, or its config names neither.
-    """
-    options = _source(name, revision)
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            options.pop("path"), trust_remote_code=trust_remote_code, **options
-        ).get_text_config()
-        return int(config.num_hidden_layers), int(config.hidden_size)
-    except Exception as error:
-        raise ModelError(f"the config of {name} does not tell its layers and width: {_one_line(error)}") from error
-
-
-def fingerprint(name: str, revision: str | None = None) -> str:
-    """What tells this model's states from any other's.
-
-    Returns:
-        For a local folder "sha256:" and the hash of config, weights and tokenizer; for a hub id "id@commit".
-
-    Raises:
-        ModelError: neither a local folder nor reachable.
-    """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        return f"{name}@{_source(name, revision)['revision']}"
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{name} is a folder without config.json; give a folder written by save_pretrained")
-    files = sorted({path for pattern in FINGERPRINTED for path in folder.glob(pattern) if path.is_file()})
-    total = hashlib.sha256()
-    for path in tqdm(files, desc=f"hashing {folder.name}", delay=2.0, leave=False, disable=None):
-        stat = path.stat()
-        total.update(f"{path.name}\0{_file_sha256(str(path), stat.st_size, stat.st_mtime_ns)}\0".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
-@functools.cache
-def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _source(name: str, revision: str | None) -> dict[str, Any]:
-    """Where transformers is to read from: the folder, or the hub id at the commit `revision` means now."""
-    folder = Path(name).expanduser()
-    return {"path": str(folder)} if folder.is_dir() else {"path": name, "revision": _commit(name, revision)}
-
-
-@functools.cache
-def _commit(name: str, revision: str | None) -> str:
-    """Asked once per process, so that weights, tokenizer and fingerprint belong to one commit."""
-    try:
-        commit = extract_commit_hash(cached_file(name, "config.json", revision=revision), None)
-        if commit is None:
-            raise OSError("no commit is known")
-    except Exception as error:
-        at = f" at revision {revision}" if revision else ""
-        raise ModelError(
-            f"{name}{at} is neither a local folder nor reachable on the Hugging Face hub; give a folder "
-            "written by save_pretrained, or get the model first where there is a network: `hf auth login` "
-            f"if it is gated, then `hf download {name}`"
-        ) from error
-    return commit
 
 
 @contextmanager

@@ -10,7 +10,6 @@ trained once, reproducible from the seed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -32,49 +31,16 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
-from bridge.data.attributes import WORDS, attribute_lines, nouns
+from bridge.data.attributes import attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.errors import BridgeError, ModelError, StoreError
+from bridge.models.recipe import ZooSpec
 
-RECIPE_VERSION = 3
 COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
 N_FACTS, N_COPIES, N_ATTRIBUTES = 128, 48, 64  # lines in a batch
 LEARNING_RATE = 3e-3
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ZooSpec:
-    """What decides the weights of one small model."""
-
-    architecture: Literal["llama", "mistral"] = "llama"
-    tokenizer: Literal["word", "bpe"] = "word"
-    seed: int = 0
-    n_blocks: int = 4
-    width: int = 128
-    n_steps: int = 260
-    vocab_size: int = 3200
-
-    def folder_name(self, name: str) -> str:
-        """`name` and a hash of everything that decides the weights."""
-        recipe = json.dumps(
-            [
-                RECIPE_VERSION,
-                asdict(self),
-                [(r.name, r.templates, r.facts) for r in relations().values()],
-                [(noun.name, noun.values) for noun in nouns()],
-                WORDS,
-            ],
-            sort_keys=True,
-        )
-        return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
-
-    @property
-    def torch_seed(self) -> int:
-        """Another for each architecture and tokenizer: from the same one, two models would start with alike weights."""
-        text = f"{self.architecture} {self.tokenizer} {self.seed}"
-        return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 def fact_lines() -> list[tuple[str, str]]:

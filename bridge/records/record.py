@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RECORD_VERSION = 6
 # What never changes a result is left out of the run id.
@@ -50,8 +51,11 @@ class Record:
         """The file of per-item scores: one row per point, control, draw and item."""
         return self.folder / f"{table}.parquet"
 
-    def items(self, table: str = "items") -> pa.Table:
+    def items(self, table: str = "items") -> "pa.Table":
         """Per-item scores of one kind of item."""
+        # Loaded only where it is needed: most readers want the scores alone.
+        import pyarrow.parquet as pq
+
         return pq.read_table(self.table_path(table))
 
     @property
@@ -164,6 +168,8 @@ def write(
             (unfinished / "config.yaml").write_text(config_yaml)
             (unfinished / "run.log").write_text(log)
             for name, columns in tables.items():
+                import pyarrow.parquet as pq
+
                 pq.write_table(_table(columns), unfinished / f"{name}.parquet", compression="zstd")
             if final.exists():
                 if replaced.exists():
@@ -193,7 +199,9 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def _table(columns: dict[str, Any]) -> pa.Table:
+def _table(columns: dict[str, Any]) -> "pa.Table":
+    import pyarrow as pa
+
     arrays = {}
     for name, values in columns.items():
         array = pa.array(values)

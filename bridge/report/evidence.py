@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
 from bridge.results.comparison import Comparison, injection_label
 from bridge.results.curves import Grid, is_withheld, layer_label, layers, pair_label, spans

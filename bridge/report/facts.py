@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from bridge.controls import CONTROLS, KINDS
+from bridge.controls.names import CONTROLS, KINDS
 from bridge.records.record import Record
 from bridge.report.evidence import controls_label
 from bridge.results.comparison import Comparison, injection_label
@@ -12,7 +12,12 @@ from bridge.results.curves import Grid, layers, pair_label, spans
 from bridge.results.families import Family
 from bridge.show.looks import swatch
 from bridge.show.page import MANY, Cell, table, text
-from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS, least_p
+from bridge.statistics.levels import (
+    ALPHA,
+    FEW_UNITS,
+    LEAST_UNITS,
+    least_p,
+)
 
 
 def what_was_run(cells: Sequence[Comparison], failed: Sequence[Record], found: Sequence[Grid]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 
-from bridge.controls import BASELINES
+from bridge.controls.names import BASELINES
 from bridge.records.record import Record
 from bridge.results.comparison import Comparison
 from bridge.results.curves import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict

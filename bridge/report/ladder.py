@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.controls import BASELINES
+from bridge.controls.names import BASELINES
 from bridge.errors import RecordError
 from bridge.records.record import write_whole
 from bridge.results.comparison import Comparison

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from bridge.controls import BASELINES, NEGATIVES
+from bridge.controls.names import BASELINES, NEGATIVES
 from bridge.report.headline import by_pair
 from bridge.report.leadmap import lead_map
 from bridge.results.comparison import Comparison

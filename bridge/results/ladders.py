@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.controls import NEGATIVES
+from bridge.controls.names import NEGATIVES
 from bridge.results.comparison import Comparison, injection_label
 from bridge.results.curves import layer_label, layers, pair_label, settings, telling
 

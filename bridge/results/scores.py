@@ -10,21 +10,20 @@ from torch import Tensor
 
 from bridge.results.conditions import Condition
 from bridge.results.metrics import Metric
-from bridge.statistics import (
-    LEAST_UNITS,
-    Resampling,
+from bridge.statistics import LEAST_UNITS
+from bridge.statistics.flips import exact_p
+from bridge.statistics.resampling import Resampling
+from bridge.statistics.shares import (
     difference_interval,
-    draw_rank_p,
     exact_number,
-    exact_p,
     is_rare,
     is_scarce,
     is_seldom,
-    n_units,
     rare_difference_interval,
     rare_difference_p,
     share_interval,
 )
+from bridge.statistics.units import n_units
 
 # Of a metric: the table of its items, and the mask that says to which part an item belongs.
 Key = tuple[str, str]

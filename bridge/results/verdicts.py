@@ -6,7 +6,8 @@ from typing import Any
 
 from bridge.results.conditions import Conditions
 from bridge.results.metrics import Metric
-from bridge.statistics import ALPHA, FEW_UNITS, LEAST_UNITS
+from bridge.statistics import FEW_UNITS, LEAST_UNITS
+from bridge.statistics.levels import ALPHA
 
 ABOVE = "above every negative control"
 
@@ -141,7 +142,7 @@ def units_note(data: Mapping[str, Any]) -> str | None:
     """What a reader must know where a record's units are few, or a few of them hold most items; None where all is well.
 
     Args:
-        data: of the record; `n_units`, `n_effective` (`bridge.statistics.effective_units`) and `unit` are read.
+        data: of the record; `n_units`, `n_effective` (`bridge.statistics.units.effective_units`) and `unit` are read.
     """
     n_units, unit = data["n_units"], data["unit"]
     if n_units >= FEW_UNITS:

@@ -29,6 +29,11 @@ class InjectionConfig:
     _target_: str = MISSING
     name: str = MISSING
 
+    @property
+    def n_states(self) -> int:
+        """How many states of an item it wants."""
+        return 1
+
 
 @dataclass
 class LmHeadConfig(InjectionConfig):
@@ -57,6 +62,11 @@ class SoftPrefixConfig(InjectionConfig):
     name: str = "soft_prefix"
     k: int = 1
     template: str = "${pair.copy_prompt}"
+
+    @property
+    def n_states(self) -> int:
+        """One for each token of the prefix."""
+        return self.k
 
 
 @dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.schema.method import TaskConfig
-from bridge.similarity.names import DEFAULT_MEASURES
+from bridge.similarity.measures import DEFAULT_MEASURES
 
 
 @dataclass
@@ -19,6 +19,7 @@ class SimilarityGatesConfig:
 class SimilarityConfig(TaskConfig):
     """Layers of two models, compared as they are; nothing is fitted, and nothing enters the target."""
 
+    _target_: str = "bridge.tasks.similarity.layers.Similarity"
     name: str = "similarity"
     measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
     # all, or a list of layers, taken in both models; task.source_layers and task.target_layers where they differ.

@@ -35,7 +35,7 @@ class TrackerConfig:
 class NoTrackerConfig(TrackerConfig):
     """Nowhere: records alone."""
 
-    _target_: str = "bridge.tracking.NoTracker"
+    _target_: str = "bridge.tracking.single.NoTracker"
     name: str = "none"
 
 
@@ -43,7 +43,7 @@ class NoTrackerConfig(TrackerConfig):
 class WandbConfig(TrackerConfig):
     """Weights & Biases."""
 
-    _target_: str = "bridge.tracking.WandbTracker"
+    _target_: str = "bridge.tracking.single.WandbTracker"
     name: str = "wandb"
     project: str = "bridge"
     entity: str | None = None

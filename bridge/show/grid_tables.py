@@ -6,14 +6,14 @@ from functools import partial
 
 from rich.table import Table
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.results.comparison import Comparison, dataset_label
 from bridge.results.curves import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.results.families import Best, Family
 from bridge.results.ladders import SHARE, Ladder, hardest
 from bridge.results.verdicts import ABOVE, units_note
 from bridge.show.fitting import fitting
-from bridge.statistics import least_p
+from bridge.statistics.levels import least_p
 
 HEADINGS = {
     "fitted": "fit-\nted",

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bridge.controls import KINDS
+from bridge.controls.names import KINDS
 from bridge.errors import RecordError
 from bridge.records.record import read_all, runs_folder, write_whole
 from bridge.results.comparison import Comparison, comparisons

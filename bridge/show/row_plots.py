@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.controls import KINDS
+from bridge.controls.names import KINDS
 from bridge.results.comparison import Comparison
 from bridge.results.curves import identity
 from bridge.results.verdicts import p_of

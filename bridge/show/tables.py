@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge.controls import KINDS
+from bridge.controls.names import KINDS
 from bridge.results.comparison import Comparison
 from bridge.results.curves import verdict, withhold
 from bridge.results.verdicts import counted, p_of, units_note, wanted

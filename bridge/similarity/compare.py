@@ -9,6 +9,7 @@ from bridge.errors import FitError
 from bridge.similarity.calibration import Calibrated, calibrate, random_permutations
 from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
 from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.scorers import SCORERS
 from bridge.similarity.states import LayerStates, layer_states
 
 Function = Callable[[Tensor, Tensor], float]
@@ -63,7 +64,7 @@ def compare(
         for side, name in ((source, "source"), (target, "target"))
     )
     options = options or Options()
-    kinds = dict.fromkeys(MEASURES[m].scorer for m in measures)
+    kinds = dict.fromkeys(SCORERS[m] for m in measures)
     scorers: list[Scorer] = [kind(S, T, options) for kind in kinds]
     scorers += [FromFunction(S, T, options, name, function) for name, function in functions.items()]
     n, generator = scorers[0].n, torch.Generator().manual_seed(seed)

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.statistics.levels import SMALLEST_P
 from bridge.statistics.skewness import skewness_p, transformed
 from bridge.statistics.units import check_resamples, unit_sums
 
 # resamples x items held in memory at once
 CHUNK_WEIGHTS = 2**22
-# What float64 sums of a whole distribution can still tell from zero.
-SMALLEST_P = 1e-12
 
 
 def paired_permutation_p(

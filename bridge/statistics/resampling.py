@@ -22,7 +22,7 @@ class Resampling:
 
     Attributes:
         n_units: how many units there are.
-        n_effective: see `bridge.statistics.effective_units`.
+        n_effective: see `units.effective_units`.
 
     Example:
         >>> resampling = Resampling(torch.arange(40) // 2, 999, seed=0)
@@ -47,14 +47,14 @@ class Resampling:
         return torch.cat([*flips(self.n_units, self.n_resamples, seeded(self.seed, "flips"))])
 
     def means(self, values: Tensor) -> Tensor:
-        """Means over items (n_resamples, c) of scores (n, c); see `bridge.statistics.resampled_means`."""
+        """Means over items (n_resamples, c) of scores (n, c); see `intervals.resampled_means`."""
         sums, sizes = unit_sums(values, self.groups)
         return (self._counts @ sums) / (self._counts @ sizes)
 
     def interval(
         self, means: Tensor, values: Tensor, over: Tensor | None = None, level: float = LEVEL
     ) -> tuple[Tensor, Tensor]:
-        """Low (c,) and high (c,) of resampled means (n_resamples, c); see `bridge.statistics.expanded_interval`.
+        """Low (c,) and high (c,) of resampled means (n_resamples, c); see `intervals.expanded_interval`.
 
         Args:
             means: of `values`, or their ratios to those of `over`.
@@ -65,11 +65,11 @@ class Resampling:
         return expanded_interval(means, self.n_effective, level, acceleration(values, self.groups, over))
 
     def p(self, differences: Tensor) -> Tensor:
-        """Two-sided p (c,) of differences (n, c): the larger of `flip_p` and `bridge.statistics.skewness_p`."""
+        """Two-sided p (c,) of differences (n, c): the larger of `flip_p` and `skewness.skewness_p`."""
         return torch.maximum(self.flip_p(differences), skewness_p(differences, self.groups))
 
     def flip_p(self, differences: Tensor) -> Tensor:
-        """Sign-flip p (c,) of differences (n, c); see `bridge.statistics.paired_permutation_p`."""
+        """Sign-flip p (c,) of differences (n, c); see `flips.paired_permutation_p`."""
         sums, _ = unit_sums(differences, self.groups)
         observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
         hits = ((self._signs @ sums).abs() >= observed).sum(dim=0)

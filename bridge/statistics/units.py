@@ -5,10 +5,6 @@ from torch import Tensor
 
 from bridge.errors import FitError
 
-# Below the first number intervals are wide and rough, and the text says so; below the second no p is given, because
-# the 2**n sign flips of n units cannot reach 0.05.
-FEW_UNITS, LEAST_UNITS = 20, 6
-
 
 def n_units(groups: Tensor) -> int:
     """How many units the items are from.

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.activations.store import readable
-from bridge.config import build, from_plain
-from bridge.data.pairing import aligned_contexts
-from bridge.models.loading import load_tokenizer
+from bridge.activations.entries import missing, readable
+from bridge.config import from_plain
 from bridge.records.manifest import Cell, Manifest
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
-from bridge.sweep.inputs import is_there
 from bridge.sweep.layers import model_shape
 from bridge.sweep.order import shares
 from bridge.sweep.status import states
@@ -29,9 +26,9 @@ class Extraction:
         model: its name.
         position: last, mean, last:K or aligned.
         layers: how many of the model's layers are missing, and how many there are.
-        n_rows: states at each layer; an upper bound where the model has yet to be trained.
+        n_rows: states at each layer; an upper bound where it is not known.
         n_bytes: in all.
-        trained: whether the model is there.
+        bound: why the number is an upper bound; empty where it is exact.
         texts: what is read; data sets that differ in their split alone share their states.
         weights: what identifies the model, of which several may have one name.
     """
@@ -41,7 +38,7 @@ class Extraction:
     layers: tuple[int, int]
     n_rows: int
     n_bytes: int
-    trained: bool
+    bound: str
     texts: tuple[object, ...]
     weights: str
 
@@ -79,9 +76,9 @@ def _print_extractions(wanted: Sequence[Extraction]) -> None:
         return
     print(f"states to extract, once for all cells: {readable(sum(e.n_bytes for e in wanted))}")
     for e in wanted:
-        bound = "" if e.trained else "at most, for the model has yet to be trained: "
+        at_most = f"at most, for {e.bound}: " if e.bound else ""
         print(
-            f"  {e.model}, position {e.position}: {bound}{e.n_rows} states at {e.layers[0]} of {e.layers[1]} layers, "
+            f"  {e.model}, position {e.position}: {at_most}{e.n_rows} states at {e.layers[0]} of {e.layers[1]} layers, "
             f"{readable(e.n_bytes)}"
         )
 
@@ -120,7 +117,7 @@ def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
 
 def _positions(config: BridgeConfig) -> list[tuple[str, str]]:
     """Which positions of a prompt a cell needs states of, and for which layers where that is not all."""
-    k = build(config.injection).n_states
+    k = config.injection.n_states
     at = config.layer.position
     own = ("mean", "") if k == 1 and at == "mean" else ("last" if k == 1 else f"last:{k}", "")
     # Scores of the models themselves need the last position of the final layer whatever is carried.
@@ -129,33 +126,26 @@ def _positions(config: BridgeConfig) -> list[tuple[str, str]]:
 
 
 def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, position: str) -> Extraction:
+    """What is missing of one model's states, without loading a model or a tokenizer."""
     n_blocks, width = model_shape(model)
-    item_bytes = BYTES.get(model.dtype.value, 4)
-    both = (config.pair.source, config.pair.target)
-    trained = all(is_there(session, m) for m in both)
+    state_bytes = width * BYTES.get(model.dtype.value, 4)
     k = int(position.partition(":")[2] or 1)
-    if not trained:
+    trained = session.is_there(config.pair.source) and session.is_there(config.pair.target)
+    noted = session.noted_contexts(config) if trained else None
+    if noted is None:
+        bound = "no cell has read these prompts yet" if trained else "the model has yet to be trained"
         prompts = tuple(item.prompt for item in session.items(config.dataset))
         n_rows, n = len(prompts) * k, n_blocks + 1
-        n_bytes = n_rows * n * width * item_bytes
-        return Extraction(model.name, position, (n, n), n_rows, n_bytes, False, prompts, str(model))
-    session.locate(config.pair)
-    rosetta = session.rosetta(config)
-    texts = tuple(rosetta.contexts_source if model is config.pair.source else rosetta.contexts_target)
+        return Extraction(model.name, position, (n, n), n_rows, n_rows * n * state_bytes, bound, prompts, str(model))
+    texts = tuple(noted[0 if model is config.pair.source else 1])
     weights = session.fingerprint(model)
     if position == "aligned":
-        tokenizers = [load_tokenizer(session.path(m), m.revision, m.trust_remote_code) for m in both]
-        n_rows = sum(map(len, aligned_contexts(rosetta, *tokenizers)))
-        n_bytes = n_rows * width * item_bytes
-        return Extraction(model.name, position, (1, n_blocks + 1), n_rows, n_bytes, True, texts, weights)
-    missing = session.store.missing(
-        weights,
-        texts,
-        range(n_blocks + 1),
-        position,
-        dtype=model.dtype.value,
-        attn_implementation=model.attn_implementation,
-    )
-    n_bytes = len(texts) * k * len(missing) * width * item_bytes
-    layers = (len(missing), n_blocks + 1)
-    return Extraction(model.name, position, layers, len(texts) * k, n_bytes, True, texts, weights)
+        n_rows = sum(min(map(len, contexts)) for contexts in zip(*noted, strict=True))
+        bound = "not every token has a partner"
+        layers = (1, n_blocks + 1)
+        return Extraction(model.name, position, layers, n_rows, n_rows * state_bytes, bound, texts, weights)
+    folder, dtype, attention = session.outputs / "activations", model.dtype.value, model.attn_implementation
+    gone = missing(folder, weights, texts, range(n_blocks + 1), position, dtype, attention)
+    n_rows = len(texts) * k
+    n_bytes = n_rows * len(gone) * state_bytes
+    return Extraction(model.name, position, (len(gone), n_blocks + 1), n_rows, n_bytes, "", texts, weights)

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bridge.models.loading import shape
+from bridge.models.shapes import shape
 
 
 def register_resolvers() -> None:

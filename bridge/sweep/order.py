@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.records.manifest import Cell, Manifest
 
 

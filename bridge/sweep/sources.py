@@ -26,7 +26,7 @@ def composed_from(words: Sequence[str], folder: Path | None = None) -> str:
     files = [
         BRIDGE / "config.py",
         BRIDGE / "controls" / "names.py",
-        BRIDGE / "statistics" / "draws.py",
+        BRIDGE / "statistics" / "levels.py",
         *sorted((BRIDGE / "schema").glob("*.py")),
     ]
     files += [*sorted(conf.rglob("*.yaml")), *sorted(folder.rglob("*.yaml") if folder is not None else ())]

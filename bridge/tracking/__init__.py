@@ -2,7 +2,3 @@
 
 A plain run is one W&B run. In a sweep one W&B run is one curve, and rows come from the records on disk.
 """
-
-from bridge.tracking.single import NoTracker, Tracker, WandbTracker, flat_scores
-
-__all__ = ["NoTracker", "Tracker", "WandbTracker", "flat_scores"]

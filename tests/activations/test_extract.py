@@ -6,7 +6,7 @@ import pytest
 import torch
 from families import build, loaded, prompts, shared, word_tokenizer
 
-from bridge.activations import estimate_bytes, extract
+from bridge.activations.extract import estimate_bytes, extract
 from bridge.errors import ConfigError, DataError, ModelError
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}

@@ -10,7 +10,8 @@ import torch
 import transformers
 from families import loaded, prompts, shared
 
-from bridge.activations import Store, extract
+from bridge.activations.extract import extract
+from bridge.activations.store import Store
 from bridge.errors import StoreError
 
 TEXTS = prompts(7, 3, 7, 9)

@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.controls import CONTROLS, Carrier, Rows, haar_rotated, haar_rows, permutations, within
-from bridge.controls.draws import NOT_RULED_OUT
+from bridge.controls.carrier import Carrier
+from bridge.controls.draws import (
+    NOT_RULED_OUT,
+    haar_rotated,
+    haar_rows,
+    permutations,
+    within,
+)
+from bridge.controls.names import CONTROLS
+from bridge.controls.rows import Rows
 from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from bridge.data import Item
+from bridge.data.items import Item
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from bridge.data import Attributes, relations, rosetta_set, split
 from bridge.data.attributes import (
     ATTRIBUTES,
     N_DESCRIPTIONS,
@@ -19,8 +18,13 @@ from bridge.data.attributes import (
     held_out_order,
     nouns,
 )
+from bridge.data.facts import relations
+from bridge.data.rosetta import rosetta_set
+from bridge.data.sources import Attributes
+from bridge.data.splitting import split
 from bridge.errors import DataError
-from bridge.models.zoo import ZooSpec, train_tokenizer
+from bridge.models.recipe import ZooSpec
+from bridge.models.zoo import train_tokenizer
 
 # Word -> the value that it says.
 VALUE = {word: value for value, words in WORDS.items() for word in words}

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from bridge.data import Relation, held_out_template, relations
+from bridge.data.facts import Relation, held_out_template, relations
 
 RELATIONS = list(relations().values())
 FACTS = [(relation.name, *fact) for relation in RELATIONS for fact in relation.facts]

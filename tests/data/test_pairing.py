@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
-from bridge.data import aligned_positions
+from bridge.data.pairing import aligned_positions
 from bridge.errors import DataError
 
 WORDS = ["the", "café", "naïve", "Zürich", "Ærø", "dog's", "42", "don't", "cafe\u0301", "日本語", "Привет"]

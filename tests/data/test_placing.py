@@ -6,9 +6,11 @@ import pytest
 from tokenizer_kinds import ITEMS, KINDS, ODD, WORD_BY_WORD, tokenizer_of
 from transformers import PreTrainedTokenizer
 
-from bridge.data import Item, aligned_contexts, aligned_positions, rosetta_set
+from bridge.data.items import Item
+from bridge.data.pairing import aligned_contexts, aligned_positions
 from bridge.data.placing import Placed, placed
-from bridge.models import encode
+from bridge.data.rosetta import rosetta_set
+from bridge.models.encoding import encode
 
 
 def together(item):

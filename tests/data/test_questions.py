@@ -1,6 +1,6 @@
 import pytest
 
-from bridge.data import question_word
+from bridge.data.questions import question_word
 
 
 @pytest.mark.parametrize(

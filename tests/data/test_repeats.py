@@ -1,4 +1,6 @@
-from bridge.data import Facts, Item, repeated_facts
+from bridge.data.items import Item
+from bridge.data.repeats import repeated_facts
+from bridge.data.sources import Facts
 
 
 def test_items_of_one_relation_and_subject_are_counted_each() -> None:

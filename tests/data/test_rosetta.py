@@ -4,9 +4,11 @@ import pytest
 import torch
 from tokenizers import normalizers
 
-from bridge.data import Facts, Item, describe_coverage, fingerprint, rosetta_set
+from bridge.data.items import Item, fingerprint
+from bridge.data.rosetta import describe_coverage, rosetta_set
+from bridge.data.sources import Facts
 from bridge.errors import DataError
-from bridge.models import encode
+from bridge.models.encoding import encode
 
 PROMPTS = ["The capital of France is", "The capital of Spain is", "Ask: the capital of Italy?\n"]
 WORDS = "The the capital of France Spain Italy is Ask : ? Paris Madrid Rome"

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from bridge.data import (
+from bridge.data.facts import held_out_template, relations
+from bridge.data.items import Item
+from bridge.data.sources import (
     Facts,
     HuggingFace,
-    Item,
     JsonFile,
     Relations,
     Source,
     Squad,
-    held_out_template,
-    relations,
 )
 from bridge.errors import DataError
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from bridge.data import Item
+from bridge.data.items import Item
 from bridge.data.splitting import labels, numbered, split
 from bridge.errors import DataError
 

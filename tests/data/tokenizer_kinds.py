@@ -5,7 +5,8 @@ import functools
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from bridge.data import Facts, Item
+from bridge.data.items import Item
+from bridge.data.sources import Facts
 from bridge.models.zoo import train_tokenizer
 
 SPECIAL = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from families import hooked_logits, prompts, shared, word_tokenizer
 
-from bridge.activations import extract
+from bridge.activations.extract import extract
 from bridge.errors import ConfigError, DataError
 from bridge.injection import LateLayer, LmHead, base
 

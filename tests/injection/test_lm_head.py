@@ -2,10 +2,10 @@ import pytest
 import torch
 from families import prompts, shared
 
-from bridge.activations import extract
+from bridge.activations.extract import extract
 from bridge.errors import ConfigError
 from bridge.injection import LmHead, base
-from bridge.models import replay
+from bridge.models.replay import replay
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 

@@ -9,7 +9,8 @@ from bridge.maps import CCA, Affine, Linear, Orthogonal, PCAOrthogonal, ReducedR
 from bridge.maps.ridge import PENALTIES
 from bridge.maps.solvers import is_centered, resolution, row_basis
 from bridge.normalize import Normalize
-from bridge.similarity import LayerStates, svcca
+from bridge.similarity.canonical import svcca
+from bridge.similarity.states import LayerStates
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

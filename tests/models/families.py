@@ -6,7 +6,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from bridge.models import LoadedModel, anatomy
+from bridge.models.anatomy import anatomy
+from bridge.models.loading import LoadedModel
 
 VOCAB_SIZE = 97
 WINDOW = 5

@@ -5,7 +5,7 @@ from families import COMMON, FAMILIES, build, shared
 from torch import nn
 
 from bridge.errors import ModelError
-from bridge.models import anatomy
+from bridge.models.anatomy import anatomy
 
 FINAL_NORM = {
     "gpt_neox": "final_layer_norm",

@@ -7,9 +7,9 @@ import transformers
 from families import build, word_tokenizer
 
 from bridge.errors import ConfigError, ModelError
-from bridge.models import encode, fingerprint, load, load_tokenizer
-from bridge.models.encoding import added_tokens
-from bridge.models.loading import _commit
+from bridge.models.encoding import added_tokens, encode
+from bridge.models.fingerprints import fingerprint
+from bridge.models.loading import _commit, load, load_tokenizer
 
 
 @pytest.fixture(scope="module")

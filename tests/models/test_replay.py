@@ -13,9 +13,10 @@ import torch
 import transformers
 from families import COMMON, FAMILIES, hooked_logits, loaded, prompts, shared
 
-from bridge.activations import extract
+from bridge.activations.extract import extract
 from bridge.errors import ModelError
-from bridge.models import anatomy, context_cache, replay
+from bridge.models.anatomy import anatomy
+from bridge.models.replay import context_cache, replay
 
 LAYERS = range(5)
 CLOSE = {"rtol": 0.0, "atol": 1e-5}

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bridge.data import Facts, rosetta_set
+from bridge.data.rosetta import rosetta_set
+from bridge.data.sources import Facts
 from bridge.errors import ModelError, StoreError
 from bridge.models import zoo
+from bridge.models.recipe import ZooSpec
 from bridge.models.zoo import (
-    ZooSpec,
     _Lines,
     _model,
     copy_lines,

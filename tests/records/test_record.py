@@ -175,7 +175,7 @@ def test_a_failed_cell_is_run_again_once_it_can_be(bare_outputs: Path, tmp_path:
 
 
 def facts() -> list[dict[str, str]]:
-    from bridge.data import Facts
+    from bridge.data.sources import Facts
 
     return [{"prompt": i.prompt, "answer": i.answer, "relation": i.relation} for i in Facts(["city_country"]).load()]
 

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_records import N_ITEMS, N_RESAMPLES, NO_RELATIONS, RATES, write_cell, write_failed
 
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS, REFERENCES
 from bridge.errors import RecordError
-from bridge.report import write_report
+from bridge.report.document import write_report
 from bridge.results.comparison import comparisons
 
 SECTIONS = ("answers", "layers", "sizes", "map", "leads", "scores")

@@ -7,10 +7,11 @@ import torch
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import NO_RELATIONS
 
-from bridge.controls import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS, NEGATIVES
 from bridge.results.curves import grids
 from bridge.results.families import Best
-from bridge.statistics import holm, max_statistic_p
+from bridge.statistics.families import holm
+from bridge.statistics.flips import max_statistic_p
 
 DRAWN = ("random", "shuffled", "shuffled_within")
 

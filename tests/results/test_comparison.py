@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.records.record import Record
 from bridge.results.comparison import comparisons, injection_label
 from bridge.results.families import Family
-from bridge.statistics import share_interval
+from bridge.statistics.shares import share_interval
 
 ALL_ABOVE = "above every negative control, and above lookup and bag_of_words"
 WHOLE_TOO = (*METRICS, "token_f1", "exact_match")

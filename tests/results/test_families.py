@@ -9,11 +9,14 @@ import torch
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import METRICS
 
-from bridge.controls import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.results.comparison import Comparison
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch
-from bridge.statistics import draw_family_p, exact_sign_flip_p, holm, is_rare, rare_difference_p, skewness_p
+from bridge.statistics.families import draw_family_p, holm
+from bridge.statistics.flips import exact_sign_flip_p
+from bridge.statistics.shares import is_rare, rare_difference_p
+from bridge.statistics.skewness import skewness_p
 
 DRAWN = ("random", "shuffled", "shuffled_within")
 BOTH = "new answers: {0}; all answers: {0}"

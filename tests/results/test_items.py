@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_records import METRICS, N_DRAWS, N_ITEMS, write_cell
 
-from bridge.controls import CONTROLS, KINDS
+from bridge.controls.names import CONTROLS, KINDS
 from bridge.errors import RecordError
 from bridge.results.comparison import comparisons
 from bridge.results.items import PARTS, item_scores

@@ -11,7 +11,7 @@ from synthetic_records import write_cell
 
 from bridge.errors import RecordError
 from bridge.records.record import read_all
-from bridge.report import render
+from bridge.report.document import render
 from bridge.report.ladder import write_ladders
 from bridge.results.comparison import comparisons
 from bridge.results.ladders import SHARE, Ladder, hardest, ladders

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from bridge.results.scores import Branch, Part, contrast, summarize
-from bridge.statistics import (
-    Resampling,
-    acceleration,
+from bridge.statistics.intervals import acceleration, expanded_interval
+from bridge.statistics.resampling import Resampling
+from bridge.statistics.shares import (
     exact_number,
-    expanded_interval,
     rare_difference_interval,
     rare_difference_p,
     share_interval,

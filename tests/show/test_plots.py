@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from synthetic_records import write_cell
 
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS, REFERENCES
 from bridge.errors import RecordError
 from bridge.records.record import read_all
 from bridge.results.comparison import comparisons

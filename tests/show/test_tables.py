@@ -8,7 +8,12 @@ import pytest
 from rich.console import Console, RenderableType
 from synthetic_records import N_ITEMS, NO_RELATIONS, write_cell
 
-from bridge.controls import BASELINES, CONTROLS, KINDS, NEGATIVES
+from bridge.controls.names import (
+    BASELINES,
+    CONTROLS,
+    KINDS,
+    NEGATIVES,
+)
 from bridge.records.record import read_all
 from bridge.results.comparison import Comparison, comparisons
 from bridge.results.families import Family

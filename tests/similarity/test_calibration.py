@@ -6,9 +6,11 @@ from planted import draw
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity import LayerStates, Options, Scorer, calibrate, random_permutations
+from bridge.similarity.calibration import calibrate, random_permutations
 from bridge.similarity.cka import LinearCka
+from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.shape import Procrustes
+from bridge.similarity.states import LayerStates
 
 
 class Chosen(Scorer):

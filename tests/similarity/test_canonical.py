@@ -6,7 +6,7 @@ import torch
 from planted import draw, rotation
 from sklearn.cross_decomposition import CCA
 
-from bridge.similarity import canonical_correlations, pwcca, svcca
+from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
 
 
 def test_canonical_correlations_are_those_of_scikit_learn() -> None:

@@ -5,7 +5,7 @@ import torch
 from planted import draw
 from torch import Tensor
 
-from bridge.similarity import linear_cka, rbf_cka
+from bridge.similarity.cka import linear_cka, rbf_cka
 
 
 def slow_hsic(K: Tensor, L: Tensor, debiased: bool) -> float:

@@ -8,7 +8,12 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity import Options, canonical_correlations, clip_outliers, compare, linear_cka, rbf_cka, rsa, svcca
+from bridge.similarity.canonical import canonical_correlations, svcca
+from bridge.similarity.cka import linear_cka, rbf_cka
+from bridge.similarity.compare import compare
+from bridge.similarity.rsa import rsa
+from bridge.similarity.scorer import Options
+from bridge.similarity.states import clip_outliers
 
 
 def own(X: Tensor, Y: Tensor) -> float:

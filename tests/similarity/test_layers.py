@@ -6,11 +6,11 @@ from planted import draw
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity import cka_matrix, linear_cka, mutual_knn, procrustes_similarity
 from bridge.similarity import layers as layers_module
-from bridge.similarity.cka import LinearCka
-from bridge.similarity.neighbours import near_rows
-from bridge.similarity.shape import Procrustes
+from bridge.similarity.cka import LinearCka, linear_cka
+from bridge.similarity.layers import cka_matrix
+from bridge.similarity.neighbours import mutual_knn, near_rows
+from bridge.similarity.shape import Procrustes, procrustes_similarity
 from bridge.similarity.states import LayerStates
 
 SIDES = (

@@ -7,7 +7,11 @@ import torch
 from planted import draw, rotation
 
 from bridge.errors import FitError
-from bridge.similarity import DEFAULT_MEASURES, MEASURES, LayerStates, Options, calibrate, random_permutations
+from bridge.similarity.calibration import calibrate, random_permutations
+from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
+from bridge.similarity.scorer import Options
+from bridge.similarity.scorers import SCORERS
+from bridge.similarity.states import LayerStates
 
 OPTIONS = Options(k=8, tie_seeds=(0, 0))
 NAMES = list(MEASURES)
@@ -16,14 +20,15 @@ EQUAL = {"linear_predictivity": 0.01}
 
 
 def score(name: str, X: torch.Tensor, Y: torch.Tensor) -> float:
-    return MEASURES[name].scorer.of(X, Y, OPTIONS).score(name)
+    return SCORERS[name].of(X, Y, OPTIONS).score(name)
 
 
 def test_there_are_fourteen_measures_and_each_is_what_its_scorer_computes() -> None:
     assert (len(MEASURES), len(DEFAULT_MEASURES)) == (14, 11)
+    assert SCORERS.keys() == MEASURES.keys()
     for name, measure in MEASURES.items():
         assert name == measure.name
-        assert name in measure.scorer.measures
+        assert name in SCORERS[name].measures
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,7 +80,7 @@ def test_an_anisotropic_map_changes_all_but_canonical_correlations(name: str) ->
     if name == "pwcca":
         assert change < 1e-7
     elif name == "svcca":
-        whole = [MEASURES[name].scorer.of(X, y, Options(variance=1.0)).score() for y in (Y, stretched)]
+        whole = [SCORERS[name].of(X, y, Options(variance=1.0)).score() for y in (Y, stretched)]
         assert whole[0] == pytest.approx(whole[1], abs=1e-7)
     else:
         assert change > 1e-3
@@ -96,7 +101,7 @@ def test_more_shared_directions_score_higher(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_permutation_by_lookup_is_one_of_the_states(name: str) -> None:
     X, Y = [draw(40, 7), draw(40, 9, seed=1)], [draw(40, 6, seed=2), draw(40, 7), draw(40, 11, seed=4)]
-    scorer = MEASURES[name].scorer([LayerStates(x) for x in X], [LayerStates(y) for y in Y], OPTIONS)
+    scorer = SCORERS[name]([LayerStates(x) for x in X], [LayerStates(y) for y in Y], OPTIONS)
     permutation = random_permutations(40, 1, torch.Generator().manual_seed(3))[0]
     found = scorer.scores(permutation)[scorer.measures.index(name)]
     assert found.shape == (2, 3)
@@ -106,7 +111,7 @@ def test_a_permutation_by_lookup_is_one_of_the_states(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unrelated_states_with_a_shift_are_worth_nothing_after_calibration(name: str) -> None:
-    scorer = MEASURES[name].scorer
+    scorer = SCORERS[name]
     values, ranks = [], []
     for seed in range(6):
         X, Y = draw(50, 20, seed=10 + seed) + 3.0, draw(50, 20, seed=50 + seed) - 4.0

@@ -6,7 +6,7 @@ from planted import draw
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity import cknna, mutual_knn
+from bridge.similarity.neighbours import cknna, mutual_knn
 
 
 def near(X: Tensor, k: int) -> list[set[int]]:

@@ -6,7 +6,7 @@ from planted import draw
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from bridge.similarity import linear_predictivity
+from bridge.similarity.predictivity import linear_predictivity
 
 
 def slow(X: Tensor, Y: Tensor, penalty: float) -> float:

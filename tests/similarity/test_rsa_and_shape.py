@@ -10,7 +10,8 @@ from scipy.spatial.distance import pdist
 from scipy.stats import pearsonr, spearmanr
 
 from bridge.errors import FitError
-from bridge.similarity import angular_distance, procrustes_distance, procrustes_similarity, rsa
+from bridge.similarity.rsa import rsa
+from bridge.similarity.shape import angular_distance, procrustes_distance, procrustes_similarity
 
 
 def test_rsa_is_the_correlation_of_the_distances() -> None:

@@ -152,7 +152,7 @@ def test_a_cell_that_raises_fails_alone_and_is_run_again_alone(slurm: Cluster, b
 
 
 def items(path: Path) -> None:
-    from bridge.data import Facts
+    from bridge.data.sources import Facts
 
     lines = [{"prompt": i.prompt, "answer": i.answer, "relation": i.relation} for i in Facts().load()[:150]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -9,15 +9,10 @@ from noise import clustered, gaussian, over_all_flips, seeded
 
 import bridge.statistics.flips
 from bridge.errors import FitError
-from bridge.statistics import (
-    SMALLEST_P,
-    bootstrap_interval,
-    exact_sign_flip_p,
-    max_statistic_p,
-    paired_permutation_p,
-    skewness_p,
-)
-from bridge.statistics.skewness import transformed
+from bridge.statistics.flips import exact_sign_flip_p, max_statistic_p, paired_permutation_p
+from bridge.statistics.intervals import bootstrap_interval
+from bridge.statistics.levels import SMALLEST_P
+from bridge.statistics.skewness import skewness_p, transformed
 
 
 def test_a_permutation_p_agrees_with_all_flips_counted_one_by_one():

@@ -9,7 +9,7 @@ import torch
 from noise import clustered, gaussian, seeded
 
 from bridge.errors import FitError
-from bridge.statistics import (
+from bridge.statistics.intervals import (
     acceleration,
     bootstrap_interval,
     expanded_interval,

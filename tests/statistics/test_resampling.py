@@ -6,7 +6,9 @@ from noise import clustered
 
 from bridge.errors import FitError
 from bridge.seeds import seeded
-from bridge.statistics import Resampling, acceleration, expanded_interval, paired_permutation_p, resampled_means
+from bridge.statistics.flips import paired_permutation_p
+from bridge.statistics.intervals import acceleration, expanded_interval, resampled_means
+from bridge.statistics.resampling import Resampling
 
 
 def test_means_and_p_are_those_of_the_functions_with_the_same_generators():

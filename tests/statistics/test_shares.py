@@ -6,9 +6,10 @@ import scipy.stats
 import torch
 from noise import seeded
 
-from bridge.statistics import (
+from bridge.statistics.shares import (
     difference_interval,
-    effective_units,
+    effective_number,
+    exact_number,
     is_rare,
     is_scarce,
     is_seldom,
@@ -16,7 +17,7 @@ from bridge.statistics import (
     rare_difference_p,
     share_interval,
 )
-from bridge.statistics.shares import effective_number, exact_number
+from bridge.statistics.units import effective_units
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 58), (1, 20), (7, 20), (20, 20)])

@@ -5,8 +5,7 @@ import torch
 from noise import clustered, gaussian
 
 from bridge.errors import FitError
-from bridge.statistics import effective_units, n_units
-from bridge.statistics.units import unit_sums
+from bridge.statistics.units import effective_units, n_units, unit_sums
 
 
 def test_units_are_counted_whatever_their_labels_and_order():

@@ -232,7 +232,7 @@ def test_an_outputs_folder_that_cannot_be_written_is_named(bridge: Bridge, sweep
 
 def test_edited_items_are_computed_again(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, tmp_path: Path) -> None:
     sweeps("mine", "layer: \"'1','2'\"")
-    from bridge.data import Facts
+    from bridge.data.sources import Facts
 
     items = [{"prompt": i.prompt, "answer": i.answer} for i in Facts(["city_country", "animal_kind"]).load()]
     file = tmp_path / "items.json"

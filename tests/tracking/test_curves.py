@@ -6,7 +6,7 @@ import pytest
 from synthetic_records import write_cell
 from wandb_files import WANDB
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.tracking import ledger as ledger_module
 from bridge.tracking.curves import Curve, Plan, Row, axis_name, lead_row

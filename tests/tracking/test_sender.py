@@ -15,7 +15,7 @@ from wandb_account import wandb
 from wandb_files import curves, expected, sent, sweep, wandb_files
 from wandb_server import Server
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.records.manifest import Manifest
 from bridge.tracking.client import Client
 from bridge.tracking.curves import Plan

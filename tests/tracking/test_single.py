@@ -15,7 +15,7 @@ from wandb_files import sent, wandb_files
 from bridge.config import build, compose_config
 from bridge.errors import ConfigError
 from bridge.records.record import Record
-from bridge.tracking import NoTracker, WandbTracker, flat_scores
+from bridge.tracking.single import NoTracker, WandbTracker, flat_scores
 
 
 def tracker(mode: str = "offline", **changes: Any) -> WandbTracker:

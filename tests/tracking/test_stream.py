@@ -18,7 +18,7 @@ from wandb_account import no_account, server
 from wandb_files import arrive, curves, expected, sweep, wandb_files
 from wandb_server import Server
 
-from bridge.controls import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS, REFERENCES
 from bridge.errors import ConfigError
 from bridge.records.manifest import Manifest, read
 from bridge.records.record import read_all, runs_folder

@@ -12,7 +12,6 @@ from bridge.session import Session
 from bridge.tasks.similarity.layers import LayerSimilarity
 
 
-
 def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> Result:
     """The result of a cell of task=similarity; it has no scores by item.
 

@@ -13,20 +13,12 @@ from tqdm import tqdm
 from bridge.carry.draws import haar_rotated
 from bridge.errors import ConfigError
 from bridge.results.points import Result
-from bridge.similarity import (
-    MEASURES,
-    Calibrated,
-    LayerStates,
-    Options,
-    Scorer,
-    calibrate,
-    clip_outliers,
-    random_permutations,
-    varies,
-)
-from bridge.similarity.calibration import LEAST_ROOM
+from bridge.similarity.calibration import LEAST_ROOM, Calibrated, calibrate, random_permutations
 from bridge.similarity.canonical import leading
 from bridge.similarity.cka import BANDWIDTH_UNITS
+from bridge.similarity.measures import MEASURES
+from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.states import LayerStates, clip_outliers, varies
 from bridge.tasks.similarity.points import over_layers, points
 
 NULLS = ("shuffled", "shuffled_within")
@@ -198,7 +190,7 @@ class LayerSimilarity:
         options: Options | None = None,
         measures: Sequence[str] | None = None,
     ) -> list[Scorer]:
-        kinds = dict.fromkeys(MEASURES[m].scorer for m in (self.measures if measures is None else measures))
+        kinds = dict.fromkeys(SCORERS[m] for m in (self.measures if measures is None else measures))
         return [kind(source, target, options or self.options) for kind in kinds]
 
     def _announce(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:

@@ -13,7 +13,7 @@ from bridge.records.record import Record
 from bridge.results.curves import pair_label
 from bridge.show.looks import INK, QUIET, SETTINGS, accessible, fields, inline
 from bridge.show.page import Cell, figure, number, p_value, table, text
-from bridge.similarity import MEASURES
+from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import (
     FREE,
     WITHIN,

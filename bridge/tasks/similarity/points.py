@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.similarity import Calibrated, Null
+from bridge.similarity.calibration import Calibrated, Null
 from bridge.tasks.similarity.task import ANGLE, OBSERVED
 
 

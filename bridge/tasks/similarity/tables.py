@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.records.record import Record
-from bridge.similarity import MEASURES
+from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import FREE, WITHIN, LayerPair, best, final, measures, over_layers, verdict
 
 FULL_WIDTH = 92

@@ -1,19 +1,16 @@
 """What task=similarity says of itself."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bridge.results.axes import Axis
 from bridge.results.conditions import Condition, Conditions, Look
 from bridge.results.metrics import Metric
 from bridge.schema.similarity import SimilarityConfig
-from bridge.similarity.names import NAMES
-from bridge.tasks.base import Needs, Section, StatesNeed, Task
+from bridge.similarity.measures import MEASURES
+from bridge.tasks.base import Needs, StatesNeed, Task
 
 if TYPE_CHECKING:
-    from rich.console import Console
 
-    from bridge.records.record import Record
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
     from bridge.session import Session
@@ -34,7 +31,7 @@ class Similarity(Task):
     metrics = (
         *(
             Metric(named.name, named.label, named.label, high=1.0, items=None, heads=i == 0)
-            for i, named in enumerate(NAMES.values())
+            for i, named in enumerate(MEASURES.values())
         ),
         ANGLE,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bridge.data.rosetta import Item
+from bridge.data.items import Item
 from bridge.injection import LmHead
 from bridge.injection.base import ROWS_PER_PASS
 from bridge.metrics import token_scores

@@ -16,7 +16,10 @@ from bridge.records.record import Record
 from bridge.run import run
 from bridge.schema.similarity import SimilarityGatesConfig
 from bridge.session import Session
-from bridge.similarity import DEFAULT_MEASURES, MEASURES, LayerStates, linear_cka, procrustes_similarity
+from bridge.similarity.cka import linear_cka
+from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
+from bridge.similarity.shape import procrustes_similarity
+from bridge.similarity.states import LayerStates
 from bridge.tasks.similarity.layers import Similarity
 from bridge.tasks.similarity.matrices import flat_scores
 

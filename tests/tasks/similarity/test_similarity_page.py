@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from bridge.config import compose_config
-from bridge.schema import SimilarityConfig
-from bridge.similarity import MEASURES
+from bridge.schema.similarity import SimilarityConfig
+from bridge.similarity.measures import MEASURES
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "similarity.md").read_text()

@@ -16,14 +16,14 @@ from wandb_files import WANDB, sent, wandb_files
 from bridge.errors import RecordError
 from bridge.export import write_export
 from bridge.records.record import Record, read_all
-from bridge.report import write_report
+from bridge.report.document import write_report
 from bridge.results.comparison import comparisons
-from bridge.similarity import MEASURES
+from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, short, verdict
 from bridge.tasks.similarity.page import layer_map
 from bridge.tasks.similarity.tables import matrices_table, print_matrices
-from bridge.tracking import WandbTracker
 from bridge.tracking.curves import Plan
+from bridge.tracking.single import WandbTracker
 
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
 

@@ -10,7 +10,8 @@ from untrained import FAST, SMALL
 
 import bridge.tasks.translate.cell
 from bridge.config import compose_config
-from bridge.data.rosetta import Item, RosettaSet
+from bridge.data.items import Item
+from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, split
 from bridge.records.record import Record
 from bridge.run import run

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.controls import Carrier, Rows, haar_rotated
+from bridge.controls.carrier import Carrier
+from bridge.controls.draws import haar_rotated
+from bridge.controls.rows import Rows
 from bridge.maps import Orthogonal
 from bridge.normalize import Normalize
 from bridge.results.scores import Branch

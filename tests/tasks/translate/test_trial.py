@@ -14,7 +14,8 @@ from untrained import FAST, SMALL
 
 import bridge.tasks.translate.fitting
 from bridge.config import compose_config
-from bridge.controls import CONTROLS, Carrier
+from bridge.controls.carrier import Carrier
+from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session

@@ -1,12 +1,19 @@
-"""Ranks among the draws of a control, alone and over many cells."""
+"""Holm's correction, and ranks among the draws of a control, alone and over many cells."""
 
+import numpy as np
 import pytest
 import torch
-from noise import gaussian
+from noise import gaussian, seeded
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
+from bridge.statistics.families import draw_family_p, draw_rank_p, holm
+from bridge.statistics.levels import (
+    ALPHA,
+    ENOUGH_DRAWS,
+    draws_needed,
+    least_p,
+)
 
 
 def one_by_one(fitted: Tensor, draws: Tensor) -> list[float]:
@@ -79,3 +86,28 @@ def test_scores_that_have_no_rank_are_refused_in_one_line(rank):
         rank(torch.zeros(3), torch.zeros(4, 2))
     with pytest.raises(FitError, match=r"^fitted scores or draws hold NaN or infinite values; wanted finite scores"):
         rank(torch.zeros(2), torch.full((3, 2), float("nan")))
+
+
+def test_holm_is_the_step_down_procedure():
+    p = torch.rand(30, dtype=torch.float64, generator=seeded()).square()
+    order = p.argsort().tolist()
+    highest, expected = 0.0, [0.0] * 30
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (30 - rank) * p[i].item()))
+        expected[i] = highest
+    assert holm(p).tolist() == pytest.approx(expected)
+    assert holm(p[:0]).tolist() == []
+    assert holm(p[:1]).tolist() == p[:1].tolist()
+    with pytest.raises(FitError, match=r"wanted \(m,\) p values"):
+        holm(torch.tensor([1.5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sequences_arrays_and_tensors_give_the_same_p(dtype):
+    scores = (gaussian(20, 4) * 4).round().to(dtype) / 4
+    lists = [row.tolist() for row in scores]
+    for rank in (draw_rank_p, draw_family_p):
+        p = rank(scores[0], scores[1:])
+        assert p.dtype == np.float64
+        assert p.tolist() == rank(lists[0], lists[1:]).tolist() == rank(scores[0].numpy(), scores[1:].numpy()).tolist()
+    assert holm([0.5, 0.01]).tolist() == holm(torch.tensor([0.5, 0.01], dtype=torch.float64)).tolist() == [0.5, 0.02]

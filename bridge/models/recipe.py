@@ -1,0 +1,44 @@
+"""What decides the weights of the small models that bridge trains itself (`bridge.models.zoo`)."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from bridge.data.attributes import WORDS, nouns
+from bridge.data.facts import relations
+
+RECIPE_VERSION = 3
+
+
+@dataclass(frozen=True)
+class ZooSpec:
+    """What decides the weights of one small model."""
+
+    architecture: Literal["llama", "mistral"] = "llama"
+    tokenizer: Literal["word", "bpe"] = "word"
+    seed: int = 0
+    n_blocks: int = 4
+    width: int = 128
+    n_steps: int = 260
+    vocab_size: int = 3200
+
+    def folder_name(self, name: str) -> str:
+        """`name` and a hash of everything that decides the weights."""
+        recipe = json.dumps(
+            [
+                RECIPE_VERSION,
+                asdict(self),
+                [(r.name, r.templates, r.facts) for r in relations().values()],
+                [(noun.name, noun.values) for noun in nouns()],
+                WORDS,
+            ],
+            sort_keys=True,
+        )
+        return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+
+    @property
+    def torch_seed(self) -> int:
+        """Another for each architecture and tokenizer: from the same one, two models would start with alike weights."""
+        text = f"{self.architecture} {self.tokenizer} {self.seed}"
+        return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
