@@ -30,9 +30,9 @@ def main(chosen: list[str]) -> None:
         table.add_column(heading, justify="left" if heading in ("benchmark", "what") else "right")
     for name in wanted:
         print(f"{name} ...", flush=True)
-        made = importlib.import_module(f"benchmarks.{name}").bench()
-        results |= made
-        for key, row in made.items():
+        rows = importlib.import_module(f"benchmarks.{name}").bench()
+        results |= rows
+        for key, row in rows.items():
             ours, theirs = (f"{row[side]:.4g} {row['unit']}" for side in ("ours", "theirs"))
             table.add_row(key, ours, theirs, f"{row['ratio']:.3g}x", str(row["what"]))
     # Calibration and gates have rates in place of times, and tables of their own.

@@ -46,8 +46,8 @@ def setting() -> tuple[LoadedModel, list[str]]:
 def batches(lm: LoadedModel, texts: list[str]) -> list[Tensor]:
     """The ids of the texts, in the batches in which extraction, too, puts them."""
     ids = lm.encode(texts)
-    found = [torch.tensor([row for row in ids if len(row) == n]) for n in sorted(LENGTHS, reverse=True)]
-    return [part for same_length in found for part in same_length.split(BATCH_SIZE)]
+    by_length = [torch.tensor([row for row in ids if len(row) == n]) for n in sorted(LENGTHS, reverse=True)]
+    return [part for same_length in by_length for part in same_length.split(BATCH_SIZE)]
 
 
 def ours(lm: LoadedModel, texts: list[str]) -> dict[int, Tensor]:

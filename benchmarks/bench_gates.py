@@ -106,9 +106,9 @@ def bench() -> dict[str, dict[str, float | str]]:
                 "n": len(gates),
                 **means,
             }
-            said = ", ".join(f"{null} {mean:.3f}" for null, mean in means.items())
+            means_text = ", ".join(f"{null} {mean:.3f}" for null, mean in means.items())
             worst = max(gate["value"] for gate in gates)
-            few.add_row(str(size), "yes" if is_named else "no", f"{passed} of {len(gates)}", f"{worst:.3f}", said)
+            few.add_row(str(size), "yes" if is_named else "no", f"{passed} of {len(gates)}", f"{worst:.3f}", means_text)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(few)

@@ -42,14 +42,14 @@ def paired_states(d: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def ours(case: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    made = {
+    method = {
         "orthogonal": Orthogonal(),
         "linear": Linear(),
         "ridge": Ridge(PENALTY),
         "ridge_loo": Ridge(select="loo"),
         "cca": CCA(N_PAIRS, penalty=0.0),
     }[case]
-    return lambda X, Y, new: made.fit(X, Y).transform(new)
+    return lambda X, Y, new: method.fit(X, Y).transform(new)
 
 
 def theirs(case: str, side: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

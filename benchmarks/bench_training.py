@@ -103,8 +103,8 @@ def bench() -> dict[str, dict[str, float | str]]:
         "training_together": (many / N_STEPS, N_COPIES * one / N_STEPS, together),
     }
     return {
-        name: {"ours": ours_s, "theirs": theirs_s, "ratio": theirs_s / ours_s, "unit": "s/step", "what": told}
-        for name, (ours_s, theirs_s, told) in rows_of.items()
+        name: {"ours": ours_s, "theirs": theirs_s, "ratio": theirs_s / ours_s, "unit": "s/step", "what": text}
+        for name, (ours_s, theirs_s, text) in rows_of.items()
     }
 
 

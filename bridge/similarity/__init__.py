@@ -1,4 +1,4 @@
-"""How alike the states of two models are, and how alike they would be if their rows were paired at random."""
+"""Similarity of two models' states, beside the similarity of randomly paired rows."""
 
 from bridge.similarity.calibration import Calibrated, Null, calibrate, random_permutations
 from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
@@ -10,7 +10,7 @@ from bridge.similarity.neighbours import cknna, mutual_knn
 from bridge.similarity.predictivity import linear_predictivity
 from bridge.similarity.rsa import rsa
 from bridge.similarity.scorer import Options, Scorer
-from bridge.similarity.shape import angular_distance, procrustes_distance, procrustes_similarity
+from bridge.similarity.shape import procrustes_similarity
 from bridge.similarity.states import LayerStates, clip_outliers, varies
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Null",
     "Options",
     "Scorer",
-    "angular_distance",
     "calibrate",
     "canonical_correlations",
     "cka_matrix",
@@ -32,7 +31,6 @@ __all__ = [
     "linear_cka",
     "linear_predictivity",
     "mutual_knn",
-    "procrustes_distance",
     "procrustes_similarity",
     "pwcca",
     "random_permutations",
