@@ -56,7 +56,9 @@ def compare(
     if unknown or twice or not (measures or functions):
         problem = f"unknown measure {', '.join(unknown)}" if unknown else f"two measures named {', '.join(twice)}"
         problem = problem if unknown or twice else "no measures"
-        raise FitError(f"got {problem}; wanted some of {', '.join(MEASURES)}, or functions of other names: rename them")
+        raise FitError(
+            f"got {problem}; wanted some of {', '.join(MEASURES)}, or functions of other names: change one of the two"
+        )
     S, T = (
         layer_states([side] if isinstance(side, Tensor) else list(side), name)
         for side, name in ((source, "source"), (target, "target"))

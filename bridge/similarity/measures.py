@@ -17,11 +17,11 @@ class Measure:
 
     Attributes:
         name: in configs, records and plots.
-        label: in tables and figures.
-        invariant_to: maps of either side that do not change it.
-        scorer: the class that computes it.
-        planted: any states, compared with a rotated and scaled copy of themselves, score 1.
-        default: computed where no measures are named.
+        label: for people.
+        invariant_to: maps of either side that leave it as it is.
+        scorer: what computes it.
+        planted: states score 1 beside themselves, rotated and scaled, whatever they are.
+        default: it is among those that are computed where none are named.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Intervals and p values for scores of items that come in units: whole units are resampled, never single items."""
+"""Intervals and p values for clustered scores: units are resampled and permuted whole, never single items."""
 
 from bridge.statistics.draws import ALPHA, ENOUGH_DRAWS, draw_family_p, draw_rank_p, draws_needed, least_p
 from bridge.statistics.flips import SMALLEST_P, exact_p, exact_sign_flip_p, max_statistic_p, paired_permutation_p
