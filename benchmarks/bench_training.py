@@ -58,7 +58,7 @@ def bench() -> dict[str, dict[str, float | str]]:
         trainer.fit(Linear(), source, goal, X, Y, torch.arange(N_ROWS).expand(n_copies, -1))
 
     def hooked(weight: nn.Linear, rows: Tensor) -> Tensor:
-        """Cross-entropy of a whole forward pass in which a hook puts the mapped states in."""
+        """Cross-entropy of a full forward pass in which a hook patches the mapped states in."""
         states = weight(source.transform(X[rows]).float()) + goal.mean_.float()
 
         def overwrite(module: object, args: object, output: Tensor) -> Tensor:
