@@ -1,4 +1,4 @@
-"""Every benchmark in one run, side by side with what it is measured against: python -m benchmarks [NAME ...]"""
+"""All benchmarks in one run, each against a named alternative: python -m benchmarks [NAME ...]"""
 
 import importlib
 import json
@@ -23,19 +23,19 @@ def main(chosen: list[str]) -> None:
     wanted = [m for m in MODULES if not chosen or m.removeprefix("bench_") in chosen]
     if len(wanted) < len(chosen):
         names = ", ".join(m.removeprefix("bench_") for m in MODULES)
-        sys.exit(f"benchmarks: got {' '.join(chosen)}, wanted some of {names}")
+        sys.exit(f"benchmarks: got {' '.join(chosen)}; wanted some of {names}: change the names")
     results: dict[str, dict[str, float | str]] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     table = Table(title=f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}", box=None)
     for heading in ("benchmark", "ours", "theirs", "theirs / ours", "what"):
         table.add_column(heading, justify="left" if heading in ("benchmark", "what") else "right")
     for name in wanted:
         print(f"{name} ...", flush=True)
-        made = importlib.import_module(f"benchmarks.{name}").bench()
-        results |= made
-        for key, row in made.items():
+        rows = importlib.import_module(f"benchmarks.{name}").bench()
+        results |= rows
+        for key, row in rows.items():
             ours, theirs = (f"{row[side]:.4g} {row['unit']}" for side in ("ours", "theirs"))
             table.add_row(key, ours, theirs, f"{row['ratio']:.3g}x", str(row["what"]))
-    # Calibration and gates have rates in place of times, and tables of their own.
+    # Calibration and gates measure rates, not times, and print their own tables.
     if not table.row_count:
         return
     RESULT.parent.mkdir(exist_ok=True)

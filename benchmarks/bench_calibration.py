@@ -18,9 +18,9 @@ from bridge.session import Session
 
 OUTPUTS = Path("outputs")
 RESULT = OUTPUTS / "calibration.json"
-# Simulations: of most rates, of what is shown for contrast, and of what is fitted anew.
+# Simulations of most rates, of rates that are shown for contrast, and of rates that need a new fit each.
 N, N_BLIND, N_NESTED = 2000, 500, 300
-# Resamples and random flips of a simulation, 2,000 in the product: with fewer a single interval is less steady.
+# Resamples and random flips of a simulation. `bridge` uses 2,000; with fewer, a single interval varies more.
 N_RESAMPLES = 400
 UNITS = (40, 20, 10)
 
@@ -59,7 +59,7 @@ def _timed(label, work) -> None:
 
 
 def table(rates: Rates, title: str, is_gated: bool) -> Table:
-    """The gated rates, or those that are shown for contrast."""
+    """Table of the rates that must lie in their band, or of those that are shown for contrast."""
     shown = Table(title=title, box=None)
     for heading in ("what", "kind", "nominal", "measured", "95 % interval", "simulations", ""):
         shown.add_column(heading, justify="left" if heading in ("what", "kind", "") else "right")

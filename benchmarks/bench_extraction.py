@@ -45,10 +45,10 @@ def setting() -> tuple[LoadedModel, list[str]]:
 
 
 def batches(lm: LoadedModel, texts: list[str]) -> list[Tensor]:
-    """The ids of the texts, in the batches in which extraction, too, puts them."""
+    """The ids of the texts, in the same batches as in extraction."""
     ids = lm.encode(texts)
-    found = [torch.tensor([row for row in ids if len(row) == n]) for n in sorted(LENGTHS, reverse=True)]
-    return [part for same_length in found for part in same_length.split(BATCH_SIZE)]
+    by_length = [torch.tensor([row for row in ids if len(row) == n]) for n in sorted(LENGTHS, reverse=True)]
+    return [part for same_length in by_length for part in same_length.split(BATCH_SIZE)]
 
 
 def ours(lm: LoadedModel, texts: list[str]) -> dict[int, Tensor]:
@@ -84,7 +84,7 @@ def wall_s(way: str, lm: LoadedModel, texts: list[str]) -> float:
 
 
 def peak_bytes(way: str, lm: LoadedModel, texts: list[str]) -> int:
-    """The most that tensors held at any moment beyond what they held before, from torch's own allocator."""
+    """Growth of the peak memory of all tensors, from torch's own allocator."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         WAYS[way](lm, texts)
     changes = [event for event in watched.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -97,7 +97,7 @@ def row(ours: float, theirs: float, unit: str, what: str) -> dict[str, float | s
 
 
 def bench() -> dict[str, dict[str, float | str]]:
-    """Times interleaved, the least of several; peaks counted from every allocation, so the same each time."""
+    """The smallest of several interleaved times; peaks of allocated memory, which are the same each time."""
     lm, texts = setting()
     for call in WAYS.values():
         call(lm, texts[:4])
@@ -112,7 +112,7 @@ def bench() -> dict[str, dict[str, float | str]]:
     beside_hidden = f"{shape}: extract beside output_hidden_states=True"
     return {
         "extraction_time": row(best["ours"], best["bare"], "s", f"time, {beside_bare}"),
-        "extraction_memory": row(peak["ours"], peak["bare"], "MB", f"peak of all tensors made, {beside_bare}"),
+        "extraction_memory": row(peak["ours"], peak["bare"], "MB", f"peak of all tensors, {beside_bare}"),
         "extraction_vs_output_hidden_states": row(best["ours"], best["hidden_states"], "s", beside_hidden),
     }
 

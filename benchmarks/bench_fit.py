@@ -16,7 +16,7 @@ N_ROUNDS = 2
 
 
 def best_wall_s(call: Callable[[], object], n_repeats: int) -> float:
-    """The least of several times: on a shared machine whatever is above it is other people's work."""
+    """The smallest of several times: on a shared machine larger ones include the load of others."""
     times = []
     for _ in range(n_repeats):
         start = time.perf_counter()
@@ -38,12 +38,12 @@ def entry(ours: float, theirs: float, what: str) -> dict[str, float | str]:
 
 
 def bench() -> dict[str, dict[str, float | str]]:
-    """Time the fit alone, and the fit with the first transform, which works out the completion."""
+    """Time the fit alone, and the fit with its first transform, which computes the completion outside the span."""
     results: dict[str, dict[str, float | str]] = {}
     for n, n_repeats in N_REPEATS.items():
         X, Y, X_new = paired_states(n)
         ours, ours_with, fits, applications = [], [], [], []
-        # in turns, so that a busy spell of the machine falls on both sides
+        # Both sides in turns, so that other load slows both.
         for _ in range(N_ROUNDS):
             ours.append(best_wall_s(lambda X=X, Y=Y: Orthogonal().fit(X, Y), n_repeats))
             ours_with.append(best_wall_s(lambda X=X, Y=Y, new=X_new: Orthogonal().fit(X, Y).transform(new), n_repeats))

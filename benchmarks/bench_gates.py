@@ -1,4 +1,4 @@
-"""How often the validity gates refuse cells in which nothing is wrong: python -m benchmarks gates"""
+"""False alarms: how often the validity gates refuse cells in which nothing is wrong: python -m benchmarks gates"""
 
 import json
 import random
@@ -21,10 +21,10 @@ from bridge.session import Session
 OUTPUTS = Path("outputs")
 RESULT = OUTPUTS / "gates.json"
 N_CELLS, N_SMALL = 200, 10
-# Items of a small file, of which 40 % are evaluated on.
+# Items of a small file; 40 % of them are held out.
 SMALL_SIZES = (20, 30, 40, 60)
 BY = ("answer", "subject")
-# A way in that this pair is known to be weak in: its gate `alive` says so, which is no error of the gate.
+# This pair is known to be weak with this injection; the gate `alive` refuses it, which is no error of the gate.
 WEAK = "soft_prefix"
 CHEAP = ("control.names=[fitted]", "control.n_draws=1", "task.n_resamples=20", "recompute=true")
 LAYERS, INJECTIONS, SIZES = (1, 2, 3, 4), ("lm_head", "late_layer", "soft_prefix"), (25, 50, 100, 200, 300, 400, 500)
@@ -43,7 +43,7 @@ def settings(n: int, seed: int = 0) -> Iterator[list[str]]:
 
 
 def sound(session: Session, n: int) -> tuple[Counter[str], Counter[str], list[float]]:
-    """Cells refused by each gate, those of the weak way in by themselves, and the p of every pairing gate."""
+    """Cells refused by each gate, those of the weak injection counted apart, and the p of every pairing gate."""
     refused: Counter[str] = Counter()
     weak: Counter[str] = Counter()
     p = []
@@ -106,9 +106,9 @@ def bench() -> dict[str, dict[str, float | str]]:
                 "n": len(gates),
                 **means,
             }
-            said = ", ".join(f"{null} {mean:.3f}" for null, mean in means.items())
+            means_text = ", ".join(f"{null} {mean:.3f}" for null, mean in means.items())
             worst = max(gate["value"] for gate in gates)
-            few.add_row(str(size), "yes" if is_named else "no", f"{passed} of {len(gates)}", f"{worst:.3f}", said)
+            few.add_row(str(size), "yes" if is_named else "no", f"{passed} of {len(gates)}", f"{worst:.3f}", means_text)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     console.print(few)

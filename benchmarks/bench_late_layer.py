@@ -20,7 +20,7 @@ def wall_s(call: Callable[[], object]) -> float:
 
 
 def bench() -> dict[str, dict[str, float | str]]:
-    """Logits of 16 states on 16 prompts; the contexts were cached before, as `prepare` does for all draws."""
+    """Logits of 16 states on 16 prompts, with contexts cached beforehand, as `prepare` does once for all draws."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=4096,

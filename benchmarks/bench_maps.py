@@ -18,7 +18,7 @@ from bridge.maps import CCA, Linear, Orthogonal, Ridge
 from bridge.maps.ridge import PENALTIES
 
 N, N_NEW, NOISE, PENALTY, N_PAIRS = 2000, 1000, 0.3, 0.1, 16
-# (case, side): what is needed beside this project, and the width of the states
+# (case, side): the package that is needed, and the width of the states
 CASES = {
     ("orthogonal", "scipy"): ("scipy", 512),
     ("orthogonal", "latentis"): ("latentis", 512),
@@ -42,14 +42,14 @@ def paired_states(d: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def ours(case: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    made = {
+    method = {
         "orthogonal": Orthogonal(),
         "linear": Linear(),
         "ridge": Ridge(PENALTY),
         "ridge_loo": Ridge(select="loo"),
         "cca": CCA(N_PAIRS, penalty=0.0),
     }[case]
-    return lambda X, Y, new: made.fit(X, Y).transform(new)
+    return lambda X, Y, new: method.fit(X, Y).transform(new)
 
 
 def theirs(case: str, side: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -65,7 +65,7 @@ def theirs(case: str, side: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     from sklearn import cross_decomposition, linear_model
 
     def predicted(X: Tensor, Y: Tensor, new: Tensor) -> Tensor:
-        # the penalties that ours come to on these rows
+        # The absolute penalties that ours are equal to on these rows.
         absolute = float(X.square().sum()) / min(X.shape)
         estimator = {
             "linear": linear_model.LinearRegression(fit_intercept=False),
@@ -110,7 +110,7 @@ def bench() -> dict[str, dict[str, float | str]]:
         if importlib.util.find_spec(package) is None:
             print(f"map_{case}_vs_{side} skipped: {package} is not installed")
             continue
-        # in turns, so that a busy spell of the machine falls on both sides
+        # Both sides in turns, so that other load slows both.
         rounds = [[in_a_process(case, which, d) for which in ("ours", side)] for _ in range(N_ROUNDS)]
         mine, other = (min(runs, key=lambda run: run["wall_s"]) for runs in zip(*rounds, strict=True))
         errors = f"held-out error {mine['error']:.4f} against {other['error']:.4f}"

@@ -23,7 +23,7 @@ from bridge.similarity.layers import cka_matrix
 from bridge.similarity.neighbours import mutual_knn
 from bridge.similarity.shape import procrustes_similarity
 
-# Rounds of each row: as many as last about so long, within these numbers.
+# Rounds of each row: as many as fit into about so many seconds, within these bounds.
 ROUNDS_S, N_ROUNDS = 3.0, (9, 41)
 PENALTY, K = 0.1, 10
 Call = Callable[[], object]
@@ -56,7 +56,7 @@ def sklearn_ridge(X: Tensor, Y: Tensor) -> object:
 
 
 def ridge_of_products(X: Tensor, Y: Tensor) -> object:
-    """What scikit-learn solves, in torch: a Cholesky factor of X^T X and the penalty."""
+    """Ridge regression as in scikit-learn, in torch: a Cholesky factor of X^T X plus the penalty."""
     absolute = PENALTY * float(X.square().sum()) / min(X.shape)
     A = X.T @ X
     A.diagonal().add_(absolute)
@@ -211,7 +211,7 @@ def paired_states(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def cpu_s(calls: dict[str, Call]) -> dict[str, list[float]]:
-    """CPU time of each in every round; who comes first changes from round to round."""
+    """CPU times of every side in every round, in an order that changes from round to round."""
     for call in calls.values():
         call()  # what is loaded once
     taken: dict[str, list[float]] = {name: [] for name in calls}
@@ -231,7 +231,7 @@ def bench() -> dict[str, dict[str, float | str]]:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        # numpy and scipy have threads of their own
+        # numpy and scipy have their own threads
         with threadpool_limits(1):
             return _rows()
     finally:

@@ -41,7 +41,7 @@ def bench() -> dict[str, dict[str, float | str]]:
         for d in WIDTHS[device]:
             X, Y = paired_states(d, device)
             M = X.T @ Y
-            # on a GPU the fit itself takes the polar factor; on a CPU it does not, and the factor is timed alone
+            # The fit uses the polar factor on a GPU only; on a CPU the factor is timed alone.
             if device == "cuda":
                 ours = wall_s(lambda X=X, Y=Y: Orthogonal().fit(X, Y), device)
                 theirs = wall_s(lambda X=X, Y=Y: by_svd(X, Y), device)

@@ -7,7 +7,7 @@ import time
 
 
 def first_look_s(outputs: str) -> float:
-    """Wall seconds of what `make run` does once everything is installed."""
+    """Wall seconds of `make run` without the installation."""
     start = time.perf_counter()
     words = ["experiment=first_look", f"paths.outputs={outputs}"]
     subprocess.run([sys.executable, "-m", "bridge", *words], check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Sweeps: packed jobs against stock launchers, nothing left to do, W&B's share: python -m benchmarks sweep"""
+"""Sweeps: packed jobs against stock launchers, a finished sweep, the cost of W&B: python -m benchmarks sweep"""
 
 import json
 import os
@@ -14,7 +14,7 @@ from bridge.records.record import head
 from bridge.session import Session
 
 SWEEPS = Path(__file__).parent / "sweeps"
-# One process for a cell: cells of the same grid in the same proportions, but fewer.
+# For one process per cell: fewer cells of the same grid, in the same proportions.
 FEW, MORE = ("seed=0", "layer='3'", "control=fitted,random"), ("seed=0", "layer='3'")
 N_ROUNDS = 1
 
@@ -52,7 +52,7 @@ def fresh(root: Path) -> Path:
 
 
 def prepare(root: Path) -> None:
-    """Train the models of pair=tiny, or take those there, and extract their states: every side begins with these."""
+    """Train the models of pair=tiny where they are missing, and extract their states, from which every side starts."""
     Session("outputs", "cpu", 64).locate(compose_config().pair)
     (root / "models").symlink_to(Path("outputs/models").resolve())
     command_s(f"paths.outputs={root}", "device=cpu", "control=mean")
@@ -63,7 +63,7 @@ def entry(ours: float, theirs: float, unit: str, what: str) -> dict[str, float |
 
 
 def launchers(root: Path) -> dict[str, dict[str, float | str]]:
-    """The whole grid packed and with `basic`; of one process per cell, what each further cell costs."""
+    """Time the whole grid packed and with `basic`, and for one process per cell the cost of each further cell."""
     packed = [swept_s("fanned_out", fresh(root)) for _ in range(N_ROUNDS)]
     n = packed[0][1]
     ours = min(wall_s for wall_s, _ in packed) / n

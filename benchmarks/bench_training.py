@@ -58,7 +58,7 @@ def bench() -> dict[str, dict[str, float | str]]:
         trainer.fit(Linear(), source, goal, X, Y, torch.arange(N_ROWS).expand(n_copies, -1))
 
     def hooked(weight: nn.Linear, rows: Tensor) -> Tensor:
-        """Cross-entropy of a whole forward pass in which a hook puts the mapped states in."""
+        """Cross-entropy of a full forward pass in which a hook patches the mapped states in."""
         states = weight(source.transform(X[rows]).float()) + goal.mean_.float()
 
         def overwrite(module: object, args: object, output: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ def bench() -> dict[str, dict[str, float | str]]:
         "training_together": (many / N_STEPS, N_COPIES * one / N_STEPS, together),
     }
     return {
-        name: {"ours": ours_s, "theirs": theirs_s, "ratio": theirs_s / ours_s, "unit": "s/step", "what": told}
-        for name, (ours_s, theirs_s, told) in rows_of.items()
+        name: {"ours": ours_s, "theirs": theirs_s, "ratio": theirs_s / ours_s, "unit": "s/step", "what": text}
+        for name, (ours_s, theirs_s, text) in rows_of.items()
     }
 
 

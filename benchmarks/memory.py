@@ -1,10 +1,10 @@
-"""Peak resident memory of this process, counted from a moment of one's choice (Linux)."""
+"""Peak resident memory of this process since a chosen moment (Linux)."""
 
 from pathlib import Path
 
 
 def start_counting() -> float:
-    """Forget the peak so far; returns what is resident now, in MB."""
+    """Reset the peak, and return the resident memory in MB."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

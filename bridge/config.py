@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, layer_out_of_range
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 from bridge.tasks import registry
@@ -102,9 +102,7 @@ def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
     number = round(layer * n_blocks) if isinstance(layer, float) and 0 < layer < 1 else layer
     number = n_blocks if number == -1 else number
     if number != int(number) or not 0 <= number <= n_blocks:
-        raise ConfigError(
-            f"layer {layer} is out of range for {model}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
-        )
+        raise layer_out_of_range(layer, model, n_blocks)
     return int(number)
 
 

@@ -1,8 +1,8 @@
-"""Errors for people: each message says what was got, what was wanted, and what to do."""
+"""Errors for people: each message is one line, `<what was got>; wanted <what was wanted>: <what to do>`."""
 
 
 class BridgeError(Exception):
-    """Anything a user can put right. The message is one line and is shown without a traceback."""
+    """Anything that a user can correct. The message is shown without a traceback."""
 
 
 class ConfigError(BridgeError):
@@ -29,8 +29,15 @@ class RecordError(BridgeError):
     """A record that cannot be read or written."""
 
 
+def layer_out_of_range(layer: object, name: str, n_blocks: int) -> ConfigError:
+    """The error for a layer that the model `name`, of `n_blocks` blocks, does not have."""
+    return ConfigError(
+        f"layer {layer} is out of range for {name}; wanted 0..{n_blocks}, as it has {n_blocks} blocks: change it"
+    )
+
+
 def interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: a library that it stops half-way may fail while it tidies up."""
+    """Whether Ctrl-C caused an error: a library that is interrupted may raise another error while it cleans up."""
     if error is None or isinstance(error, KeyboardInterrupt):
         return error is not None
     return interrupted(error.__cause__) or interrupted(error.__context__)

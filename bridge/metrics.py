@@ -1,4 +1,4 @@
-"""Scores of decoded tokens and of mapped states against what they should have been."""
+"""Scores of decoded tokens against the gold token, and of mapped states against the target's own."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from bridge.maps.solvers import thin_svd
 from bridge.normalize import finite_states, not_finite
 
 TOP_K = (1, 5, 10)
-# logits looked at together: large enough for speed, small enough for the cache and for any vocabulary
+# Logits of one chunk: large enough for speed, small enough for the processor's cache.
 CHUNK_LOGITS = 2**20
 LARGEST_EXPONENT = 80.0
-# below this divergence the difference of two logarithms of sums is not accurate enough
+# Below this divergence the difference of two log-sum-exps is not accurate enough.
 NEAR_NATS = 1.0
 
 
@@ -22,8 +22,8 @@ def token_scores(logits: Tensor, gold: Tensor, native_logits: Tensor | None = No
     it and constant logits score as the worst guess.
 
     Args:
-        logits: (..., b, V) logits of any float dtype; leading dimensions, such as draws of a control, are scored one
-            by one. Never modified.
+        logits: (..., b, V) of any float dtype; each index of the leading dimensions, such as a draw of a control, is
+            scored on its own. Never modified.
         gold: (b,) long, the gold token of each item, in 0..V-1.
         native_logits: (b, V) the target's own logits on the same items, or None.
 
@@ -85,13 +85,12 @@ def token_scores(logits: Tensor, gold: Tensor, native_logits: Tensor | None = No
 def state_scores(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Tensor]:
     """Compare mapped states with the target's own.
 
-    Explained variance is 1 - ||Y_hat - Y||^2 / ||Y - mean||^2: 1 is perfect, 0 is what the mean alone
-    reaches, and there is no lower bound. The mean is that of the fit rows, so that a held-out score is
-    against a constant that was known beforehand.
+    Explained variance is 1 - ||Y_hat - Y||^2 / ||Y - mean||^2: 1 is perfect, the mean alone scores 0, and there is
+    no lower bound. The mean is that of the fit rows, so that it knows nothing of held-out rows.
 
     Args:
-        Y_hat: (..., m, d) mapped states; leading dimensions, such as draws of a control, are scored one by
-            one.
+        Y_hat: (..., m, d) mapped states; each index of the leading dimensions, such as a draw of a control, is
+            scored on its own.
         Y: (m, d) the target's states for the same items.
         mean: (d,) mean of the target's fit rows.
 
@@ -116,14 +115,14 @@ def state_scores(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Tensor]:
             f"{tuple(mean.shape)}; wanted (..., m, d), (m, d) and (d,): pass the same items in the same order"
         )
     mapped = finite_states(Y_hat, "the mapped states") - mean
-    wanted = finite_states(Y, "Y") - mean
-    total = wanted.square().sum(dim=-2)
+    own = finite_states(Y, "Y") - mean
+    total = own.square().sum(dim=-2)
     if not total.sum() > 0:
         raise FitError(f"all {len(Y)} rows of Y equal the mean; wanted rows that differ: score more items")
-    residual = (mapped - wanted).square().sum(dim=-2)
+    residual = (mapped - own).square().sum(dim=-2)
     unexplained = residual.sum(dim=-1) / total.sum()
-    # of a row without length the cosine is undefined; the mean control has only such rows
-    cosine = torch.cosine_similarity(mapped, wanted, dim=-1, eps=0.0).nan_to_num(0.0)
+    # The cosine of a zero row is undefined; the `mean` control has only such rows.
+    cosine = torch.cosine_similarity(mapped, own, dim=-1, eps=0.0).nan_to_num(0.0)
     return {
         "explained_variance": 1.0 - unexplained,
         "explained_variance_per_feature": torch.where(total > 0, 1.0 - residual / total, torch.nan),
@@ -133,10 +132,10 @@ def state_scores(Y_hat: Tensor, Y: Tensor, mean: Tensor) -> dict[str, Tensor]:
 
 
 def share_outside_span(X_fit: Tensor, X_new: Tensor) -> float:
-    """Share of new states that no fit on X_fit can know about.
+    """Share of new states that lies outside the span of the fit rows, where a fit is undetermined.
 
-    The sum of squares of X_new outside the row space of X_fit, over its whole sum of squares. Center both
-    with the mean of the fit rows, as the map sees them.
+    It is the sum of squares of X_new outside the row space of X_fit, over its whole sum of squares. Center both by the
+    mean of the fit rows, as for the map.
 
     Args:
         X_fit: (n, d) states that the map was fitted on.
@@ -171,17 +170,16 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 class _Native:
-    """The target's own logits (b, V), for the divergence of any others from them."""
+    """The target's own logits (b, V), with what their divergence from other logits needs computed once."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits, self.total, self.share = logits, logits.logsumexp(dim=1), logits.softmax(dim=1)
 
     def kl_nats(self, z: Tensor, total: Tensor) -> Tensor:
-        """KL(native || z) of each row: log of the mean over `native` of e^u, u = z - native about its mean.
+        """KL(native || z) of each row: the log of the mean of e^u under native, u being z - native minus its mean.
 
-        Where it is small it is written as log1p of the mean of e^u - 1 - u, in which large terms never cancel:
-        exactly 0 for equal logits, and accurate in float32 down to divergences far below the rounding of a
-        log-probability.
+        Where it is small it is computed as log1p of the mean of e^u - 1 - u, without cancellation of large terms. So it
+        is exactly 0 for equal logits, and accurate in float32 far below the rounding of a log-probability.
 
         Args:
             z: (b, V) logits.
@@ -193,7 +191,7 @@ class _Native:
         near = kl < NEAR_NATS
         if near.any():
             u, plain = u[near] - mean[near, None], kl[near]
-            # e^u overflows where a logit of no weight rose by a lot
+            # e^u may overflow where a logit of negligible probability rose by much.
             tame = u.amax(dim=1) < LARGEST_EXPONENT
             close = torch.log1p(torch.expm1(u).sub_(u).mul_(self.share[near]).sum(dim=1))
             kl[near] = torch.where(tame, close, plain)
@@ -201,7 +199,7 @@ class _Native:
 
 
 def _check_finite(logits: Tensor, name: str) -> None:
-    # the extremes see NaN and both infinities without a mask of the size of the vocabulary
+    # Minimum and maximum show NaN and infinities, without a mask of the size of the logits.
     low, high = logits.aminmax()
     if not (torch.isfinite(low) and torch.isfinite(high)):
         n_bad = int((~torch.isfinite(logits)).any(dim=1).sum())

@@ -1,4 +1,4 @@
-"""Put states on a common footing for a fit, and bring mapped states back to the target's own scale."""
+"""Center and scale states before a fit, and bring mapped states back to the target's own scale and mean."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -17,11 +17,11 @@ def finite_states(states: Tensor, name: str, min_dims: int = 2) -> Tensor:
 
     Args:
         states: (..., n, d) hidden states of any real dtype; never modified.
-        name: the word for these states in the error text.
-        min_dims: the least number of dimensions; exactly 2 wherever rows are items to fit on.
+        name: what the error calls these states.
+        min_dims: the smallest allowed number of dimensions.
 
     Returns:
-        (..., n, d) float64 on the same device; the very same tensor if it was float64 already.
+        (..., n, d) float64 on the same device; the same tensor, not a copy, if it was float64 already.
 
     Raises:
         FitError: fewer than `min_dims` dimensions, no row, no feature, or a value that is not finite.
@@ -37,13 +37,13 @@ drop those items, or look at the model, dtype and layer they come from
 
 
 def check_finite(states: Tensor, name: str, min_dims: int = 2) -> None:
-    """Refuse what `finite_states` refuses, and convert nothing."""
+    """Raise what `finite_states` raises, without a conversion."""
     if states.ndim < min_dims or states.numel() == 0:
-        wanted = "(n, d)" if min_dims == 2 else "(..., d)"
+        shape = "(n, d)" if min_dims == 2 else "(..., d)"
         raise FitError(
-            f"{name} has shape {tuple(states.shape)}; wanted {wanted} with at least one row: pass one state a row"
+            f"{name} has shape {tuple(states.shape)}; wanted {shape} with at least one row: pass one state a row"
         )
-    # one sum sees every NaN and infinity without a mask as large as the states; where it overflows the mask decides
+    # A sum is finite only if all states are, and needs no mask as large as they are. It may overflow; then look closer.
     single = states.is_floating_point() and states.dtype.itemsize < 4
     if not torch.isfinite(states.sum(dtype=torch.float32 if single else None)):
         rows = states.reshape(-1, states.shape[-1])
@@ -60,14 +60,14 @@ def not_finite(n_bad: int, n_rows: int, name: str, advice: str) -> FitError:
 
 
 class Normalize:
-    """Center and scale states, with the exact way back.
+    """Center and scale states, with an exact inverse.
 
-    Z = (X - mean) / s with the mean taken from the fit rows only. `scale` says what s is: "none", 1; "l2",
-    the norm of each centered row, so that every row of Z has norm 1; "frobenius", one number for all rows,
-    the root mean square norm of the centered fit rows. With "whiten", Z = (X - mean) C^{-1/2}, the symmetric
-    whitening of C = (1 - shrinkage) S + shrinkage (tr S / d) I, where S is the covariance of the fit rows about
-    the mean (about zero without `center`): all directions get a say in the fit, and shrinkage bounds how loud
-    the quiet ones become. With n < d the work is done in the span of the rows.
+    Z = (X - mean) / s, with the mean of the fit rows only. `scale` chooses s: "none", 1; "l2", the norm of each
+    centered row, so that every row of Z has norm 1; "frobenius", one number for all rows, the root mean square norm
+    of the centered fit rows. With "whiten", Z = (X - mean) C^{-1/2}, the symmetric whitening of
+    C = (1 - shrinkage) S + shrinkage (tr S / d) I, where S is the covariance of the fit rows about the mean (about
+    zero without `center`). Whitening gives all directions the same weight in the fit; shrinkage bounds how much
+    directions of small variance are amplified. With n < d the work is done in the span of the rows.
 
     Source: for the shrinkage, Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional
     covariance matrices", doi:10.1016/S0047-259X(03)00096-4; for the symmetric root, Kessy, Lewin and Strimmer
@@ -76,7 +76,7 @@ class Normalize:
     Args:
         center: subtract the mean of the fit rows.
         scale: "none", "l2", "frobenius" or "whiten".
-        shrinkage: in [0, 1], with "whiten"; 0 takes rows that determine every direction.
+        shrinkage: in [0, 1], with "whiten"; 0 needs fit rows that span all directions.
 
     Attributes:
         mean_: (d,) mean of the fit rows; zeros without `center`.
@@ -119,9 +119,13 @@ class Normalize:
                 leave nothing to scale by.
         """
         if self.scale not in SCALES:
-            raise FitError(f"normalize scale is {self.scale!r}; wanted one of {', '.join(SCALES)}")
+            raise FitError(
+                f"normalize scale is {self.scale!r}; wanted one of {', '.join(SCALES)}: change normalize.scale"
+            )
         if not 0 <= self.shrinkage <= 1:
-            raise FitError(f"normalize shrinkage is {self.shrinkage}; wanted a number from 0 to 1")
+            raise FitError(
+                f"normalize shrinkage is {self.shrinkage}; wanted a number from 0 to 1: change normalize.shrinkage"
+            )
         states = finite_states(X, "X")
         self.mean_ = states.mean(dim=-2) if self.center else torch.zeros_like(states[..., 0, :])
         norms = torch.linalg.vector_norm(states - self.mean_.unsqueeze(-2), dim=-1)
@@ -129,12 +133,12 @@ class Normalize:
             self.scale_ = 1.0
             return self
         self.scale_ = float(norms.mean() if self.scale == "l2" else norms.square().mean().sqrt())
-        # what is left of equal rows after their mean was subtracted is rounding
+        # Equal rows leave nothing but rounding after their mean is subtracted.
         if self.scale_ <= 1e-14 * float(states.abs().max()):
             state = "the same" if self.center else "zero"
             raise FitError(
                 f"all {states.shape[-2]} rows of X are {state}; wanted rows that differ, "
-                f"to scale by: fit on more items or set normalize scale to none"
+                f"to scale by: fit on more items or set normalize.scale=none"
             )
         if self.scale == "whiten":
             self.scale_, self._root = 1.0, _Root.of_rows(states - self.mean_.unsqueeze(-2), self.shrinkage)
@@ -147,9 +151,9 @@ class Normalize:
             X: (..., m, d) states.
 
         Returns:
-            (..., m, d), worked out in float64 and given in it, or in float32 where X has no more digits than that: what
-            is rounding in X is still told from its dtype. With "l2" every row has norm 1, except a row equal to the
-            mean, which becomes 0; with "whiten" the fit rows have covariance I, up to the shrinkage.
+            (..., m, d), computed in float64. It is returned in float64 where X is float64 or an integer type, and else
+            in float32, so that its dtype still tells how much of it is rounding. With "l2" every row has norm 1, except
+            a row equal to the mean, which becomes 0; with "whiten" the fit rows have covariance I, up to the shrinkage.
 
         Raises:
             FitError: not fitted, states that are not finite, or another width than the fit's.
@@ -163,7 +167,7 @@ class Normalize:
         return scaled.float() if X.is_floating_point() and X.dtype != torch.float64 else scaled
 
     def row_scale(self, X: Tensor) -> Tensor:
-        """Size of each row relative to a typical one, which `transform` removes.
+        """Size of each row relative to the typical row; `transform` removes it.
 
         Args:
             X: (..., m, d) states.
@@ -180,7 +184,7 @@ class Normalize:
         return torch.ones_like(centered[..., :1])
 
     def inverse(self, Z: Tensor, row_scale: Tensor | None = None) -> Tensor:
-        """Undo `transform`, or bring mapped states to the scale and mean of the fit rows.
+        """Invert `transform`, or bring mapped states to the scale and mean of the fit rows.
 
         Args:
             Z: (..., m, d) normalized states.
@@ -198,7 +202,7 @@ class Normalize:
         return (states if row_scale is None else states * row_scale.to(states)) + self.mean_.to(states)
 
     def parts(self) -> dict[str, Tensor]:
-        """Everything that was fitted, as tensors from which `of_parts` makes it again."""
+        """The fitted state as tensors, from which `of_parts` builds an equal normalisation."""
         parts = {"mean": self.mean_, "scale": torch.tensor(self.scale_, dtype=torch.float64)}
         if self.scale == "whiten":
             root = self._root
@@ -208,12 +212,12 @@ class Normalize:
 
     @classmethod
     def of_parts(cls, scale: str, parts: dict[str, Tensor]) -> Self:
-        """The fitted normalisation whose `parts` these are."""
-        made = cls(scale=scale)  # type: ignore[arg-type]
-        made.mean_, made.scale_ = parts["mean"], float(parts["scale"])
+        """The fitted normalisation of which these are the `parts`."""
+        normalize = cls(scale=scale)  # type: ignore[arg-type]
+        normalize.mean_, normalize.scale_ = parts["mean"], float(parts["scale"])
         if scale == "whiten":
-            made._root = _Root(parts["basis"], parts["inside"], float(parts["outside"]))
-        return made
+            normalize._root = _Root(parts["basis"], parts["inside"], float(parts["outside"]))
+        return normalize
 
     def _checked(self, states: Tensor, name: str) -> Tensor:
         if not hasattr(self, "mean_"):
@@ -248,8 +252,8 @@ class _Root:
         rank = int((s > s[0] * torch.finfo(s.dtype).eps * max(n, d)).sum())
         if shrinkage == 0 and rank < d:
             raise FitError(
-                f"{n} rows of X hold {rank} of {d} directions, and nothing can be divided by no variance; wanted "
-                "a shrinkage above 0, or more items than the width"
+                f"{n} rows of X span {rank} of {d} directions; wanted all of them to whiten without shrinkage: set "
+                "normalize.shrinkage above 0, or fit on more items"
             )
         inside = ((1 - shrinkage) * variances + shrinkage * mean).sqrt()
         return cls(Vh.T.contiguous(), inside, (shrinkage * mean) ** 0.5)
@@ -258,7 +262,7 @@ class _Root:
         return self._scaled(states, self.inside, self.outside)
 
     def divide(self, states: Tensor) -> Tensor:
-        # without shrinkage there is nothing outside
+        # Without shrinkage the rows span everything, and there is nothing outside.
         return self._scaled(states, 1.0 / self.inside, 1.0 / self.outside if self.outside > 0 else 0.0)
 
     def _scaled(self, states: Tensor, inside: Tensor, outside: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""One seeded generator for every purpose."""
+"""A seeded random generator for each purpose."""
 
 import hashlib
 
@@ -6,7 +6,11 @@ import torch
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:
-    """A generator for one purpose: another purpose, or one more of them, changes nothing of its draws.
+    """A random generator for one purpose, whose draws do not depend on those for other purposes.
+
+    Args:
+        seed: the seed of the run.
+        purpose: a name such as "shuffled"; the same seed and purpose give the same draws.
 
     Example:
         >>> a, b = (torch.rand(1, generator=seeded(0, name)).item() for name in ("shuffled", "random"))

@@ -1,4 +1,4 @@
-"""Singular value decomposition that does not fail to converge."""
+"""Singular value decomposition with a second algorithm for where the first does not converge."""
 
 import scipy.linalg
 import torch
@@ -6,13 +6,17 @@ from torch import Tensor
 
 
 def svd(M: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """As `torch.linalg.svd`, also where its divide and conquer does not converge.
+    """Singular value decomposition, as `torch.linalg.svd`.
 
-    LAPACK's gesdd fails now and then on matrices of many equal singular values; its slower gesvd does not.
+    LAPACK's divide and conquer (gesdd), which torch uses, sometimes fails to converge on matrices with many equal
+    singular values. Then the slower gesvd is used.
 
     Args:
         M: (..., n, d), on any device.
         full_matrices: whether U and Vh are square.
+
+    Returns:
+        U (..., n, r), s (..., r) in descending order and Vh (..., r, d), with r = min(n, d) unless `full_matrices`.
 
     Raises:
         LinAlgError: M is not finite.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bridge.tasks.translate.columns import item_columns
 from torch import Tensor
 
 from bridge.controls.names import CONTROLS, KINDS
@@ -17,7 +18,6 @@ from bridge.records.record import Record
 from bridge.results.scores import Branch, Part, contrast, summarize
 from bridge.statistics.units import effective_units
 from bridge.statistics.units import n_units as counted_units
-from bridge.tasks.translate.columns import item_columns
 
 # Units of one to three items; of the first half of them the answer is new.
 N_DRAWS, N_ITEMS, N_UNITS, N_RESAMPLES = 20, 120, 60, 60

@@ -186,16 +186,16 @@ def copy_of(models: Path, name: str, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (["layer=200"], "layer 200 is out of range for tiny-llama: it has 4 blocks, so layers 0..4"),
-        (["layer=5"], "layer 5 is out of range for tiny-llama: it has 4 blocks, so layers 0..4"),
+        (["layer=200"], "layer 200 is out of range for tiny-llama; wanted 0..4, as it has 4 blocks"),
+        (["layer=5"], "layer 5 is out of range for tiny-llama; wanted 0..4, as it has 4 blocks"),
         (
             ["layer=3", "injection=late_layer", "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2"],
-            "layer 3 is out of range for tiny-mistral: it has 2 blocks, so layers 0..2",
+            "layer 3 is out of range for tiny-mistral; wanted 0..2, as it has 2 blocks",
         ),
-        (["layer.target=7", "injection=late_layer"], "layer 7 is out of range for tiny-mistral: it has 4 blocks"),
+        (["layer.target=7", "injection=late_layer"], "layer 7 is out of range for tiny-mistral; wanted 0..4"),
         (
             ["injection=late_layer", "injection.k=9"],
-            "k=9 is larger than the 4 blocks of tiny-mistral; give injection.k between 0 and 4",
+            "k=9 is out of range for tiny-mistral; wanted 0..4, as it has 4 blocks: change injection.k",
         ),
         (["injection=soft_prefix", "injection.k=0"], "k=0"),
         (["dataset.size=5000"], "Got a data set size of 5000, but 79 of 131 items are left to fit on"),

@@ -174,7 +174,7 @@ def test_a_layer_is_a_number_a_fraction_or_final(layer: float | str, number: int
 
 @pytest.mark.parametrize("layer", [5, -2, 1.5, 4.5])
 def test_a_layer_out_of_range_is_refused_with_the_range(layer: float) -> None:
-    with pytest.raises(ConfigError, match=rf"layer {layer} is out of range for m: it has 4 blocks, so layers 0\.\.4"):
+    with pytest.raises(ConfigError, match=rf"layer {layer} is out of range for m; wanted 0\.\.4, as it has 4 blocks"):
         resolve_layer(layer, 4, "m")
 
 

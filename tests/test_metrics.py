@@ -73,11 +73,11 @@ def test_kl_is_accurate_in_float32_from_nothing_to_far_apart(size):
     native = (4 * gaussian(6, 5000)).float()
     logits = native + (size * gaussian(6, 5000, seed=1)).float()
     expected = naive_token_scores(logits, torch.zeros(6, dtype=torch.long), native)["kl_nats"]
-    found = token_scores(logits, torch.zeros(6, dtype=torch.long), native)["kl_nats"]
-    torch.testing.assert_close(found, expected, rtol=1e-5 if size >= 1e-2 else 1e-3, atol=0.0)
-    assert (found >= 0.0).all()
+    kl = token_scores(logits, torch.zeros(6, dtype=torch.long), native)["kl_nats"]
+    torch.testing.assert_close(kl, expected, rtol=1e-5 if size >= 1e-2 else 1e-3, atol=0.0)
+    assert (kl >= 0.0).all()
     if size == 0.0:
-        assert found.tolist() == [0.0] * 6
+        assert kl.tolist() == [0.0] * 6
 
 
 def test_kl_does_not_overflow_where_a_logit_rose_by_thousands():

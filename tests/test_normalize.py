@@ -126,7 +126,7 @@ def bad_rows(n_bad: int) -> torch.Tensor:
         ),
         (
             lambda: Normalize(scale="whiten", shrinkage=0.0).fit(states(5, 8)),
-            "5 rows of X hold 4 of 8 directions, .*; wanted a shrinkage above 0, or more items",
+            "5 rows of X span 4 of 8 directions; wanted all of them to whiten without shrinkage: set",
         ),
         (
             lambda: Normalize(scale="whiten").fit(torch.full((5, 3), 0.1)),

@@ -1,4 +1,4 @@
-"""Nulls over draws: one more draw of a control plays the fitted map."""
+"""Nulls over draws: one more draw of a control takes the place of the fitted map."""
 
 from collections.abc import Sequence
 
@@ -74,7 +74,7 @@ def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
 
 
 def _member(cell: str, scores: Scores, control: str, chosen: Tensor, rows: Tensor, units: Tensor) -> _Contrast:
-    """A draw of shuffled_within less a control, of which it has 20 other draws."""
+    """A draw of shuffled_within minus a control with 20 other draws."""
     fitted = scores.score("shuffled_within", "top1", int(chosen[0]))[rows]
     draws = scores.branches[control].metrics["top1"].double()
     draws = (draws[chosen[1:]] if KINDS[control].drawn else draws)[:, rows]

@@ -14,13 +14,13 @@ from bridge.statistics.families import holm
 from bridge.statistics.flips import exact_p, max_statistic_p
 from bridge.statistics.levels import ALPHA
 
-# Random flips of the max statistic; 9,999 in the product, and the test holds its level with any number.
+# Random flips of the max statistic. `bridge` uses 9,999; the test keeps its level with any number.
 N_FLIPS = 299
 # Rates of successes that are called rare.
 RARE = (0.005, 0.2)
-# With fewer the flips of skewed differences reject too often on their longer side, the more so at p of 0.05 over ten.
+# With fewer units, flips of skewed differences reject too often on the longer side, most of all at 0.05 / 10.
 MANY_UNITS = 100
-# Where a difference is kept, where its null is, and what it is of.
+# Names of a difference, of its null, and of the score that it belongs to.
 PAIRED = (("top1", "top10", "top-1"), ("top5", "agreement", "top-1 where few differ"), ("logprob_nats", "mrr", "nats"))
 
 

@@ -1,4 +1,4 @@
-"""What a joint rank assumes: cells of nested fit sizes, whose permutations are not one permutation."""
+"""The assumption of a joint rank, tested on cells of nested fit sizes, which do not share their permutations."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from bridge.seeds import seeded
 from bridge.statistics.families import draw_family_p
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
 
-# Principal components that are kept: the fits are the cost, and their dependence is not a matter of width.
+# Principal components that are kept, to make fits cheap; the dependence of fits does not depend on the width.
 WIDTH = 32
 
 

@@ -1,4 +1,4 @@
-"""Rates of many simulations, with intervals of their own and the bands that they have to lie in."""
+"""Rates over many simulations, with their intervals and the bands that they must lie in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Rate:
 
     @property
     def is_off(self) -> bool:
-        """Whether it has to lie in its band and does not."""
+        """Whether the rate must lie in its band and does not."""
         low, high = BANDS[self.kind]
         return (self.is_gated and not low <= self.measured <= high) or (self.has_floor and self.measured < low)
 

@@ -1,4 +1,4 @@
-"""The real records that nulls are built from, and the states behind them."""
+"""The real records that nulls are built from, and their states."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ N_DRAWS = 40
 METRICS = ("top1", "logprob_nats")
 CONTROLS = ("fitted", *NEGATIVES, "lookup", "native_target")
 SIZES, LAYERS = (60, 200, 560), (2, 3, 4)
-# Ten cells: three curves over layers, and one cell by another way in.
+# Ten cells: three curves over layers, and one cell with another injection.
 GRID = (
     *((f"layer={layer}", "injection=lm_head", f"dataset.size={n}") for n in SIZES for layer in LAYERS),
     ("layer=2", "injection=late_layer", "dataset.size=560"),
@@ -66,7 +66,7 @@ class Scores:
 
 
 def part(units: Tensor, n_resamples: int, seed: int) -> Part:
-    """All of some items, as the product parts them."""
+    """All items, split as in a record."""
     every = torch.ones_like(units, dtype=torch.bool)
     return Part(units, every, every, n_resamples, seed)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bridge.activations.positions import wanted_tokens
-from bridge.errors import ConfigError, DataError, ModelError
+from bridge.errors import ConfigError, DataError, ModelError, layer_out_of_range
 from bridge.models.encoding import Text, shown
 from bridge.models.loading import LoadedModel
 from bridge.models.replay import skipped
@@ -175,9 +175,7 @@ def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
         raise ConfigError(f"no layer was given for {lm.name}; give at least one of 0..{n_blocks}")
     for layer in layers:
         if not 0 <= layer <= n_blocks:
-            raise ConfigError(
-                f"layer {layer} is out of range for {lm.name}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
-            )
+            raise layer_out_of_range(layer, lm.name, n_blocks)
 
 
 def _check_lengths(lm: LoadedModel, texts: Sequence[Text], ids: list[list[int]]) -> None:

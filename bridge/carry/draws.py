@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from bridge.permutations import stratified
+
 
 def haar_rows(basis_rank: int, width: int, generator: torch.Generator) -> Tensor:
     """`basis_rank` rows of a Haar-random rotation of `width` dimensions.
@@ -40,13 +42,7 @@ def haar_rotated(X: Tensor, width: int, generator: torch.Generator) -> Tensor:
 def permutations(labels: Tensor | None, n: int, n_draws: int, generator: torch.Generator) -> Tensor:
     """Row permutations (n_draws, n); with `labels` (n,), rows move only among rows of their own label."""
     draws = torch.stack([torch.randperm(n, generator=generator) for _ in range(n_draws)])
-    if labels is None:
-        return draws
-    home = torch.argsort(labels, stable=True)
-    within = torch.empty_like(draws)
-    for i, draw in enumerate(draws):
-        within[i, home] = draw[torch.argsort(labels[draw], stable=True)]
-    return within
+    return draws if labels is None else stratified(draws, labels)
 
 
 NOT_RULED_OUT = "it is not ruled out that only the kind of answer carries over"

@@ -1,4 +1,8 @@
-"""What every way of putting mapped states into the target has in common."""
+"""What all injections have in common: prepare once for a set of prompts, then give logits for any mapped states.
+
+Source: Lenc and Vedaldi (2015), "Understanding image representations by measuring their equivariance and equivalence",
+CVPR, arXiv:1411.5908, where the output of one network's first layers, mapped, enters the last layers of another.
+"""
 
 from __future__ import annotations
 
@@ -9,87 +13,89 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, layer_out_of_range
 from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 
-# Of a small vocabulary more rows go through at once, because a pass costs a millisecond of its own.
+# Rows of one forward pass. With a small vocabulary there are more, because each pass costs a millisecond of its own.
 ROWS_PER_PASS, LOGITS_PER_PASS = 256, 2**21
 
 
 class Injection(ABC):
-    """How a mapped state enters the target, and what the target then says.
+    """How a mapped state enters the target.
 
-    The constructor only stores; `prepare` does once what all states share; `logits` may be called many times.
+    The constructor stores the options. `prepare` does the work that all states share, once. `logits` may then be called
+    many times.
     """
 
     n_states: int = 1
 
     def target_layer(self, n_blocks: int, layer: int | None, name: str = "the target") -> int:
-        """The target's layer at which mapped states must live: the given one, else the final layer."""
+        """The layer of the target that the map is fitted to: `layer`, or the final layer where that is None."""
         return n_blocks if layer is None else checked_layer(n_blocks, layer, name)
 
     @abstractmethod
     def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
-        """Do once what all states share.
+        """Do the work that all states share.
 
         Args:
-            prompts: the eval prompts that `rows` of `logits` will count, each as a text or as its token ids.
-            layer: what `target_layer` gave.
+            target: the model that states enter.
+            prompts: the prompts that `rows` of `logits` index, each as a text or as its token ids.
+            layer: the layer of the states, from `target_layer`.
         """
 
     @abstractmethod
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
-        """What the target says when it holds `states`.
+        """The target's logits of the next token, with `states` injected.
 
         Args:
             states: (b, d), or (b, n_states, d); raw, in the target's own scale and mean.
-            rows: (b,) the eval prompt each state belongs to.
+            rows: (b,) index of the prompt that each state belongs to.
 
         Returns:
-            (b, V) float32 on the target's device. Memory beyond that does not grow with b, unless `states`
-            require a gradient: then the logits carry it, and all rows go through at once.
+            (b, V) float32 on the target's device. Memory beyond that does not grow with b, unless `states` require a
+            gradient: then all rows go through in one pass, and the logits are differentiable.
         """
 
     def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """What the target makes of whole answers when it holds `states`.
+        """Score whole answers with `states` injected, and continue greedily from them.
 
         Args:
             states: as in `logits`.
             rows: as in `logits`.
-            answers: (b, T) tokens of the gold answers, filled up with -1.
+            answers: (b, T) tokens of the gold answers, padded with -1.
 
         Returns:
-            (b,) log-probability of the answers in nats, and (b, T) the target's own greedy continuation.
+            (b,) log-probability of each answer in nats, and (b, T) tokens of the target's greedy continuation.
 
         Raises:
-            ConfigError: nothing can follow the injected state.
+            ConfigError: later tokens could not attend to the injected state.
         """
         raise ConfigError(
-            f"{type(self).__name__} decodes one token, and dataset.answers=any has answers of several; give "
-            "injection=late_layer or injection=soft_prefix, or dataset.answers=one_token"
+            f"{type(self).__name__} decodes one token, and with dataset.answers=any answers have several; wanted an "
+            "injection whose state later tokens attend to: give injection=late_layer with a block left to run or "
+            "injection=soft_prefix, or dataset.answers=one_token"
         )
 
 
 def checked_layer(n_blocks: int, layer: int, name: str) -> int:
-    """`layer`, when the model has it.
+    """Return `layer` where the model has it.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: `layer` is below 0 or above the number of blocks.
     """
     if not 0 <= layer <= n_blocks:
-        raise ConfigError(
-            f"layer {layer} is out of range for {name}: it has {n_blocks} blocks, so layers 0..{n_blocks}"
-        )
+        raise layer_out_of_range(layer, name, n_blocks)
     return layer
 
 
 def in_passes(target: LoadedModel, states: Tensor, logits: Callable[[slice], Tensor]) -> Tensor:
-    """Logits (n, V) float32 of the n `states`, as many at once as `target` takes well.
+    """Logits (n, V) float32 of n states, in passes of bounded size.
 
     Args:
-        states: (n, ...); where they require a gradient all go through at once.
-        logits: gives those (b, V) of a slice of the states.
+        target: the model whose vocabulary and device decide the size of a pass.
+        states: (n, ...); where they require a gradient, all go through in one pass.
+        logits: computes the logits (b, V) of a slice of the states.
     """
     n = len(states)
     if states.requires_grad:

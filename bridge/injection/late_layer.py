@@ -1,4 +1,10 @@
-"""Put a mapped state into the residual stream some blocks before the end, at a prompt's last position."""
+"""Activation patching: a mapped state replaces the target's own in the residual stream, at a prompt's last position.
+
+Source: Meng, Bau, Andonian and Belinkov (2022), "Locating and editing factual associations in GPT", NeurIPS,
+arXiv:2202.05262, for patching one position at one layer; Ghandeharioun, Caciularu, Pearce, Dixon and Geva (2024),
+"Patchscopes: a unifying framework for inspecting hidden representations of language models", ICML, arXiv:2401.06102,
+for a mapped state of another model behind another prompt.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +27,27 @@ from bridge.models.replay import context_cache, replacing, replay
 
 @dataclass
 class Context:
-    """The cached positions before the last of all prompts of one length; None where there are none."""
+    """Cached keys and values of all positions but the last, for the prompts of one length.
+
+    Attributes:
+        cache: one row for each distinct context; None where there is nothing to cache.
+        row_of_prompt: index of a prompt -> its row in the cache.
+    """
 
     cache: transformers.DynamicCache | None
     row_of_prompt: dict[int, int]
 
 
 class LateLayer(Injection):
-    """The state replaces the target's own at layer N-k, last position, and the last k blocks run on it.
+    """The state replaces the target's own at layer N-k and the last position, and the last k blocks run on it.
 
-    Equal to a full forward pass with a hook there. It is computed from the target's cached keys and values of
-    the positions before, which the hook cannot change: one token through k blocks.
+    The logits equal those of a full forward pass that is patched there. Earlier positions do not attend to the last
+    one, so their keys and values are cached once, and each state costs one token through k blocks.
 
     Args:
-        k: blocks left to run; None takes it from the layer. 0 decodes as `lm_head` does.
-        context: "same" puts the state behind the item's own prompt, so the target can also answer from its
-            own earlier positions; "neutral" puts every state behind `neutral_prompt`.
+        k: number of blocks that run on the state; None takes it from the layer. 0 decodes as `lm_head` does.
+        context: "same" keeps the tokens of the item's own prompt before the state, so that the target can also answer
+            from them; "neutral" puts the tokens of `neutral_prompt` there for every item.
         neutral_prompt: a text that gives no answer away.
     """
 
@@ -57,33 +68,30 @@ class LateLayer(Injection):
             ConfigError: they disagree, neither is given, or one is out of range.
         """
         if self.k is None and layer is None:
-            raise ConfigError("late_layer was given neither k nor a layer; give injection.k or layer")
+            raise ConfigError("late_layer has neither k nor a layer; wanted one of the two: give injection.k or layer")
         if self.k is None:
             return checked_layer(n_blocks, layer or 0, name)
-        if self.k < 0:
+        if not 0 <= self.k <= n_blocks:
             raise ConfigError(
-                f"k={self.k} is negative; give injection.k between 0 and {n_blocks}, the number of blocks of {name}"
-            )
-        if self.k > n_blocks:
-            raise ConfigError(
-                f"k={self.k} is larger than the {n_blocks} blocks of {name}; give injection.k between 0 and {n_blocks}"
+                f"k={self.k} is out of range for {name}; wanted 0..{n_blocks}, as it has {n_blocks} blocks: change "
+                "injection.k"
             )
         if layer is not None and checked_layer(n_blocks, layer, name) != n_blocks - self.k:
             raise ConfigError(
-                f"layer {layer} and k={self.k} disagree: {name} has {n_blocks} blocks, so k={self.k} means "
-                f"layer {n_blocks - self.k}; give one of the two"
+                f"layer {layer} and k={self.k} disagree; wanted layer {n_blocks - self.k} with k={self.k}, as {name} "
+                f"has {n_blocks} blocks: give only one of layer and injection.k"
             )
         return n_blocks - self.k
 
     def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
-        """Cache the contexts, once for every length of prompt.
+        """Cache the keys and values of all contexts, in one pass for each length of prompt.
 
         Raises:
-            ConfigError: `layer` is not where the states must live, or `context` is unknown.
+            ConfigError: `layer` and `k` disagree, or `context` is unknown.
             DataError: a prompt has no token.
         """
         if self.context not in ("same", "neutral"):
-            raise ConfigError(f"context={self.context!r} is not known; give injection.context same or neutral")
+            raise ConfigError(f"context={self.context!r} is unknown; wanted same or neutral: change injection.context")
         self.target_ = target
         self.layer_ = self.target_layer(target.anatomy.n_blocks, layer, target.name)
         texts: list[Text] = [self.neutral_prompt] if self.context == "neutral" else list(prompts)
@@ -92,7 +100,7 @@ class LateLayer(Injection):
         self.last_ids_ = torch.tensor([ids[-1] if ids else -1 for ids in encoded])
         for index, ids in enumerate(encoded):
             if not ids:
-                raise DataError(f"a prompt has no token: {shown(texts[index])}; leave it out")
+                raise DataError(f"prompt {shown(texts[index])} has no token; wanted at least one: leave that item out")
             by_length.setdefault(len(ids) - 1, {}).setdefault(tuple(ids[:-1]), []).append(index)
         self.by_length_ = by_length
         self.contexts_ = self._contexts(self.layer_)
@@ -113,54 +121,54 @@ class LateLayer(Injection):
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """See `Injection.logits`."""
         result: Tensor | None = None
-        for context, mine, behind in self._behind(self.contexts_, len(states), rows):
-            found = self._replayed(context, states[mine.to(states.device)], behind)
-            if len(mine) == len(states):
-                return found
+        for context, indices, cache_rows in self._by_context(self.contexts_, len(states), rows):
+            logits = self._replayed(context, states[indices.to(states.device)], cache_rows)
+            if len(indices) == len(states):
+                return logits
             if result is None:
-                result = found.new_empty(len(states), found.shape[1])
-            result[mine.to(result.device)] = found
+                result = logits.new_empty(len(states), logits.shape[1])
+            result[indices.to(result.device)] = logits
         assert result is not None
         return result
 
     def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Injection.continued`: the answer's later tokens run through all blocks, and see the state where it is.
+        """See `Injection.continued`; the answer's later tokens run through all blocks and attend to the state.
 
         Raises:
-            ConfigError: no block is left to run on the state, so no later token could see it.
+            ConfigError: no block runs on the state, so later tokens could not attend to it.
         """
         if self.layer_ == self.target_.anatomy.n_blocks:
             return super().continued(states, rows, answers)
         if self.whole_contexts_ is None:
             self.whole_contexts_ = self._contexts(0)
         logprob = torch.empty(len(states), dtype=torch.float64)
-        written = torch.empty_like(answers)
-        for context, mine, behind in self._behind(self.whole_contexts_, len(states), rows):
-            for at, part in zip(mine.split(ROWS_PER_PASS), behind.split(ROWS_PER_PASS), strict=True):
+        greedy = torch.empty_like(answers)
+        for context, indices, cache_rows in self._by_context(self.whole_contexts_, len(states), rows):
+            for at, part in zip(indices.split(ROWS_PER_PASS), cache_rows.split(ROWS_PER_PASS), strict=True):
                 opening = self._opened(context, states[at.to(states.device)], rows[at], part)
-                scored, said = answered(self.target_, opening, answers[at])
-                logprob[at], written[at] = scored.cpu(), said.cpu()
-        return logprob, written
+                scores, tokens = answered(self.target_, opening, answers[at])
+                logprob[at], greedy[at] = scores.cpu(), tokens.cpu()
+        return logprob, greedy
 
-    def _opened(self, context: Context, states: Tensor, rows: Tensor, behind: Tensor) -> Opening:
-        """The target after the last token of the prompt, whose stream at the layer is `states`."""
+    def _opened(self, context: Context, states: Tensor, rows: Tensor, cache_rows: Tensor) -> Opening:
+        """Run the last token of each prompt with its residual stream at the layer replaced by `states`."""
         lm = self.target_
         last = self.last_ids_[torch.zeros_like(rows) if self.context == "neutral" else rows]
         entered = states.to(device=lm.device, dtype=lm.model.dtype).unsqueeze(1)
         with replacing(lm.anatomy, entered, self.layer_):
-            return opened(lm, last.unsqueeze(1), context.cache, behind)
+            return opened(lm, last.unsqueeze(1), context.cache, cache_rows)
 
-    def _behind(self, contexts: list[Context], n: int, rows: Tensor) -> Iterator[tuple[Context, Tensor, Tensor]]:
-        """For each context: which of the n states stand behind it, and behind which of its rows."""
+    def _by_context(self, contexts: list[Context], n: int, rows: Tensor) -> Iterator[tuple[Context, Tensor, Tensor]]:
+        """For each context: the indices of the states that follow it, and the row of its cache for each of them."""
         prompts = [0] * n if self.context == "neutral" else rows.tolist()
         for context in contexts:
-            mine = [at for at, row in enumerate(prompts) if row in context.row_of_prompt]
-            behind = [context.row_of_prompt[prompts[at]] for at in mine]
-            if mine:
-                yield context, torch.tensor(mine), torch.tensor(behind)
+            indices = [at for at, row in enumerate(prompts) if row in context.row_of_prompt]
+            cache_rows = [context.row_of_prompt[prompts[at]] for at in indices]
+            if indices:
+                yield context, torch.tensor(indices), torch.tensor(cache_rows)
 
     def _replayed(self, context: Context, states: Tensor, rows: Tensor) -> Tensor:
-        """Logits of `states` (b, d) behind the given rows of a context."""
+        """Logits (b, V) of `states` (b, d), each after the row of the context's cache that `rows` (b,) gives."""
         lm = self.target_
         return in_passes(
             lm,

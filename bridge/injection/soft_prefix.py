@@ -1,4 +1,9 @@
-"""Put mapped states between the words of a template, as if they were word embeddings."""
+"""Soft prompts: mapped states stand among the input embeddings of a template, in the place of words.
+
+Source: Lester, Al-Rfou and Constant (2021), "The power of scale for parameter-efficient prompt tuning", EMNLP,
+arXiv:2104.08691, and Li and Liang (2021), "Prefix-tuning: optimizing continuous prompts for generation", ACL,
+arXiv:2101.00190. There the vectors are trained; here they are mapped states and nothing in the target is trained.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +26,10 @@ STAND_IN = "x"
 
 
 class SoftPrefix(Injection):
-    """The last k states stand in the template at `{state}`, each brought to the mean norm of an embedding.
+    """A soft prompt of k states at `{state}` in the template, each scaled to the mean norm of the target's embeddings.
 
-    A strategy can be dead: a model that cannot use a word at that place uses no state there either. The gold
-    answer's own embedding (`gold_embedding`, `gold_logits`) is the ceiling that shows it.
+    A model that cannot use a word in that place cannot use a state there either. The ceiling shows whether it can: the
+    gold answer's own embedding in the same place (`gold_embedding`, `gold_logits`).
 
     Args:
         k: number of states.
@@ -37,17 +42,18 @@ class SoftPrefix(Injection):
         self.n_states = k
 
     def prepare(self, target: LoadedModel, prompts: Sequence[Text], layer: int) -> Self:
-        """Tokenise the template, and measure the embeddings; prompts and layer play no part.
+        """Tokenise the template and measure the norms of the embeddings; prompts and layer are not used.
 
         Raises:
             ConfigError: k < 1, or not exactly one `{state}` standing free between words.
             ModelError: the target cannot be given embeddings instead of tokens.
         """
         if self.k < 1:
-            raise ConfigError(f"k={self.k} states were asked for in soft_prefix; give injection.k of at least 1")
+            raise ConfigError(f"k={self.k} in soft_prefix; wanted at least 1 state: change injection.k")
         if self.template.count(SLOT) != 1:
             raise ConfigError(
-                f"the template {self.template!r} has {self.template.count(SLOT)} times {SLOT}; give it exactly one"
+                f"the template {self.template!r} has {SLOT} {self.template.count(SLOT)} times; wanted it exactly once: "
+                "change injection.template"
             )
         self.target_ = target
         before, after = self._around(target)
@@ -61,20 +67,20 @@ class SoftPrefix(Injection):
         return self
 
     def gold_embedding(self, gold: Tensor) -> Tensor:
-        """The target's own embedding of the gold answers, as a prefix of one slot whatever k is.
+        """The target's own embedding of each gold answer, as a soft prompt of one vector whatever k is.
 
         Args:
             gold: (b,) token ids.
 
         Returns:
-            (b, 1, d). `logits` brings it to the common norm as it does with states; `gold_logits` does not.
+            (b, 1, d), in its own norm.
         """
         with torch.no_grad():
             embedded = self._embed(gold)
         return embedded.clone().unsqueeze(1)
 
     def gold_logits(self, gold: Tensor) -> Tensor:
-        """What the target says to the template with the gold answer itself written in it.
+        """The target's logits for the template with the gold answer itself in it.
 
         Args:
             gold: (b,) token ids.
@@ -85,11 +91,11 @@ class SoftPrefix(Injection):
         return self._logits(self.gold_embedding(gold))
 
     def logits(self, states: Tensor, rows: Tensor) -> Tensor:
-        """See `Injection.logits`; any number of states per row is taken, `rows` plays no part."""
+        """See `Injection.logits`; takes any number of states per row, and `rows` is not used."""
         return self._logits(self._scaled(states))
 
     def continued(self, states: Tensor, rows: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Injection.continued`; `rows` plays no part."""
+        """See `Injection.continued`; `rows` is not used."""
         return self._continued(self._scaled(states), answers)
 
     def gold_continued(self, gold: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,21 +103,21 @@ class SoftPrefix(Injection):
 
         Args:
             gold: (b,) token ids.
-            answers: (b, T) tokens of the gold answers, filled up with -1.
+            answers: (b, T) tokens of the gold answers, padded with -1.
         """
         return self._continued(self.gold_embedding(gold), answers)
 
     def _continued(self, prefix: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        logprobs, written = [], []
+        logprobs, greedy = [], []
         for part, golds in zip(prefix.split(ROWS_PER_PASS), answers.split(ROWS_PER_PASS), strict=True):
-            scored, said = answered(self.target_, self._opened(part), golds)
-            logprobs.append(scored.cpu())
-            written.append(said.cpu())
-        return torch.cat(logprobs), torch.cat(written)
+            scores, tokens = answered(self.target_, self._opened(part), golds)
+            logprobs.append(scores.cpu())
+            greedy.append(tokens.cpu())
+        return torch.cat(logprobs), torch.cat(greedy)
 
     @torch.no_grad()
     def _opened(self, prefix: Tensor) -> Opening:
-        """The target after the template with `prefix` (b, k, d) in it."""
+        """Run the template with `prefix` (b, k, d) in it, keeping all keys and values."""
         embedded = self._filled(prefix)
         model = self.target_.model
         cache = transformers.DynamicCache(config=model.config)
@@ -120,13 +126,13 @@ class SoftPrefix(Injection):
         return Opening(output.logits[:, -1].float(), cache)
 
     def _scaled(self, states: Tensor) -> Tensor:
-        """States as a prefix (b, k, d), each at the mean norm of an embedding."""
+        """States as a soft prompt (b, k, d), each scaled to the mean norm of the embeddings."""
         prefix = (states if states.ndim == 3 else states.unsqueeze(1)).to(self.target_.device).float()
         norms = prefix.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         return prefix * (self.mean_norm_ / norms)
 
     def _filled(self, prefix: Tensor) -> Tensor:
-        """The embedded template (b, t, d) with a prefix in it."""
+        """The embedded template (b, t, d) with `prefix` (b, k, d) in it."""
         around = [text.expand(len(prefix), -1, -1) for text in (self.before_, self.after_)]
         return torch.cat([around[0], prefix.to(self.before_.dtype), around[1]], dim=1)
 
@@ -148,10 +154,11 @@ class SoftPrefix(Injection):
         return self.target_.anatomy.embeddings(ids.long().to(self.target_.device))
 
     def _around(self, target: LoadedModel) -> tuple[list[int], list[int]]:
-        """Ids before and after the slot, as the whole template is tokenised with a word in it."""
+        """Ids before and after the slot, from tokenising the template as one text with a word in the slot."""
         if not target.tokenizer.is_fast:
             raise ModelError(
-                f"the tokenizer of {target.name} gives no offsets, which soft_prefix needs; use another model"
+                f"the tokenizer of {target.name} gives no offsets; wanted a fast tokenizer, from which soft_prefix "
+                "finds its slot: use another model or injection"
             )
         start = self.template.index(SLOT)
         end = start + len(STAND_IN)
@@ -162,7 +169,7 @@ class SoftPrefix(Injection):
         after: list[int] = []
         for token, (left, right) in zip(ids, offsets, strict=False):
             if start > 0 and right == start and not text[left:right].strip():
-                # Where the space before a word is a token of its own, it belongs to the slot.
+                # Some tokenizers make the space before a word a token of its own; that one belongs to the slot.
                 continue
             if right <= start and not after:
                 before.append(token)
@@ -170,18 +177,18 @@ class SoftPrefix(Injection):
                 after.append(token)
             elif text[left:start].strip() or text[end:right].strip():
                 raise ConfigError(
-                    f"the tokenizer of {target.name} joins {SLOT} with what stands next to it in "
-                    f"{self.template!r}; put spaces around it"
+                    f"the tokenizer of {target.name} joins {SLOT} with its neighbours in {self.template!r}; wanted "
+                    "tokens of its own for it: put spaces around it"
                 )
         return before, after
 
     def _check(self, ids: Tensor) -> None:
-        """Some models do more with ids than embed them; states would then not be read as words are."""
+        """Refuse a model that does not process input embeddings as it processes the tokens that they belong to."""
         lm = self.target_
         if self.before_.shape[-1] != lm.anatomy.width:
             raise ModelError(
                 f"{lm.name} has embeddings of width {self.before_.shape[-1]} and states of width "
-                f"{lm.anatomy.width}; soft_prefix needs them equal, use another injection"
+                f"{lm.anatomy.width}; wanted equal widths for soft_prefix: use another injection"
             )
         if len(ids) == 0:
             return
@@ -191,6 +198,6 @@ class SoftPrefix(Injection):
         difference = float((by_ids - by_embeddings).abs().max())
         if difference > 1e-2 * float(by_ids.abs().max()):
             raise ModelError(
-                f"{lm.name} reads embeddings differently from the tokens they belong to (logits differ by "
-                f"{difference:.2g}); use another injection"
+                f"{lm.name} gives logits that differ by {difference:.2g} between tokens and their own embeddings; "
+                "wanted the same ones, or soft_prefix does not put words there: use another injection"
             )

@@ -1,4 +1,4 @@
-"""What similarity is worth beside the same measure on rows that were paired at random."""
+"""Similarity calibrated on a null: the same measure on rows that were paired at random."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
+from bridge.permutations import stratified
 from bridge.similarity.scorer import Scorer
 
-# The share of null draws that may lie above the quantile is 1 in so many.
+# One in so many scores of the null may lie above the quantile: 5 %.
 ONE_IN = 20
-# Of scores (p, pairs of layers).
+# Scores (p, pairs of layers) -> (p,).
 AGGREGATES = {"max": lambda scores: scores.amax(1), "mean": lambda scores: scores.mean(1)}
-# A null that leaves less room than this below 1 leaves nothing to calibrate.
+# Where the quantile is nearer to 1 than this, no score can be calibrated.
 LEAST_ROOM = 1e-9
 
 
@@ -26,11 +27,11 @@ class Null:
         low: the lowest score of a permutation.
         high: the highest.
         q95: the ceil(0.95 (n + 1))-th smallest of the n permutations' scores and the observed one. Under the null
-            every place among them is as likely, so that the observed score is above it in at most one case of 20.
+            all ranks of the observed score are equally likely, so it exceeds q95 in at most one case of 20.
         p: (1 + permutations that score at least as much) / (1 + permutations).
         p_corrected: the same for the largest standardised score over *all* pairs of layers.
-        calibrated: (value - q95) / (1 - q95), NaN where q95 is 1: 1 is the most there can be, 0 or less is nothing.
-            With fewer than 19 permutations it is never above 0.
+        calibrated: (value - q95) / (1 - q95), NaN where q95 is 1. The maximum is 1; 0 or less is chance level. With
+            fewer than 19 permutations it is never above 0.
     """
 
     mean: Tensor
@@ -47,8 +48,8 @@ class Calibrated:
     """One measure for every pair of layers: `value` (S, T), and `nulls` by name.
 
     Attributes:
-        over_layers: "max" and "mean" over the pairs of layers that count, as measures of one pair of models: scalars in
-            place of matrices. The maximum has a null of maxima, so that it needs no correction for the search.
+        over_layers: "max" and "mean" over the counted pairs of layers, with scalars in place of matrices. The maximum
+            is compared with the maxima of the permutations, so it needs no correction for the search over layers.
     """
 
     value: Tensor
@@ -59,12 +60,12 @@ class Calibrated:
 def random_permutations(
     n: int, n_permutations: int, generator: torch.Generator, labels: Tensor | None = None
 ) -> Tensor:
-    """Permutations of n rows, drawn uniformly; with labels (n,) rows move only among those of their own label.
+    """Permutations of n rows, drawn uniformly; with labels (n,) a stratified permutation, `bridge.permutations`.
 
     Args:
         n: rows.
-        n_permutations: how many, at least 1.
-        generator: seeded, on the CPU; its state advances.
+        n_permutations: number of draws, at least 1.
+        generator: source of randomness, on the CPU; its state advances.
         labels: (n,) integers, or None.
 
     Returns:
@@ -79,17 +80,9 @@ def random_permutations(
         True
     """
     if n_permutations < 1:
-        raise FitError(f"n_permutations is {n_permutations}; wanted at least 1, such as 100")
-    drawn = torch.rand(n_permutations, n, dtype=torch.float64, generator=generator)
-    if labels is None:
-        return drawn.argsort(1)
-    # Sorted by label and then at random; the places themselves are sorted by label.
-    home = labels.argsort(stable=True)
-    by_chance = drawn.argsort(1)
-    shuffled = by_chance.gather(1, labels[by_chance].argsort(dim=1, stable=True))
-    found = torch.empty_like(shuffled)
-    found[:, home] = shuffled
-    return found
+        raise FitError(f"n_permutations is {n_permutations}; wanted at least 1: give one such as 100")
+    draws = torch.rand(n_permutations, n, dtype=torch.float64, generator=generator).argsort(1)
+    return draws if labels is None else stratified(draws, labels)
 
 
 def calibrate(
@@ -98,12 +91,12 @@ def calibrate(
     advance: Callable[[], object] = lambda: None,
     counted: Tensor | None = None,
 ) -> dict[str, Calibrated]:
-    """Score rows as they are paired and as permutations pair them.
+    """Score the observed pairing of rows, and every permuted one.
 
-    All pairs of layers and all measures share the permutations. p_corrected takes the search over layers into
-    account: every score is standardised by the mean and the standard deviation of that cell over the permutations and
-    the observed pairing together, and compared with the largest standardised score of each permutation, so that it is
-    exact, with correlated layers costing little. It is not corrected for the choice of a measure.
+    All pairs of layers and all measures share the permutations. p_corrected accounts for the search over layers: each
+    score is standardised by the mean and the standard deviation of its pair of layers, over the permutations and the
+    observed pairing together, and compared with the largest standardised score of each permutation. That is exact, and
+    correlated layers cost little. It is not corrected for the choice of a measure.
 
     Source: Phipson and Smyth (2010), doi:10.2202/1544-6115.1585, for p; Westfall and Young (1993), "Resampling-based
         multiple testing", for the single-step maximum; Groger, Wen, Brbic (2026), arXiv:2602.14486, for the
@@ -113,25 +106,25 @@ def calibrate(
         scorers: of the same layers.
         permutations: null -> (n_permutations, n).
         advance: called after each permutation of each scorer.
-        counted: (S, T) bool, the pairs of layers that `over_layers` counts; all where None.
+        counted: (S, T) bool, the pairs of layers that `over_layers` is taken over; all where None.
 
     Returns:
         measure -> its scores and nulls, in the order of `scorers`.
     """
-    found: dict[str, Calibrated] = {}
+    scores: dict[str, Calibrated] = {}
     for scorer in scorers:
         observed = scorer.scores(torch.arange(scorer.n, device=scorer.device))
         draws_of: dict[str, Tensor] = {}
-        for name, some in permutations.items():
+        for name, orders in permutations.items():
             draws = []
-            for permutation in some.to(scorer.device):
+            for permutation in orders.to(scorer.device):
                 draws.append(scorer.scores(permutation))
                 advance()
             draws_of[name] = torch.stack(draws).cpu()
         for c, measure in enumerate(scorer.measures):
             draws_here = {name: draws[:, c] for name, draws in draws_of.items()}
-            found[measure] = _calibrated(observed[c].cpu(), draws_here, counted)
-    return found
+            scores[measure] = _calibrated(observed[c].cpu(), draws_here, counted)
+    return scores
 
 
 def _calibrated(value: Tensor, draws: dict[str, Tensor], counted: Tensor | None) -> Calibrated:
@@ -152,7 +145,7 @@ def _null(value: Tensor, draws: Tensor) -> Null:
     every = torch.cat([value[None], draws])
     q95 = every.kthvalue(len(every) - len(every) // ONE_IN, dim=0).values
     spread = every.std(0)
-    # A score that no permutation changes is never the largest one.
+    # A score that is the same under all permutations is never the largest one.
     standard = torch.where(spread > 1e-12, (every - every.mean(0)) / spread.clamp_min(1e-12), -torch.inf)
     largest = standard[1:].flatten(1).amax(1)
     hits = (draws >= value - 1e-12).sum(0).double()

@@ -11,11 +11,11 @@ from bridge.similarity.states import LayerStates
 
 
 def canonical_correlations(X: Tensor, Y: Tensor) -> Tensor:
-    """Correlations of the pairs of directions of X and Y that correlate most, each pair uncorrelated with the others.
+    """Canonical correlations: of the pairs of directions that correlate most, each uncorrelated with the other pairs.
 
-    The singular values of U_x^T U_y, U being orthonormal bases of the centered columns. With ranks r_x and r_y, at
-    least r_x + r_y - (n-1) of them are exactly 1 *whatever the data*: two such subspaces of n-1 dimensions intersect.
-    The same under every invertible affine map of either side.
+    They are the singular values of U_x^T U_y, U being orthonormal bases of the centered columns. With ranks r_x and
+    r_y, at least r_x + r_y - (n-1) of them are exactly 1 *whatever the data*: two such subspaces of n-1 dimensions
+    intersect. The same under every invertible affine map of either side.
 
     Source: Hotelling (1936), doi:10.1093/biomet/28.3-4.321; Bjorck and Golub (1973),
         doi:10.1090/S0025-5718-1973-0348991-3, for the computation.
@@ -149,7 +149,7 @@ def leading(layer: LayerStates, variance: float, n_components: int | None = None
     if n_components is not None:
         if not 1 <= n_components <= len(s):
             raise FitError(
-                f"svcca n_components is {n_components}; wanted 1 to {len(s)}, the rank of {layer.name}: choose fewer"
+                f"svcca n_components is {n_components}; wanted 1 to {len(s)}, the rank of {layer.name}: change it"
             )
         return U[:, :n_components]
     held = s.square().cumsum(0) / s.square().sum()
@@ -159,8 +159,8 @@ def leading(layer: LayerStates, variance: float, n_components: int | None = None
 def total_correlation(M: Tensor) -> float:
     """Sum of the singular values of M, a product of two orthonormal bases.
 
-    From the eigenvalues of the smaller Gram matrix, which takes half the time of a decomposition of M and is as good
-    where the largest singular value is 1: one that is zero comes out as 1e-8 at most.
+    Computed from the eigenvalues of the smaller Gram matrix, in half the time of a singular value decomposition of M.
+    With a largest singular value of at most 1 the loss of accuracy is small: a zero comes out as 1e-8 at most.
     """
     gram = M @ M.T if M.shape[0] <= M.shape[1] else M.T @ M
     return float(torch.linalg.eigvalsh(gram).clamp(0.0, 1.0).sqrt().sum())

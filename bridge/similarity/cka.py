@@ -12,7 +12,7 @@ from bridge.similarity.pairs import PairProducts
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.states import LayerStates
 
-# What a bandwidth is counted in.
+# Units of the bandwidth.
 BANDWIDTH_UNITS = ("median", "absolute")
 
 
@@ -131,12 +131,15 @@ class RbfCka(LinearCka):
     def _kernel(self, layer: LayerStates) -> Tensor:
         unit, bandwidth = self.options.bandwidth_unit, self.options.bandwidth
         if unit not in BANDWIDTH_UNITS or not bandwidth > 0:
-            raise FitError(f"bandwidth is {bandwidth} {unit}; wanted above 0, one of {', '.join(BANDWIDTH_UNITS)}")
+            raise FitError(
+                f"bandwidth is {bandwidth} {unit}; wanted a number above 0, in one of {', '.join(BANDWIDTH_UNITS)}: "
+                "change bandwidth or bandwidth_unit"
+            )
         if unit == "absolute":
             return torch.exp(layer.squared_distances / (-2.0 * bandwidth**2))
         i, j = torch.triu_indices(layer.n, layer.n, 1, device=layer.X.device)
         squares = layer.squared_distances[i, j]
-        # Of those that differ: at layer 0 more than half of all pairs of rows can hold the same token.
+        # Over rows that differ: at layer 0 more than half of all pairs can be states of the same token.
         median = squares[squares > 0].median()
         return torch.exp(layer.squared_distances / (-2.0 * bandwidth**2 * median))
 

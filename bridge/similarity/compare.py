@@ -1,4 +1,4 @@
-"""Any measures of two sets of states, those of this package or one's own, under the same nulls: for a notebook."""
+"""Compare two sets of states in a notebook, by the measures of this package or one's own, under the same nulls."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -42,23 +42,24 @@ def compare(
         name -> scores (S, T) and nulls, "shuffled" and with labels "shuffled_within".
 
     Raises:
-        FitError: unknown measures, none, a name taken twice, a value that is no number, or states that cannot be
-            compared.
+        FitError: no measures, unknown ones, two of one name, a value above 1 or NaN, or states that cannot be compared.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
         >>> X, Y = torch.randn(30, 4, generator=g), torch.randn(30, 4, generator=g)
         >>> aligned = lambda X, Y: float(torch.nn.functional.cosine_similarity(X, Y).mean())
-        >>> made = compare(X, X + 0.1 * Y, ["cka_linear"], {"aligned": aligned}, n_permutations=19)
-        >>> [(name, float(c.nulls["shuffled"].p)) for name, c in made.items()]
+        >>> scores = compare(X, X + 0.1 * Y, ["cka_linear"], {"aligned": aligned}, n_permutations=19)
+        >>> [(name, float(c.nulls["shuffled"].p)) for name, c in scores.items()]
         [('cka_linear', 0.05), ('aligned', 0.05)]
     """
     functions = functions or {}
     unknown, twice = [m for m in measures if m not in MEASURES], [m for m in functions if m in measures]
     if unknown or twice or not (measures or functions):
-        told = f"unknown measure {', '.join(unknown)}" if unknown else f"two measures named {', '.join(twice)}"
-        told = told if unknown or twice else "no measures"
-        raise FitError(f"got {told}; wanted some of {', '.join(MEASURES)}, or functions of other names")
+        problem = f"unknown measure {', '.join(unknown)}" if unknown else f"two measures named {', '.join(twice)}"
+        problem = problem if unknown or twice else "no measures"
+        raise FitError(
+            f"got {problem}; wanted some of {', '.join(MEASURES)}, or functions of other names: change one of the two"
+        )
     S, T = (
         layer_states([side] if isinstance(side, Tensor) else list(side), name)
         for side, name in ((source, "source"), (target, "target"))
@@ -71,14 +72,14 @@ def compare(
     permutations = {"shuffled": random_permutations(n, n_permutations, generator)}
     if labels is not None:
         if labels.shape != (n,):
-            raise FitError(f"labels has shape {tuple(labels.shape)}; wanted ({n},): one label a row")
+            raise FitError(f"labels has shape {tuple(labels.shape)}; wanted ({n},): give one label a row")
         permutations["shuffled_within"] = random_permutations(n, n_permutations, generator, labels.cpu())
-    made = calibrate(scorers, permutations)
-    return {name: made[name] for name in (*measures, *functions)}
+    scores = calibrate(scorers, permutations)
+    return {name: scores[name] for name in (*measures, *functions)}
 
 
 class FromFunction(Scorer):
-    """A function of (X, Y), called anew for every pairing of rows.
+    """A measure from a function of (X, Y), which is called for every pairing of rows.
 
     Args:
         source: S layers of n rows.
@@ -109,8 +110,10 @@ class FromFunction(Scorer):
         """See `Scorer`."""
         permuted = [Y[permutation] for Y in self._target]
         scores = [[float(self._function(X, Y)) for Y in permuted] for X in self._source]
-        made = torch.tensor(scores, dtype=torch.float64)
-        if not bool((made <= 1.0 + 1e-9).all()):
-            worst = made[~(made <= 1.0 + 1e-9)][0]
-            raise FitError(f"{self.measures[0]} gave {float(worst):g}; wanted a number that is at most 1")
-        return made[None]
+        matrix = torch.tensor(scores, dtype=torch.float64)
+        if not bool((matrix <= 1.0 + 1e-9).all()):
+            worst = matrix[~(matrix <= 1.0 + 1e-9)][0]
+            raise FitError(
+                f"{self.measures[0]} gave {float(worst):g}; wanted a number that is at most 1: scale the measure"
+            )
+        return matrix[None]

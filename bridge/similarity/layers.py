@@ -1,4 +1,4 @@
-"""Linear CKA of one pair, or of every layer against every layer, without a kernel being kept."""
+"""Linear CKA of every layer against every layer, in blocks, so that no kernel is held in memory."""
 
 from collections.abc import Sequence
 
@@ -41,12 +41,12 @@ def cka_matrix(source: Sequence[Tensor], target: Sequence[Tensor], debiased: boo
         tensor([1.], dtype=torch.float64)
     """
     if not source or not target:
-        raise FitError(f"got {len(source)} and {len(target)} layers; wanted at least one of each")
+        raise FitError(f"got {len(source)} and {len(target)} layers; wanted at least one of each: give more layers")
     return alignments(layer_states(list(source), "X"), layer_states(list(target), "Y"), debiased)
 
 
 def alignments(source: Sequence[LayerStates], target: Sequence[LayerStates], debiased: bool) -> Tensor:
-    """`cka_matrix` of layers that were checked."""
+    """`cka_matrix` of `LayerStates`."""
     n = check_rows([*source, *target])
     sides = [[layer.rows for layer in side] for side in (source, target)]
     if len({rows.dtype for side in sides for rows in side}) > 1:
@@ -58,16 +58,16 @@ def alignments(source: Sequence[LayerStates], target: Sequence[LayerStates], deb
     k = [torch.stack([rows.double().square().sum(1) for rows in side], 1) for side in sides]
     products = unbiased(pairs, k[0].T @ k[1], k[0].sum(0)[:, None] * k[1].sum(0), n)
     norms = [unbiased(each, d.square().sum(0), d.sum(0).square(), n) for each, d in zip(own, k, strict=True)]
-    made = products / (norms[0][:, None] * norms[1]).sqrt()
-    # Where few rows hold most of a kernel's trace, next to nothing may be left of the products.
+    cka = products / (norms[0][:, None] * norms[1]).sqrt()
+    # Where a few rows hold most of a kernel's trace, the subtraction may leave only rounding.
     kept = [each > LEAST_KEPT[side[0].dtype] * whole for each, whole, side in zip(norms, own, sides, strict=True)]
     for i, j in (~(kept[0][:, None] & kept[1])).nonzero().tolist():
-        made[i, j] = _without_diagonals(source[i], target[j])
-    return made
+        cka[i, j] = _without_diagonals(source[i], target[j])
+    return cka
 
 
 def _without_diagonals(source: LayerStates, target: LayerStates) -> Tensor:
-    """Debiased CKA of one pair in float64, in which diagonals are never added and taken away again."""
+    """Debiased CKA of one pair in float64, from off-diagonal entries alone, so that no diagonal is subtracted."""
     K, L = source.centered @ source.centered.T, target.centered @ target.centered.T
 
     def hsic(A: Tensor, B: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ def _without_diagonals(source: LayerStates, target: LayerStates) -> Tensor:
 def unbiased(products: Tensor, on: Tensor, traces: Tensor, n: int) -> Tensor:
     """n (n-3) HSIC_1 of doubly centered kernels K and L from tr(K L), the sum of K_ii L_ii, and tr(K) tr(L).
 
-    The unbiased estimator does not see the centering (it stays the same when a_i + a_j is added to K_ij off the
-    diagonal), and the rows of a centered K without its diagonal sum to minus the diagonal.
+    Centering does not change the unbiased estimator (adding a_i + a_j to every K_ij off the diagonal does not), and
+    each row of a centered K sums, without its diagonal entry, to minus that entry.
     """
     return products - on + traces / ((n - 1.0) * (n - 2.0)) - 2.0 * on / (n - 2.0)
 
@@ -104,7 +104,7 @@ def _by_features(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor
 
 
 def _by_kernels(sides: list[list[Tensor]], n: int) -> tuple[Tensor, list[Tensor]]:
-    """The same from blocks of columns of X X^T, those below the diagonal counted twice."""
+    """The same from blocks of columns of X X^T; entries below the diagonal count twice."""
     first = sides[0][0]
     if len(sides[0]) == len(sides[1]) == 1 and not first.is_cuda:
         K, L = (_triangle(side[0]) for side in sides)
@@ -154,7 +154,7 @@ def _own(X: Tensor) -> Tensor:
 
 
 def _inner(A: Tensor, B: Tensor) -> Tensor:
-    """A B^T of flat blocks (S, k) and (T, k); of one pair it is a number, for which a product of matrices is slow."""
+    """A B^T of flat blocks (S, k) and (T, k); as a dot product where both have one row, which is faster."""
     return (A[0].dot(B[0]) if len(A) == len(B) == 1 else A @ B.T).double()
 
 

@@ -12,17 +12,16 @@ from bridge.similarity.states import LayerStates
 
 # Cosines nearer to each other than this are equal: states are float32 at best.
 TIE = 1e-7
-# Neighbours of a row that are compared one by one; more of them are put into a mask.
+# With at most so many neighbours their indices are compared; with more, two masks (n, n) are multiplied.
 MOST_COMPARED = 32
 
 
 def mutual_knn(X: Tensor, Y: Tensor, k: int = 10) -> float:
     """Mean share of the k nearest neighbours of a row that are the same in X and in Y.
 
-    Neighbours are those of largest cosine, and no row is its own. Unrelated data score k / (n-1) on average. Rows at
-    the same cosine are put in a random order, another one for X than for Y: in the order of their index, rows that
-    are all equal would seem to agree. The same under rotation, reflection and isotropic scale; *not* under a shift,
-    as published.
+    The neighbours of a row are the other rows of largest cosine. Unrelated data score k / (n-1) on average. Ties are
+    broken at random, independently for X and Y: broken by index, equal rows would seem to agree. The same under
+    rotation, reflection and isotropic scale; *not* under a shift, as published.
 
     Source: Huh, Cheung, Wang, Isola (2024), "The platonic representation hypothesis", arXiv:2405.07987, appendix.
 
@@ -88,7 +87,7 @@ class MutualKnn(Scorer):
         self._masks = torch.stack([mask.flatten() for mask in masks])  # (T, n n)
 
     def _places(self, permutation: Tensor, s: int) -> Tensor:
-        """Where the target has the pairs (i, j) with j near i in layer s of the source: (n, k)."""
+        """Flat indices (n, k), in the permuted target's matrix, of each row and its neighbours in source layer s."""
         return permutation[:, None] * self.n + permutation[self._near[s]]
 
     def scores(self, permutation: Tensor) -> Tensor:
@@ -106,7 +105,7 @@ class Cknna(MutualKnn):
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
         super()._prepare(source, target)
         self._values = torch.stack([x.cosines.gather(1, near) for x, near in zip(source, self._near, strict=True)])
-        # Whether i is among the neighbours of j where j is among those of i.
+        # 1 where i is also among the neighbours of its neighbour j.
         self._back = torch.stack([_mask(near).T.gather(1, near) for near in self._near])
         self._cosines = torch.stack([layer.cosines.flatten() for layer in target])
         own = [self._own(side) for side in (source, target)]
@@ -114,16 +113,17 @@ class Cknna(MutualKnn):
 
     def _own(self, layers: Sequence[LayerStates]) -> Tensor:
         """A(K, K) of every layer."""
-        found = []
+        norms = []
         for layer in layers:
             mask = _mask(near_rows(layer, self.options.k, self.options.tie_seeds[0]))
             K = layer.cosines * mask
-            found.append(_hsic(self.n, (K * K.T).sum(), K.sum(), K.sum(), K.sum(0) @ K.sum(1)))
-            if not found[-1] > 0:
+            norms.append(_hsic(self.n, (K * K.T).sum(), K.sum(), K.sum(), K.sum(0) @ K.sum(1)))
+            if not norms[-1] > 0:
                 raise FitError(
-                    f"cknna of {layer.name} with itself is not positive at k={self.options.k}; give another k"
+                    f"cknna of {layer.name} with itself is {float(norms[-1]):g} at k={self.options.k}; wanted a "
+                    "positive number to divide by: change k"
                 )
-        return torch.stack(found)
+        return torch.stack(norms)
 
     def scores(self, permutation: Tensor) -> Tensor:
         """See `Scorer`."""
@@ -144,16 +144,16 @@ class Cknna(MutualKnn):
 
 
 def check_k(measure: str, k: int, n: int, least: int) -> None:
-    """Refuse a number of neighbours that n rows do not have."""
+    """Refuse a number of neighbours that n rows cannot have."""
     if not least <= k < n:
         raise FitError(f"{measure} has k={k} with {n} rows; wanted {least} <= k <= {n - 1}: change k")
 
 
 def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
-    """The k rows of largest cosine to every row (n, k), itself left out, equal ones in an order that `seed` decides.
+    """Indices (n, k) of the k rows of largest cosine to each row, itself excluded; `seed` decides the order of ties.
 
-    Cosines are computed in float32 first. Rows whose k-th and next neighbour are nearer to each other than its
-    rounding, or than a tie, are looked at again in float64.
+    Cosines are computed in float32 first. Rows whose k-th and (k+1)-th cosine differ by no more than float32 rounding
+    or `TIE` are computed again in float64.
     """
     low = layer.unit_single
     low_cosines = gram(low.T).fill_diagonal_(-torch.inf)
@@ -163,7 +163,7 @@ def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
     unsure = (top.values[:, k - 1] - top.values[:, k] <= margin).nonzero()[:, 0]
     if not len(unsure):
         return near
-    # Of the others only those that may be among the nearest: all columns that any unsure row has near.
+    # Only columns that are a candidate of some unsure row are needed.
     there = (low_cosines[unsure] >= (top.values[unsure, k - 1] - margin)[:, None]).any(0).nonzero()[:, 0]
     levels = low.new_full((len(unsure), layer.n), -torch.inf, dtype=torch.float64)
     levels[:, there] = (layer.unit_of(unsure) @ layer.unit_of(there).T / TIE).round()
@@ -172,7 +172,7 @@ def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
     near[unsure] = top.indices[:, :k]
     tied = (top.values[:, k - 1] == top.values[:, k]).nonzero()[:, 0]
     if len(tied):
-        # Drawn for all rows, so that an order does not depend on which of them are looked at.
+        # Drawn for all rows, so that the order of ties does not depend on which rows are unsure.
         n, generator = layer.n, torch.Generator().manual_seed(seed)
         order = torch.rand(n, n, dtype=torch.float64, generator=generator).to(low.device)[unsure[tied]]
         near[unsure[tied]] = (levels[tied] + 0.5 * order).topk(k, dim=1).indices

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Pairs of rows whose target values are gathered at once.
+# Pairs of rows of one lookup, to bound its memory.
 CHUNK = 2**18
 
 
 class PairProducts:
     """sum over i < j of A_s[i, j] B_t[p(i), p(j)], for symmetric A_s, B_t (n, n) and a permutation p.
 
-    Only the upper triangles are kept, layers side by side, so that a permutation is one lookup for all layers.
+    Only the upper triangles are stored, all layers as columns of one matrix, so that a permutation takes one lookup.
 
     Args:
         source: S symmetric matrices (n, n).
@@ -31,7 +31,7 @@ class PairProducts:
         for rows, i, j in self._chunks:
             a, b = permutation[i], permutation[j]
             low, high = torch.minimum(a, b), torch.maximum(a, b)
-            # Where the pair (low, high) lies in a triangle that is written row by row.
+            # Index of the pair (low, high) in the upper triangle, stored row by row.
             at = low * (2 * self.n - low - 1) // 2 + high - low - 1
             total += self.source[rows[0] : rows[-1] + 1].T @ self.target.index_select(0, at)
         return total

@@ -1,4 +1,4 @@
-"""Linear predictivity: how much of one side's states a linear map from the other's predicts on rows it has not seen."""
+"""Linear predictivity: the held-out share of the target's variance that a linear map of the source predicts."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def linear_predictivity(X: Tensor, Y: Tensor, penalty: float = 0.01) -> float:
     *not* symmetric, below 1 by a little for equal states, and below 0 where the mean predicts better. The same under
     rotation, reflection, shift and isotropic scale of either side.
 
-    Every prediction is a weighted sum of rows of Y, so that permuted rows take no new fit.
+    Every prediction is a weighted sum of rows of Y, so that permuted rows need no new fit.
 
     Source: Yamins, Hong, Cadieu, Solomon, Seibert, DiCarlo (2014), doi:10.1073/pnas.1403112111, for the measure; Hoerl
         and Kennard (1970), doi:10.1080/00401706.1970.10488634, for the regression.
@@ -60,7 +60,7 @@ class LinearPredictivity(Scorer):
         self._on, self._on_target = (torch.stack([K.diagonal() for K in side], 1) for side in (errors, kernels))
 
     def _weights(self, layer: LayerStates | None) -> Tensor:
-        """H (n, n): what each row of Y counts in the prediction of each other one, 0 inside a fold."""
+        """H (n, n): the weight of each row of Y in the prediction of each other row, 0 within a fold."""
         place = torch.arange(self.n, device=self.device) % min(N_FOLDS, self.n // 2)
         H = torch.zeros(self.n, self.n, dtype=torch.float64, device=self.device)
         for fold in range(int(place.max()) + 1):

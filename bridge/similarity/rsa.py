@@ -1,4 +1,4 @@
-"""Representational similarity analysis: whether the same pairs of items are near and far."""
+"""Representational similarity analysis: whether the same pairs of items are near to each other in both models."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -49,7 +49,7 @@ def rsa(
     if correlation not in kinds or distance not in PEARSON:
         raise FitError(
             f"rsa got correlation {correlation!r} and distance {distance!r}; wanted one of {', '.join(kinds)}, and one "
-            f"of {', '.join(PEARSON)}"
+            f"of {', '.join(PEARSON)}: change them"
         )
     return kinds[correlation][distance].of(X, Y).score()
 
@@ -60,11 +60,11 @@ class RsaPearson(Scorer):
     measures = ("rsa_pearson",)
 
     def _distances(self, layer: LayerStates) -> tuple[Tensor, Tensor]:
-        """Dissimilarities (n, n), those of Euclid squared, and what those of each row are resolved to (n,)."""
+        """Dissimilarities (n, n), Euclidean ones squared, and the numerical resolution (n,) of each row's."""
         return layer.squared_distances, layer.tolerance
 
     def _values(self, distances: Tensor, tolerance: Tensor) -> Tensor:
-        """What is correlated, of dissimilarities (m,) and what each is resolved to (m,)."""
+        """The values to correlate (m,), from dissimilarities (m,) and their numerical resolution (m,)."""
         return distances.sqrt()
 
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
@@ -77,7 +77,10 @@ class RsaPearson(Scorer):
         values = values - values.mean()
         norm = values.norm()
         if norm <= 1e-12 * len(values):
-            raise FitError(f"all rows of {layer.name} are equally far from each other, so nothing can be correlated")
+            raise FitError(
+                f"all rows of {layer.name} are equally far from each other; wanted distances that differ, to "
+                "correlate: give more items or another layer"
+            )
         whole = layer.X.new_zeros(layer.n, layer.n)
         whole[i, j] = whole[j, i] = values / norm
         return whole
@@ -111,7 +114,8 @@ class _Correlation(_Cosine):
         flat = lengths[:, 0] <= layer.X.norm(dim=1) * EPS * layer.X.shape[1]
         if bool(flat.any()):
             raise FitError(
-                f"{int(flat.sum())} rows of {layer.name} have the same number in every feature, and no correlation"
+                f"{int(flat.sum())} rows of {layer.name} have the same number in every feature; wanted features that "
+                "differ, to correlate: leave those items out or use another distance"
             )
         rows = rows / lengths
         return 1.0 - rows @ rows.T, rows.new_full((layer.n,), TIE)
@@ -144,7 +148,7 @@ def mean_ranks(values: Tensor, tolerance: Tensor | None = None) -> Tensor:
 
     Args:
         values: (m,).
-        tolerance: (m,) at least 0; neighbours in order that differ by no more than both of theirs are equal.
+        tolerance: (m,) at least 0; two consecutive values are equal where they differ by no more than both tolerances.
 
     Example:
         >>> mean_ranks(torch.tensor([3.0, 1.0, 3.0])).tolist()

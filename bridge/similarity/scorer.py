@@ -1,4 +1,4 @@
-"""What a measure does: score every layer of a source against every layer of a target, for any pairing of their rows."""
+"""The interface of a measure: score every source layer against every target layer, for any pairing of their rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,14 +36,17 @@ class Options:
 
 
 def check_rows(layers: Sequence[LayerStates]) -> int:
-    """The number of rows that all layers have.
+    """The number of rows, the same for all layers.
 
     Raises:
-        FitError: they have not.
+        FitError: layers have different numbers of rows.
     """
     n = {layer.n for layer in layers}
     if len(n) != 1:
-        raise FitError(f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each, item by item")
+        raise FitError(
+            f"layers have {' and '.join(map(str, sorted(n)))} rows; wanted as many in each: give states of "
+            "the same items"
+        )
     return n.pop()
 
 
@@ -79,7 +82,7 @@ class Scorer(ABC):
 
     @abstractmethod
     def _prepare(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
-        """Compute what no permutation changes."""
+        """Compute what is the same for all permutations."""
 
     @abstractmethod
     def scores(self, permutation: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
-"""Orthogonal Procrustes: how near two sets of states come under the best rotation."""
+"""Procrustes similarity: how near two sets of states come to each other under the best rotation."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,8 +16,12 @@ def procrustes_similarity(X: Tensor, Y: Tensor) -> float:
     max over orthogonal R of <X R, Y> / (|X| |Y|) = |X^T Y|_* / (|X| |Y|), both centered, the narrower one padded with
     zeros. The same under rotation, reflection, shift and isotropic scale of either side.
 
+    Two distances follow from this cosine c: acos(c), the angular shape metric of Williams et al., and 2 - 2c, the
+    squared Procrustes distance of Ding et al. between states scaled to length 1.
+
     Source: Williams, Kunz, Kornblith, Linderman (2021), "Generalized shape metrics on neural representations",
-        arXiv:2110.14739.
+        arXiv:2110.14739; Ding, Denain, Steinhardt (2021), "Grounding representation similarity through statistical
+        testing", arXiv:2108.01661.
 
     Args:
         X: (n, d_source).
@@ -47,46 +50,6 @@ def procrustes_similarity(X: Tensor, Y: Tensor) -> float:
         sides = [side.double() for side in sides]
     size = float(torch.linalg.matrix_norm(source.rows)) * float(torch.linalg.matrix_norm(target.rows))
     return float(torch.linalg.svdvals(sides[0].T @ sides[1]).sum(dtype=torch.float64)) / size
-
-
-def angular_distance(X: Tensor, Y: Tensor) -> float:
-    """Angle between X and Y under the best rotation: the arc cosine of `procrustes_similarity`.
-
-    A metric on states up to rotation, shift and scale: symmetric, and it satisfies the triangle inequality. It is
-    what netrep calls LinearMetric(alpha=1, score_method="angular").
-
-    Source: Williams, Kunz, Kornblith, Linderman (2021), arXiv:2110.14739.
-
-    Args:
-        X: (n, d_source).
-        Y: (n, d_target).
-
-    Returns:
-        An angle in radians, from 0 to pi/2. Near 0 it resolves about 1e-8, as every arc cosine.
-
-    Raises:
-        FitError: as `procrustes_similarity`.
-    """
-    return math.acos(min(1.0, procrustes_similarity(X, Y)))
-
-
-def procrustes_distance(X: Tensor, Y: Tensor) -> float:
-    """Squared distance of X and Y under the best rotation, both scaled to length 1: 2 - 2 `procrustes_similarity`.
-
-    Source: Ding, Denain, Steinhardt (2021), "Grounding representation similarity through statistical testing",
-        arXiv:2108.01661.
-
-    Args:
-        X: (n, d_source).
-        Y: (n, d_target).
-
-    Returns:
-        A number in [0, 2].
-
-    Raises:
-        FitError: as `procrustes_similarity`.
-    """
-    return 2.0 - 2.0 * min(1.0, procrustes_similarity(X, Y))
 
 
 class Procrustes(Scorer):

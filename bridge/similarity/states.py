@@ -1,4 +1,4 @@
-"""One layer's states, with what several measures need of them computed once."""
+"""The states of one layer, with cached quantities that several measures use."""
 
 import math
 from functools import cached_property
@@ -14,16 +14,16 @@ from bridge.svd import svd
 EPS = torch.finfo(torch.float64).eps
 # Four rows are the least for which the unbiased estimator of HSIC is defined.
 LEAST_ROWS = 4
-# Squared distances nearer to each other than this share of the two rows' own squares are equal: states are float32 at
-# best, and a difference of inner products is rounding below that share, whatever other rows there are.
+# Squared distances that differ by less than this share of the two rows' squared norms are ties: states are float32 at
+# best, and below that share a difference of inner products is rounding.
 TIE = 1e-9
-# Rows that differ by this many roundings of their own numbers are the same.
+# Two rows are the same where they differ by at most so many roundings of their numbers.
 ROUNDING = 8.0
-# Rows are weighed this often in search of their middle.
+# Iterations of the weighted mean in `middle`.
 WEIGHINGS = 3
-# Rows and widths from which float32 states are multiplied in float32, where one number is asked for.
+# From so many rows and features on, float32 states are multiplied in float32.
 SINGLE_FROM = 256
-# What may be left of a mean in float32 rows, as a share of their length.
+# Largest mean that may be left in centered float32 rows, as a share of their length.
 LEFT = 1e-6
 
 
@@ -31,8 +31,8 @@ class LayerStates:
     """States of one layer, in float64.
 
     Args:
-        X: (n, d), row i of every layer of both models from the same item.
-        name: the word for them in errors.
+        X: (n, d); row i is from the same item in every layer of both models.
+        name: what errors call them.
 
     Raises:
         FitError: fewer than four rows, values that are not finite, or rows that are all the same.
@@ -42,7 +42,7 @@ class LayerStates:
         if X.ndim == 2 and len(X) < LEAST_ROWS:
             raise FitError(f"{name} has {len(X)} rows; wanted at least {LEAST_ROWS} to compare: give more items")
         if X.ndim != 2:
-            raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d), one state a row")
+            raise FitError(f"{name} has shape {tuple(X.shape)}; wanted (n, d): give one state a row")
         X = X.detach()
         self.given, self.name = X, name
         self.eps = resolution(X)
@@ -53,7 +53,7 @@ class LayerStates:
             self._single = False
             self._rows, self._spread, offset = self._center()
         if self._single and self.eps * offset > LEFT * self._spread:
-            # what rounding has left of the mean
+            # subtract what rounding has left of the mean
             self._rows.sub_(self._rows.mean(0))
             self._spread = _length(self._rows)
         if not self._spread > math.hypot(self._spread, offset) * EPS * max(X.shape):
@@ -101,30 +101,30 @@ class LayerStates:
 
     @cached_property
     def _inner(self) -> Tensor:
-        """(n, n) inner products about a point amid the rows, from which distances are taken."""
+        """(n, n) inner products of the rows about their `middle`, from which distances are computed."""
         rows = self.X - middle(self.X)
         return rows @ rows.T
 
     @cached_property
     def tolerance(self) -> Tensor:
-        """(n,) what squared distances from each row are resolved to; that of a pair is the larger of its two."""
+        """(n,) numerical resolution of squared distances from each row; a pair has the larger of its two."""
         return TIE * self._inner.diagonal() + (ROUNDING * self.eps) ** 2 * self.X.square().sum(1)
 
     @cached_property
     def squared_distances(self) -> Tensor:
-        """(n, n) squared Euclidean distances, 0 where there is nothing but rounding."""
+        """(n, n) squared Euclidean distances, 0 where they are within `tolerance`."""
         squares = self._inner.diagonal()
         between = squares[:, None] + squares - 2.0 * self._inner
         return torch.where(between > torch.maximum(self.tolerance[:, None], self.tolerance), between, 0.0)
 
     @cached_property
     def rows(self) -> Tensor:
-        """(n, d) centered rows of moderate size: in float32 where they were given in it and are many and wide."""
+        """(n, d) centered rows, rescaled where their size is extreme; in float32 for large float32 states."""
         return self._rows if 1e-6 < self._spread < 1e6 else self._rows / self._spread
 
     @cached_property
     def cosines(self) -> Tensor:
-        """(n, n) cosines of the rows as they are, about zero and not about their mean.
+        """(n, n) cosines of the rows, not centered.
 
         Raises:
             FitError: a row is zero.
@@ -141,7 +141,7 @@ class LayerStates:
         return self.X / self._lengths(self.X)
 
     def unit_of(self, rows: Tensor) -> Tensor:
-        """(m, d) some rows of `unit`."""
+        """(m, d) the given rows of `unit`."""
         chosen = self.given[rows].to(torch.float64)
         return chosen / self._lengths(chosen)
 
@@ -155,7 +155,8 @@ class LayerStates:
         lengths = rows.norm(dim=1, keepdim=True)
         if (lengths == 0).any():
             raise FitError(
-                f"{int((lengths == 0).sum())} rows of {self.name} are zero, which have no neighbours by angle"
+                f"{int((lengths == 0).sum())} rows of {self.name} are zero; wanted rows with a direction, for cosines: "
+                "leave those items out or use a measure of distances"
             )
         return lengths
 
@@ -170,10 +171,10 @@ def _length(rows: Tensor) -> float:
 
 
 def clip_outliers(X: Tensor, quantile: float) -> Tensor:
-    """X with no number further from zero than the rows' usual large ones.
+    """Clip the outlier features of X.
 
-    A few features of language models are a hundred times the others, and alone decide what distances and cosines say.
-    All numbers are cut to [-c, c], c being the mean over rows of the `quantile` of a row's absolute values.
+    A few features of language models are a hundred times larger than the others and dominate distances and cosines.
+    All values are clipped to [-c, c], c being the mean over rows of the `quantile` of a row's absolute values.
 
     Source: Huh, Cheung, Wang, Isola (2024), "The platonic representation hypothesis", arXiv:2405.07987, appendix.
 
@@ -185,14 +186,14 @@ def clip_outliers(X: Tensor, quantile: float) -> Tensor:
         (n, d) of the same dtype.
 
     Raises:
-        FitError: a quantile that is none.
+        FitError: a quantile outside (0, 1].
 
     Example:
         >>> clip_outliers(torch.tensor([[1.0, -2.0, 900.0]]), 0.5)
         tensor([[ 1., -2.,  2.]])
     """
     if not 0.0 < quantile <= 1.0:
-        raise FitError(f"the quantile to clip at is {quantile}; wanted above 0 and at most 1, such as 0.95")
+        raise FitError(f"the quantile to clip at is {quantile}; wanted above 0 and at most 1: give one such as 0.95")
     most = X.abs().double().quantile(quantile, dim=1).mean()
     return X.clamp(-float(most), float(most))
 
@@ -204,9 +205,10 @@ def varies(X: Tensor) -> bool:
 
 
 def middle(X: Tensor) -> Tensor:
-    """A point (d,) amid most rows of X (n, d), which a few rows far from the others hardly move.
+    """A robust mean (d,) of X (n, d): rows far from the others get little weight.
 
-    Distances are differences of inner products about it, and the nearer rows are to it the less they cancel.
+    Distances are computed as differences of inner products about this point, and lose less accuracy the nearer most
+    rows are to it.
 
     Example:
         >>> X = torch.cat([torch.arange(11.0, dtype=torch.float64), torch.tensor([1e6])])[:, None]

@@ -1,4 +1,4 @@
-"""Sign-flip tests for scores that are paired item by item: all differences of a unit are flipped together."""
+"""Sign-flip tests of paired scores: all differences of a unit get the same random sign."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from bridge.statistics.levels import SMALLEST_P
 from bridge.statistics.skewness import skewness_p, transformed
 from bridge.statistics.units import check_resamples, unit_sums
 
-# resamples x items held in memory at once
+# Resamples x units of one chunk.
 CHUNK_WEIGHTS = 2**22
 
 
@@ -23,7 +23,7 @@ def paired_permutation_p(
 ) -> Tensor:
     """Two-sided sign-flip test that paired differences have mean zero.
 
-    Under the null hypothesis the differences of a unit, all together, are as likely as their negatives.
+    Under the null hypothesis the differences of a unit, taken together, are as likely as their negatives.
     p = (1 + hits) / (1 + n_resamples), where a hit is a flipped mean at least as far from zero as the observed
     one; so p is never 0. All columns share the flips.
 
@@ -48,7 +48,7 @@ def paired_permutation_p(
     """
     check_resamples(n_resamples)
     sums, _ = unit_sums(differences, groups)
-    # in scores of 0 and 1 ties are common; rounding must not break them
+    # Ties are common in scores of 0 and 1; rounding must not break them.
     observed = sums.sum(dim=0).abs() - 1e-12 * sums.abs().sum(dim=0)
     hits = torch.zeros_like(observed)
     for signs in flips(len(sums), n_resamples, generator, sums.device):
@@ -59,18 +59,18 @@ def paired_permutation_p(
 def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
     """Two-sided sign-flip test that paired differences have mean zero, over all 2**n flips of n units at once.
 
-    The sums over units are rounded to multiples of `step`, and the distribution of their sum under independent signs
-    is the inverse Fourier transform of its characteristic function, a product of cosines. So p has no floor
-    that depends on a number of resamples, which matters where many p values are corrected together: 1,000 random
-    flips cannot reject any of 100 hypotheses. The test is exact for the rounded sums; where all differences are
-    multiples of `step`, as shares of draws are, nothing is rounded unless a unit's sum exceeds 120 steps.
+    The sums over units are rounded to multiples of `step`. The distribution of their total under independent signs is
+    the inverse Fourier transform of its characteristic function, a product of cosines. So p has no lower bound from a
+    number of resamples. That matters where many p values are corrected together: 1,000 random flips cannot reject any
+    of 100 hypotheses. The test is exact for the rounded sums. Where all differences are multiples of `step`, as shares
+    of draws are, nothing is rounded unless a unit's sum exceeds 120 steps.
 
     Source: Fisher (1935), "The Design of Experiments", section 21; Baglivo, Olivier and Pagano (1992), "Methods
     for exact goodness-of-fit tests", doi:10.1080/01621459.1992.10475227, for the transform.
 
     Args:
         differences: (n, c) differences of two scores, one row an item.
-        step: what to round to; 1/60 of each column's largest sum when None, and never below half of that.
+        step: rounding step, at least 1/120 of each column's largest sum; 1/60 of it when None.
         groups: (n,) long unit of each item, any labels; None where each item is a unit.
 
     Returns:
@@ -109,7 +109,7 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
         wave = (rows @ logs).exp_().mul_((rows @ is_negative).remainder_(2.0).mul_(-2.0).add_(1.0))
         mass = torch.fft.irfft(wave, n=n_points, dim=1)
         first = mass[:, 0].clone()
-        # The sum is symmetric about zero: everything nearer to it than the observed one, taken from one.
+        # The distribution is symmetric about zero: p is one minus the mass strictly nearer to zero than observed.
         nearer = mass[:, :half].cumsum(1).gather(1, (at - 1).clamp(0, half - 1)[:, None])[:, 0]
         p.append(torch.where(at == 0, 1.0, 1.0 - (2.0 * nearer - first)))
     return torch.cat(p).clamp(SMALLEST_P, 1.0)
@@ -125,10 +125,10 @@ def max_statistic_p(
 ) -> Tensor:
     """Sign-flip p of each candidate, corrected for having searched all candidates for the best one.
 
-    The statistic is a t of the unit sums with its skewness taken out (`skewness.transformed`), for the flipped sums as
-    for the observed ones; p = (1 + hits) / (1 + n_resamples), where a hit is a flip whose largest statistic *over all
-    candidates* is at least as far from zero as this candidate's observed one. A unit has the same sign everywhere, so
-    candidates that go together cost little. A candidate without any difference is never the best.
+    The statistic is a t of the unit sums corrected for skewness (`skewness.transformed`), for flipped and observed sums
+    alike. p = (1 + hits) / (1 + n_resamples), where a hit is a flip whose largest statistic *over all candidates* is at
+    least as far from zero as this candidate's observed one. A unit has the same sign in all candidates, so correlated
+    candidates cost little. A candidate without any difference is never the best.
 
     Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure; Hall (1992),
     doi:10.1111/j.2517-6161.1992.tb01872.x, for the statistic.
@@ -159,7 +159,7 @@ def max_statistic_p(
     sums, _ = unit_sums(differences.flatten(1), groups)
     sums = sums / sums.square().mean(dim=0).sqrt().clamp_min(1e-300)
     observed = _sizes(sums.new_ones(1, len(sums)), sums)[0].view(shape)
-    # A few searches at a time, so that the flipped sums of all of them need not be held together.
+    # A few searches at a time, to bound the memory of the flipped sums.
     blocks = torch.split(sums.view(len(sums), shape[0], -1), max(1, 64 // shape[0]), dim=2)
     every = flips(len(sums), n_resamples, generator, sums.device)
     largest = torch.cat([_largest(signs, blocks) for signs in every]).sort(dim=0).values
@@ -193,6 +193,6 @@ def flips(
 
 
 def chunks(n_resamples: int, n_groups: int) -> list[int]:
-    """Split the resamples so that memory stays bounded; the split depends on nothing but the two numbers."""
+    """Sizes of the chunks in which resamples are drawn, to bound memory; a function of the two numbers alone."""
     at_once = max(1, CHUNK_WEIGHTS // n_groups)
     return [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]

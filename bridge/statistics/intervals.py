@@ -55,10 +55,10 @@ def expanded_interval(
 ) -> tuple[Tensor, Tensor]:
     """Percentile interval of resampled means, widened for the small number of units and moved for their skewness.
 
-    The percentiles are those at which a normal interval would be as wide as Student's: a plain percentile interval
-    is too narrow by the factor sqrt((n-1)/n), and knows nothing of the estimated variance. Where few units lie far
-    on one side, the resampled means say too little of how far the truth may lie there, and both percentiles move that
-    way, by the acceleration of the BCa interval, which is also the bias of a mean's percentiles.
+    The percentiles are those at which a normal interval would be as wide as Student's: a plain percentile interval is
+    too narrow by the factor sqrt((n-1)/n) and ignores that the variance is estimated. Where a few units lie far on one
+    side, the resampled means do not reach far enough to that side. Both percentiles then move to it, by the
+    acceleration of the BCa interval, which is also the bias of a mean's percentiles.
 
     Source: Hesterberg (2015), "What teachers should know about the bootstrap", section 3.3 (expanded percentile
     interval), doi:10.1080/00031305.2015.1089789; Efron (1987), "Better bootstrap confidence intervals",
@@ -88,7 +88,7 @@ def expanded_interval(
 
 
 def acceleration(values: Tensor, groups: Tensor | None = None, over: Tensor | None = None) -> Tensor:
-    """How skewed the units make a mean over items: a sixth of the skewness of their influences, over sqrt(units).
+    """Acceleration of a mean over items: a sixth of the skewness of its units' influences, over sqrt(units).
 
     Source: Efron (1987), doi:10.1080/01621459.1987.10478410, equation 7.3, with the influences of whole units.
 

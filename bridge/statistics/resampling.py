@@ -1,4 +1,4 @@
-"""Resamples and sign flips of the units of some items, drawn once and the same for every score."""
+"""Resamples and sign flips of units, drawn once and shared by all scores of the same items."""
 
 from functools import cached_property
 

@@ -41,8 +41,9 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
 def effective_number(values: Tensor, groups: Tensor) -> float:
     """Effective sample size of a share: the number of items divided by the design effect.
 
-    The design effect is the variance between units over the variance of independent items. Where no item differs from
-    another there is none to estimate, and the items of a unit count as all alike. Where each item is a unit, it is n.
+    The design effect is the variance between units over the variance of independent items. Where all items have the
+    same score it cannot be estimated, and the items of a unit count as perfectly correlated. Where each item is a unit,
+    the effective sample size is n.
 
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
     counts estimated from survey data", Survey Methodology 24.
@@ -68,12 +69,13 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
 
 
 def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
-    """Effective sample size for an exact interval of a share, less what is lost because it is an estimate itself.
+    """Effective sample size for an exact interval of a share, reduced because it is itself an estimate.
 
-    That is times the squared ratio of Student's quantiles, with a degree of freedom for each item in place of one for
-    each unit. One success, or two in two units, look independent however dependent items are, so that an estimate of
-    the design effect says nothing there (with 40 units of 10 items, a share of 2 % and a correlation of 0.5 an interval
-    by it held the truth 88 % of the time): where the share `is_scarce`, the items of a unit count as all alike.
+    `effective_number` is multiplied by the squared ratio of two quantiles of Student's t: with a degree of freedom for
+    each item, over that with one for each unit. A few successes, such as one or two in different units, look
+    independent however correlated items are, so the design effect cannot be estimated from them: with 40 units of 10
+    items, a share of 2 % and a correlation of 0.5, an interval from the estimate covered the truth 88 % of the time.
+    Where the share `is_scarce`, the items of a unit count as perfectly correlated.
 
     Source: Korn and Graubard (1998), for the ratio of quantiles.
 
@@ -94,9 +96,9 @@ def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
 
 
 def is_rare(values: Tensor, groups: Tensor | None) -> bool:
-    """Whether too few units have anything but failures, or anything but successes, for a bootstrap.
+    """Whether too few units have a success, or too few have a failure, for a bootstrap.
 
-    Where every one of a few units has both, a bootstrap widened for their number does.
+    Where all of a few units have both, a bootstrap that is widened for their number is good enough.
 
     Args:
         values: (n,) scores in [0, 1].
@@ -137,8 +139,8 @@ def _rarer(values: Tensor, groups: Tensor | None) -> tuple[int, int]:
 def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a mean difference of two shares where few units differ, from the exact bounds of both its sides.
 
-    A difference in [-1, 1] is its positive part less its negative part, each a share with an exact interval. The
-    distances of these bounds are squared and added, as both sides are seldom at their bounds at once.
+    A difference in [-1, 1] is its positive part minus its negative part, each a share with an exact interval. The
+    distances of these bounds from the estimates are added in squares, as both are seldom at their bounds together.
 
     Source: Newcombe (1998), doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I; Zou and Donner
     (2008), "Construction of confidence limits about effect measures", doi:10.1002/sim.3095.
@@ -177,12 +179,12 @@ def _of_difference(
 def rare_difference_interval(
     rare: Tensor, averaged: Tensor, groups: Tensor, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Interval of a rare share less the mean of scores averaged over draws, which vary little from item to item.
+    """Interval of a rare share minus the mean of scores averaged over draws, which vary little from item to item.
 
-    Nearly all differences of such scores are small and on one side, and a few large ones on the other: too skewed for a
-    bootstrap and for sign flips (of 40 items with a share of 5 % these reject 14 % at 5 %). The share has its exact
-    interval; the averaged scores have Student's over units, or an exact one where few units have any; and the distances
-    of the bounds are squared and added.
+    Most differences of such scores are small and of one sign, and a few are large and of the other: too skewed for a
+    bootstrap and for sign flips, which reject 14 % at a nominal 5 % for 40 items with a share of 5 %. The share has its
+    exact interval. The averaged scores have Student's interval over units, or an exact one where few units are above 0.
+    The distances of the bounds from the estimates are added in squares.
 
     Source: Zou and Donner (2008), "Construction of confidence limits about effect measures", doi:10.1002/sim.3095.
 
@@ -218,7 +220,7 @@ def _mean_interval(values: Tensor, groups: Tensor, level: float) -> tuple[float,
 
 
 def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:
-    """Two-sided p that a rare share is the mean of averaged scores: one less the level whose interval ends at zero.
+    """Two-sided p that a rare share equals the mean of averaged scores: 1 - level of the interval that ends at zero.
 
     Args:
         rare: (n,) scores, as `rare_difference_interval` takes them.

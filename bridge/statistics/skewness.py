@@ -1,4 +1,4 @@
-"""A t test of mean differences that allows for skewed units, beside the sign flips that assume there is no skewness."""
+"""A t test of mean differences corrected for skewness, which sign-flip tests assume to be absent."""
 
 import math
 
@@ -10,10 +10,10 @@ from bridge.statistics.units import unit_sums
 
 
 def skewness_p(differences: Tensor, groups: Tensor | None = None) -> Tensor:
-    """Two-sided p that the units' mean is zero, from a t statistic whose skewness was taken out.
+    """Two-sided p that the units' mean is zero, from a t statistic corrected for skewness.
 
     Sign flips assume that a difference is as likely as its negative. Where differences are skewed they reject too often
-    on one side, the more so at the small p that a family of many cells asks for; a verdict takes the larger p of both.
+    on one side, most of all at the small p that a family of many cells needs. A verdict takes the larger p of both.
 
     Source: Hall (1992), "On the removal of skewness by transformation", doi:10.1111/j.2517-6161.1992.tb01872.x, the
     cubic transformation.

@@ -16,9 +16,11 @@ def n_units(groups: Tensor) -> int:
 
 
 def effective_units(groups: Tensor) -> float:
-    """How many units of equal size would say as much as these, were the items of a unit all alike.
+    """Effective number of units: (sum of sizes)**2 / sum of squared sizes.
 
-    Source: Kish (1965), "Survey Sampling", section 5.4: (sum of sizes)**2 / sum of squared sizes.
+    So many units of equal size give a mean of the same variance, where the items of a unit are perfectly correlated.
+
+    Source: Kish (1965), "Survey Sampling", section 5.4.
 
     Args:
         groups: (n,) the unit of each item, any labels.
@@ -50,10 +52,10 @@ def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def check_scores(values: Tensor) -> None:
-    """See that scores are a finite matrix with a row for each item.
+    """Check that scores are a finite matrix with a row for each item.
 
     Raises:
-        FitError: they are not.
+        FitError: another shape, no row, or values that are not finite.
     """
     if values.ndim != 2 or len(values) == 0:
         raise FitError(f"scores have shape {tuple(values.shape)}; wanted (n, c) with at least one item")
@@ -66,10 +68,10 @@ def check_scores(values: Tensor) -> None:
 
 
 def check_resamples(n_resamples: int) -> None:
-    """See that there is something to draw.
+    """Check that the number of resamples is at least 1.
 
     Raises:
-        FitError: there is not.
+        FitError: it is not.
     """
     if n_resamples < 1:
         raise FitError(f"number of resamples is {n_resamples}; wanted at least 1, better 1000 or more")

@@ -1,4 +1,4 @@
-"""Training: maps that are fitted not on states alone but on what the frozen target makes of them."""
+"""Training maps through the frozen target, on the loss of its answers rather than on the error of states."""
 
 from bridge.training.through_target import ThroughTarget
 

@@ -205,7 +205,7 @@ def test_nan_in_states_is_refused_with_the_layer_and_the_number_of_items():
 def test_a_layer_out_of_range_is_refused_in_one_line(layer):
     with pytest.raises(ConfigError) as caught:
         extract(shared("llama"), TEXTS, [layer])
-    assert str(caught.value) == f"layer {layer} is out of range for llama: it has 4 blocks, so layers 0..4"
+    assert str(caught.value) == f"layer {layer} is out of range for llama; wanted 0..4, as it has 4 blocks: change it"
 
 
 def test_no_layer_at_all_is_refused():

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
-
 from bridge.controls.carrier import Carrier
 from bridge.controls.draws import (
     NOT_RULED_OUT,
@@ -12,8 +10,10 @@ from bridge.controls.draws import (
     permutations,
     within,
 )
-from bridge.controls.names import CONTROLS
 from bridge.controls.rows import Rows
+from torch import Tensor
+
+from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize

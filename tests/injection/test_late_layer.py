@@ -102,11 +102,16 @@ def test_the_layer_follows_from_k_or_is_given():
 @pytest.mark.parametrize(
     ("k", "layer", "message"),
     [
-        (9, None, "k=9 is larger than the 4 blocks of m; give injection.k between 0 and 4"),
-        (-1, None, "k=-1 is negative; give injection.k between 0 and 4, the number of blocks of m"),
-        (None, None, "late_layer was given neither k nor a layer; give injection.k or layer"),
-        (1, 2, "layer 2 and k=1 disagree: m has 4 blocks, so k=1 means layer 3; give one of the two"),
-        (None, 7, "layer 7 is out of range for m: it has 4 blocks, so layers 0..4"),
+        (9, None, "k=9 is out of range for m; wanted 0..4, as it has 4 blocks: change injection.k"),
+        (-1, None, "k=-1 is out of range for m; wanted 0..4, as it has 4 blocks: change injection.k"),
+        (None, None, "late_layer has neither k nor a layer; wanted one of the two: give injection.k or layer"),
+        (
+            1,
+            2,
+            "layer 2 and k=1 disagree; wanted layer 3 with k=1, as m has 4 blocks: give only one of layer and "
+            "injection.k",
+        ),
+        (None, 7, "layer 7 is out of range for m; wanted 0..4, as it has 4 blocks: change it"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_line(k, layer, message):
@@ -116,12 +121,14 @@ def test_what_cannot_be_run_is_refused_in_one_line(k, layer, message):
 
 
 def test_states_prepared_for_another_layer_are_refused():
-    with pytest.raises(ConfigError, match="layer 2 and k=1 disagree: llama has 4 blocks"):
+    with pytest.raises(ConfigError, match="layer 2 and k=1 disagree; wanted layer 3 with k=1, as llama has 4 blocks"):
         LateLayer(k=1).prepare(shared("llama"), TEXTS, 2)
 
 
 def test_an_unknown_context_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match=r"^context='other' is not known; give injection.context same or neutral$"):
+    with pytest.raises(
+        ConfigError, match=r"^context='other' is unknown; wanted same or neutral: change injection.context$"
+    ):
         LateLayer(k=1, context="other").prepare(shared("llama"), TEXTS, 3)
 
 
@@ -129,7 +136,9 @@ def test_a_prompt_without_a_token_is_refused(monkeypatch):
     lm = shared("llama")
     monkeypatch.setattr(type(lm), "encode", lambda self, texts: [[] for _ in texts])
     for prompt, named in (("", "''"), ((), r"the token ids \[\]")):
-        with pytest.raises(DataError, match=rf"^a prompt has no token: {named}; leave it out$"):
+        with pytest.raises(
+            DataError, match=rf"^prompt {named} has no token; wanted at least one: leave that item out$"
+        ):
             LateLayer(k=1, context="same").prepare(lm, [prompt], 3)
 
 

@@ -42,7 +42,9 @@ def test_at_an_earlier_layer_a_state_is_read_as_if_it_were_the_last():
 def test_the_layer_is_the_final_one_unless_given():
     assert LmHead().target_layer(4, None) == 4
     assert LmHead().target_layer(4, 2) == 2
-    with pytest.raises(ConfigError, match=r"^layer 9 is out of range for m: it has 4 blocks, so layers 0\.\.4$"):
+    with pytest.raises(
+        ConfigError, match=r"^layer 9 is out of range for m; wanted 0\.\.4, as it has 4 blocks: change it$"
+    ):
         LmHead().target_layer(4, 9, "m")
 
 

@@ -94,11 +94,15 @@ def test_it_wants_as_many_states_as_k_says_at_the_final_layer_unless_given():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("w5 w6", "the template 'w5 w6' has 0 times {state}; give it exactly one"),
-        ("{state} {state}", "the template '{state} {state}' has 2 times {state}; give it exactly one"),
+        ("w5 w6", "the template 'w5 w6' has {state} 0 times; wanted it exactly once: change injection.template"),
+        (
+            "{state} {state}",
+            "the template '{state} {state}' has {state} 2 times; wanted it exactly once: change injection.template",
+        ),
         (
             "w5{state} w6",
-            "the tokenizer of llama joins {state} with what stands next to it in 'w5{state} w6'; put spaces around it",
+            "the tokenizer of llama joins {state} with its neighbours in 'w5{state} w6'; wanted tokens of its own for "
+            "it: put spaces around it",
         ),
     ],
 )
@@ -109,14 +113,14 @@ def test_a_template_that_cannot_be_used_is_refused_in_one_line(template, message
 
 
 def test_less_than_one_state_is_refused():
-    with pytest.raises(
-        ConfigError, match=r"^k=0 states were asked for in soft_prefix; give injection\.k of at least 1$"
-    ):
+    with pytest.raises(ConfigError, match=r"^k=0 in soft_prefix; wanted at least 1 state: change injection\.k$"):
         SoftPrefix(k=0).prepare(shared("llama"), [], 4)
 
 
 def test_embeddings_narrower_than_the_states_are_refused_in_one_line():
-    with pytest.raises(ModelError, match=r"^opt_post_norm has embeddings of width 16 and states of width 32; soft_pre"):
+    with pytest.raises(
+        ModelError, match=r"^opt_post_norm has embeddings of width 16 and states of width 32; wanted eq"
+    ):
         SoftPrefix(template="{state}").prepare(shared("opt_post_norm"), prompts(3), 4)
 
 
@@ -130,7 +134,9 @@ def test_a_model_that_does_more_with_ids_than_embed_them_is_refused_in_one_line(
 
     handle = lm.model.register_forward_pre_hook(doubled, with_kwargs=True)
     try:
-        with pytest.raises(ModelError, match=r"^llama reads embeddings differently from the tokens they belong to"):
+        with pytest.raises(
+            ModelError, match=r"^llama gives logits that differ by .* between tokens and their own embeddings; wanted"
+        ):
             SoftPrefix(template="w5 {state}").prepare(lm, [], 4)
     finally:
         handle.remove()

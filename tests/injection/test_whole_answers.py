@@ -33,10 +33,10 @@ def slow(lm, ids, states, layer, answer, n_written):
     at = len(ids) - 1
     logits = hooked(lm, [*ids, *answer[:-1]], states, layer, at)[at:].double().log_softmax(-1)
     logprob = sum(float(row[token]) for row, token in zip(logits, answer, strict=True))
-    said: list[int] = []
+    tokens: list[int] = []
     for _ in range(n_written):
-        said.append(int(hooked(lm, [*ids, *said], states, layer, at)[-1].argmax()))
-    return logprob, said
+        tokens.append(int(hooked(lm, [*ids, *tokens], states, layer, at)[-1].argmax()))
+    return logprob, tokens
 
 
 @pytest.mark.parametrize("context", ["same", "neutral"])
@@ -49,9 +49,9 @@ def test_a_late_layer_answer_equals_full_passes_with_a_hook(lm, context, layer):
     logprob, written = injection.continued(states, rows, answers)
     for i, row in enumerate(rows.tolist()):
         (ids,) = lm.encode([TEXTS[row] if context == "same" else "w4 w5 w6"])
-        wanted, said = slow(lm, ids, states[i], layer, ANSWERS[row], answers.shape[1])
+        wanted, tokens = slow(lm, ids, states[i], layer, ANSWERS[row], answers.shape[1])
         assert float(logprob[i]) == pytest.approx(wanted, abs=2e-4)
-        assert written[i].tolist() == said
+        assert written[i].tolist() == tokens
 
 
 def test_the_first_token_is_scored_as_logits_score_it():
@@ -85,10 +85,10 @@ def test_a_soft_prefix_answer_equals_full_passes_over_embeddings():
         assert float(logprob[i]) == pytest.approx(
             sum(float(row[token]) for row, token in zip(rows, answer, strict=True)), abs=2e-4
         )
-        said: list[int] = []
+        tokens: list[int] = []
         for _ in range(3):
-            said.append(int(run(said)[-1].argmax()))
-        assert written[i].tolist() == said
+            tokens.append(int(run(tokens)[-1].argmax()))
+        assert written[i].tolist() == tokens
 
 
 def test_an_opening_can_be_answered_again_and_stays_as_it_was():
@@ -106,7 +106,9 @@ def test_an_opening_can_be_answered_again_and_stays_as_it_was():
 def test_where_no_later_token_sees_the_state_whole_answers_are_refused(injection):
     lm = shared("llama")
     injection.prepare(lm, TEXTS, 4)
-    with pytest.raises(ConfigError, match="decodes one token, and dataset.answers=any has answers of several; give"):
+    with pytest.raises(
+        ConfigError, match="decodes one token, and with dataset.answers=any answers have several; wanted an"
+    ):
         injection.continued(torch.zeros(1, 32), torch.zeros(1, dtype=torch.long), torch.tensor([[5]]))
 
 

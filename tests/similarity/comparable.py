@@ -29,8 +29,8 @@ def compared(outputs: Path, *words: str) -> Record:
     return run(config, Session(config.paths.outputs, config.device, config.batch_size))
 
 
-def matrix(found: Record, measure: str, *path: str) -> torch.Tensor:
-    node: Any = found.data["measures"][measure]
+def matrix(record: Record, measure: str, *path: str) -> torch.Tensor:
+    node: Any = record.data["measures"][measure]
     for key in path:
         node = node[key]
     return torch.tensor([[float("nan") if x is None else x for x in row] for row in node], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""States made to have a known likeness."""
+"""States of known similarity, by construction."""
 
 import torch
 from torch import Tensor

@@ -23,8 +23,8 @@ class Chosen(Scorer):
 
     def scores(self, permutation: Tensor) -> Tensor:
         self.n_asked += 1
-        found = [0.9, 0.2] if self.n_asked == 1 else [0.1 * (self.n_asked - 1), 0.1 * self.n_asked]
-        return torch.tensor(found, dtype=torch.float64).view(1, 1, 2)
+        values = [0.9, 0.2] if self.n_asked == 1 else [0.1 * (self.n_asked - 1), 0.1 * self.n_asked]
+        return torch.tensor(values, dtype=torch.float64).view(1, 1, 2)
 
 
 def permutations(n: int, n_permutations: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
@@ -46,18 +46,18 @@ class Fine(Chosen):
     """0.9, 0.2 as observed; 0.01, 0.02, ... and 0.02, 0.03, ... under permutations."""
 
     def scores(self, permutation: Tensor) -> Tensor:
-        found = super().scores(permutation)
-        return found if self.n_asked == 1 else found / 10.0
+        scores = super().scores(permutation)
+        return scores if self.n_asked == 1 else scores / 10.0
 
 
 def test_the_quantile_is_a_score_in_its_place_among_all_of_them() -> None:
-    made = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)})["chosen"]
-    null = made.nulls["shuffled"]
+    scores = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)})["chosen"]
+    null = scores.nulls["shuffled"]
     # The 38th of 40: of 0.01 to 0.39 and 0.9, and of 0.02 to 0.4 and another 0.2.
     assert null.q95.flatten().tolist() == pytest.approx([0.38, 0.38])
     assert null.calibrated.flatten().tolist() == pytest.approx([0.52 / 0.62, -0.18 / 0.62])
     # The same of the larger of both, 0.9 against 0.02 to 0.4, and of their mean, 0.55 against 0.015 to 0.395.
-    largest, mean = made.over_layers["max"], made.over_layers["mean"]
+    largest, mean = scores.over_layers["max"], scores.over_layers["mean"]
     assert (float(largest.value), float(mean.value)) == pytest.approx((0.9, 0.55))
     assert float(largest.nulls["shuffled"].q95) == pytest.approx(0.39)
     assert float(mean.nulls["shuffled"].q95) == pytest.approx(0.385)
@@ -67,8 +67,8 @@ def test_the_quantile_is_a_score_in_its_place_among_all_of_them() -> None:
 
 def test_pairs_of_layers_that_do_not_count_are_neither_observed_nor_in_the_null() -> None:
     counted = torch.tensor([[False, True]])
-    made = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)}, counted=counted)["chosen"]
-    for over in made.over_layers.values():
+    scores = calibrate([Fine.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 39)}, counted=counted)["chosen"]
+    for over in scores.over_layers.values():
         # The second pair of layers alone: 0.2 against 0.02 to 0.4.
         assert float(over.value) == pytest.approx(0.2)
         assert float(over.nulls["shuffled"].mean) == pytest.approx(0.21)
@@ -116,9 +116,9 @@ class Uneven(Chosen):
 
 
 def test_a_quiet_pair_of_layers_is_found_beside_a_loud_one() -> None:
-    made = calibrate([Uneven.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 10)})
+    scores = calibrate([Uneven.of(draw(5, 2), draw(5, 2))], {"shuffled": permutations(5, 10)})
     # By raw size the loud pair's permutations would hide the quiet pair: six of ten are larger than 0.2.
-    assert made["chosen"].nulls["shuffled"].p_corrected.flatten().tolist() == pytest.approx([1 / 11, 7 / 11])
+    assert scores["chosen"].nulls["shuffled"].p_corrected.flatten().tolist() == pytest.approx([1 / 11, 7 / 11])
 
 
 def test_every_permutation_holds_every_row_once_and_labels_hold_their_rows() -> None:
@@ -139,11 +139,11 @@ def test_the_null_inside_relations_is_harder_than_the_free_one() -> None:
     # All that is shared is which relation an item is of.
     X, Y = (draw(4, 10, seed=s)[relation] + 0.3 * draw(80, 10, seed=s + 10) for s in (0, 1))
     nulls = {"shuffled": permutations(80, 99), "shuffled_within": permutations(80, 99, relation)}
-    found = calibrate([LinearCka.of(X, Y)], nulls)["cka_linear"]
-    assert found.nulls["shuffled"].p.item() == 0.01
-    assert found.nulls["shuffled"].calibrated.item() > 0.1
-    assert found.nulls["shuffled_within"].p.item() > 0.05
-    assert found.nulls["shuffled_within"].calibrated.item() < 0.05
+    scores = calibrate([LinearCka.of(X, Y)], nulls)["cka_linear"]
+    assert scores.nulls["shuffled"].p.item() == 0.01
+    assert scores.nulls["shuffled"].calibrated.item() > 0.1
+    assert scores.nulls["shuffled_within"].p.item() > 0.05
+    assert scores.nulls["shuffled_within"].calibrated.item() < 0.05
 
 
 def test_one_related_pair_of_layers_is_found_among_many() -> None:
@@ -162,9 +162,9 @@ def test_searching_unrelated_layers_finds_one_as_often_as_it_says() -> None:
     for seed in range(40):
         source, target = ([LayerStates(draw(14, 4, seed=1000 * seed + s + o)) for s in range(4)] for o in (0, 500))
         null = calibrate([LinearCka(source, target, Options())], {"shuffled": permutations(14, 19, seed=seed)})
-        found = null["cka_linear_debiased"].nulls["shuffled"]
-        best_raw.append(float(found.p.min()))
-        best_corrected.append(float(found.p_corrected.min()))
+        shuffled = null["cka_linear_debiased"].nulls["shuffled"]
+        best_raw.append(float(shuffled.p.min()))
+        best_corrected.append(float(shuffled.p_corrected.min()))
     # p is at most 0.1 in one of ten searches, when it is corrected.
     assert sum(p <= 0.1 for p in best_raw) > 12
     assert sum(p <= 0.1 for p in best_corrected) <= 9
@@ -174,9 +174,9 @@ def test_a_score_that_leaves_no_room_has_no_calibrated_value() -> None:
     # Four rows of full rank: every pairing correlates perfectly.
     from bridge.similarity.canonical import Svcca
 
-    found = calibrate([Svcca.of(draw(5, 9), draw(5, 9, seed=2))], {"shuffled": permutations(5, 9)})["svcca"]
-    null = found.nulls["shuffled"]
-    assert found.value.item() == pytest.approx(1.0)
+    scores = calibrate([Svcca.of(draw(5, 9), draw(5, 9, seed=2))], {"shuffled": permutations(5, 9)})["svcca"]
+    null = scores.nulls["shuffled"]
+    assert scores.value.item() == pytest.approx(1.0)
     assert null.calibrated.isnan().all()
     assert null.p.item() == null.p_corrected.item() == 1.0
 

@@ -21,9 +21,9 @@ def test_canonical_correlations_are_those_of_scikit_learn() -> None:
 def test_k_shared_directions_of_d_have_correlation_one_and_the_others_a_small_one() -> None:
     X, Y = draw(4000, 6), draw(4000, 6, seed=2)
     Y[:, :2] = X[:, 1:3]
-    found = canonical_correlations(X @ rotation(6), Y @ rotation(6, seed=8))
-    torch.testing.assert_close(found[:2], torch.ones(2, dtype=torch.float64))
-    assert found[2] < 0.1
+    correlations = canonical_correlations(X @ rotation(6), Y @ rotation(6, seed=8))
+    torch.testing.assert_close(correlations[:2], torch.ones(2, dtype=torch.float64))
+    assert correlations[2] < 0.1
     assert svcca(X, Y, variance=1.0) == pytest.approx(2 / 6, abs=0.05)
 
 
@@ -34,9 +34,9 @@ def test_canonical_correlations_do_not_see_an_invertible_map() -> None:
 
 
 def test_few_rows_make_correlations_of_one_out_of_nothing() -> None:
-    found = canonical_correlations(draw(20, 12), draw(20, 15, seed=2))
+    correlations = canonical_correlations(draw(20, 12), draw(20, 15, seed=2))
     # 12 + 15 - (20 - 1)
-    assert int((found > 1 - 1e-9).sum()) == 8
+    assert int((correlations > 1 - 1e-9).sum()) == 8
     assert svcca(draw(20, 30), draw(20, 30, seed=2), variance=1.0) == pytest.approx(1.0, abs=1e-7)
 
 
@@ -72,11 +72,11 @@ def test_pwcca_weights_the_correlations_by_what_its_variates_account_for() -> No
 def test_pwcca_changes_with_a_rotation_of_the_side_that_gives_weights_alone() -> None:
     X, Y = draw(60, 6), draw(60, 9, seed=2)
     Y[:, :3] += 2 * X[:, :3]
-    found = pwcca(X, Y)
-    assert pwcca(-3 * X + 1, Y @ draw(9, 9, seed=3) - 2) == pytest.approx(found, abs=1e-9)
-    assert abs(pwcca(X @ rotation(6), Y) - found) > 0.01
+    score = pwcca(X, Y)
+    assert pwcca(-3 * X + 1, Y @ draw(9, 9, seed=3) - 2) == pytest.approx(score, abs=1e-9)
+    assert abs(pwcca(X @ rotation(6), Y) - score) > 0.01
     # Both ways round the narrower side gives the weights, and with equal ranks the first one.
-    assert pwcca(Y, X) == pytest.approx(found, abs=1e-9)
+    assert pwcca(Y, X) == pytest.approx(score, abs=1e-9)
     assert abs(pwcca(X, Y[:, :6]) - pwcca(Y[:, :6], X)) > 0.01
 
 
@@ -84,12 +84,12 @@ def test_pwcca_changes_with_a_rotation_of_the_side_that_gives_weights_alone() ->
 def test_the_order_of_the_rows_does_not_move_pwcca_where_correlations_are_forced(r: int, s: int) -> None:
     X, Y = draw(40, r), draw(40, s, seed=3)
     Y[:, :5] += X[:, :5]
-    found = []
+    scores = []
     for seed in range(5):
         order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
-        found.append(pwcca(X[order], Y[order]))
-    assert found == pytest.approx([found[0]] * 5, abs=1e-9)
-    assert found[0] < 1 - 1e-3
+        scores.append(pwcca(X[order], Y[order]))
+    assert scores == pytest.approx([scores[0]] * 5, abs=1e-9)
+    assert scores[0] < 1 - 1e-3
 
 
 def test_svcca_averages_over_the_smaller_number_of_components():

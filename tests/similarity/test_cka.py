@@ -84,13 +84,13 @@ def test_unrelated_data_with_a_shift_scores_zero_debiased_and_much_more_biased(c
 
 
 def test_zeroing_the_diagonal_of_centered_kernels_would_not_be_unbiased() -> None:
-    found = []
+    pairs = []
     for seed in range(30):
         X, Y = draw(12, 40, seed=seed), draw(12, 40, seed=100 + seed)
         centred = [(M - M.mean(0)) @ (M - M.mean(0)).T for M in (X, Y)]
         K, L = (M - torch.diag(M.diagonal()) for M in centred)
-        found.append((float((K * L).sum() / (K.norm() * L.norm())), linear_cka(X, Y, debiased=True)))
-    shortcut, ours = torch.tensor(found).T
+        pairs.append((float((K * L).sum() / (K.norm() * L.norm())), linear_cka(X, Y, debiased=True)))
+    shortcut, ours = torch.tensor(pairs).T
     assert shortcut.mean() > 0.15
     assert abs(ours.mean()) < 3 * ours.std() / 30**0.5
 

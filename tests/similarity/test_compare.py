@@ -23,8 +23,8 @@ def own(X: Tensor, Y: Tensor) -> float:
 def test_a_function_of_ones_own_is_calibrated_as_the_measure_that_it_computes() -> None:
     X, Y = [draw(40, 5), draw(40, 6, seed=1)], [draw(40, 7, seed=2) + draw(40, 7), draw(40, 3, seed=3)]
     labels = torch.arange(40) % 3
-    made = compare(X, Y, ["cka_linear_debiased"], {"own": own}, labels, n_permutations=19)
-    ours, theirs = made["own"], made["cka_linear_debiased"]
+    scores = compare(X, Y, ["cka_linear_debiased"], {"own": own}, labels, n_permutations=19)
+    ours, theirs = scores["own"], scores["cka_linear_debiased"]
     torch.testing.assert_close(ours.value, theirs.value)
     assert list(ours.nulls) == ["shuffled", "shuffled_within"]
     for null in ours.nulls:
@@ -35,7 +35,7 @@ def test_a_function_of_ones_own_is_calibrated_as_the_measure_that_it_computes() 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ({"measures": ["cka"]}, "got unknown measure cka; wanted some of cka_linear"),
         ({"measures": []}, "got no measures; wanted some of"),
@@ -45,11 +45,11 @@ def test_a_function_of_ones_own_is_calibrated_as_the_measure_that_it_computes() 
             "f gave nan; wanted a number that is at most",
         ),
         ({"measures": [], "functions": {"f": lambda X, Y: 3.0}}, "f gave 3; wanted a number that is at most 1"),
-        ({"labels": torch.zeros(3)}, r"labels has shape \(3,\); wanted \(20,\): one label a row"),
+        ({"labels": torch.zeros(3)}, r"labels has shape \(3,\); wanted \(20,\): give one label a row"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(words: dict, told: str) -> None:  # type: ignore[type-arg]
-    with pytest.raises(FitError, match=told):
+def test_what_cannot_be_compared_is_refused(words: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(FitError, match=message):
         compare(draw(20, 3), draw(20, 3, seed=2), **words)
 
 
@@ -86,7 +86,7 @@ def test_svcca_keeps_as_many_components_as_it_is_told() -> None:
 
     expected = float(canonical_correlations(kept(X, 3), kept(Y, 3)).mean())
     assert svcca(X, Y, n_components=3) == pytest.approx(expected, abs=1e-9)
-    with pytest.raises(FitError, match="svcca n_components is 6; wanted 1 to 5, the rank of Y: choose fewer"):
+    with pytest.raises(FitError, match="svcca n_components is 6; wanted 1 to 5, the rank of Y: change it"):
         svcca(X, Y, n_components=6)
 
 
@@ -100,7 +100,7 @@ def test_an_absolute_bandwidth_is_a_distance() -> None:
     # In medians a scale changes nothing, in the units of the states it does.
     assert rbf_cka(3 * X, Y) == pytest.approx(rbf_cka(X, Y), abs=1e-9)
     assert abs(rbf_cka(3 * X, Y, bandwidth=1.7, bandwidth_unit="absolute") - expected) > 0.01
-    with pytest.raises(FitError, match="bandwidth is 1.0 mean; wanted above 0, one of median, absolute"):
+    with pytest.raises(FitError, match="bandwidth is 1.0 mean; wanted a number above 0, in one of median, absolute"):
         rbf_cka(X, Y, bandwidth_unit="mean")  # type: ignore[arg-type]
     assert Options().bandwidth_unit == "median"
 

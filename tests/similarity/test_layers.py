@@ -29,8 +29,8 @@ def test_every_pair_of_layers_scores_as_it_does_alone(
     monkeypatch.setattr(layers_module, "LEAST_BLOCK", block)
     name = "cka_linear_debiased" if debiased else "cka_linear"
     expected = [[LinearCka.of(X, Y).score(name) for Y in SIDES[1]] for X in SIDES[0]]
-    found = cka_matrix(*SIDES, debiased=debiased)
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
+    matrix = cka_matrix(*SIDES, debiased=debiased)
+    torch.testing.assert_close(matrix, torch.tensor(expected, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 def test_no_layer_is_refused() -> None:

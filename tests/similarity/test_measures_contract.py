@@ -89,13 +89,13 @@ def test_an_anisotropic_map_changes_all_but_canonical_correlations(name: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_more_shared_directions_score_higher(name: str) -> None:
     X, noise = draw(300, 16), draw(300, 16, seed=5)
-    found = []
+    scores = []
     for k in (0, 4, 8, 12, 16):
         Y = noise.clone()
         Y[:, :k] = X[:, :k]
-        found.append(score(name, X, Y if "not rotation" in MEASURES[name].invariant_to else Y @ rotation(16)))
-    assert all(a < b for a, b in pairwise(found))
-    assert found[-1] == pytest.approx(1.0, abs=EQUAL.get(name, 1e-7))
+        scores.append(score(name, X, Y if "not rotation" in MEASURES[name].invariant_to else Y @ rotation(16)))
+    assert all(a < b for a, b in pairwise(scores))
+    assert scores[-1] == pytest.approx(1.0, abs=EQUAL.get(name, 1e-7))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,10 +103,10 @@ def test_a_permutation_by_lookup_is_one_of_the_states(name: str) -> None:
     X, Y = [draw(40, 7), draw(40, 9, seed=1)], [draw(40, 6, seed=2), draw(40, 7), draw(40, 11, seed=4)]
     scorer = SCORERS[name]([LayerStates(x) for x in X], [LayerStates(y) for y in Y], OPTIONS)
     permutation = random_permutations(40, 1, torch.Generator().manual_seed(3))[0]
-    found = scorer.scores(permutation)[scorer.measures.index(name)]
-    assert found.shape == (2, 3)
+    scores = scorer.scores(permutation)[scorer.measures.index(name)]
+    assert scores.shape == (2, 3)
     expected = torch.tensor([[score(name, x, y[permutation]) for y in Y] for x in X], dtype=torch.float64)
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(scores, expected, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,7 +126,7 @@ def test_unrelated_states_with_a_shift_are_worth_nothing_after_calibration(name:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("X", "Y", "told"),
+    ("X", "Y", "message"),
     [
         (draw(3, 2), draw(3, 2), "X has 3 rows; wanted at least 4"),
         (draw(20, 2), draw(19, 2), "layers have 19 and 20 rows; wanted as many in each"),
@@ -135,6 +135,6 @@ def test_unrelated_states_with_a_shift_are_worth_nothing_after_calibration(name:
         (draw(20, 2)[:, 0], draw(20, 2), r"X has shape \(20,\); wanted \(n, d\)"),
     ],
 )
-def test_states_that_cannot_be_compared_are_refused(name: str, X: torch.Tensor, Y: torch.Tensor, told: str) -> None:
-    with pytest.raises(FitError, match=told):
+def test_states_that_cannot_be_compared_are_refused(name: str, X: torch.Tensor, Y: torch.Tensor, message: str) -> None:
+    with pytest.raises(FitError, match=message):
         score(name, X, Y)

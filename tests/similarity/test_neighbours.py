@@ -11,11 +11,11 @@ from bridge.similarity.neighbours import cknna, mutual_knn
 
 def near(X: Tensor, k: int) -> list[set[int]]:
     """The k rows of largest cosine to each row, without itself."""
-    found = []
+    neighbours = []
     for i in range(len(X)):
         cosines = {j: float(X[i] @ X[j] / (X[i].norm() * X[j].norm())) for j in range(len(X)) if j != i}
-        found.append(set(sorted(cosines, key=cosines.__getitem__, reverse=True)[:k]))
-    return found
+        neighbours.append(set(sorted(cosines, key=cosines.__getitem__, reverse=True)[:k]))
+    return neighbours
 
 
 def slow_cknna(X: Tensor, Y: Tensor, k: int) -> float:
@@ -47,8 +47,8 @@ def test_neighbours_are_those_of_a_loop(k: int) -> None:
 
 
 def test_unrelated_data_share_k_of_n_minus_one_neighbours() -> None:
-    found = [mutual_knn(draw(60, 30, seed=s), draw(60, 30, seed=s + 100), k=6) for s in range(20)]
-    assert sum(found) / 20 == pytest.approx(6 / 59, abs=0.015)
+    shares = [mutual_knn(draw(60, 30, seed=s), draw(60, 30, seed=s + 100), k=6) for s in range(20)]
+    assert sum(shares) / 20 == pytest.approx(6 / 59, abs=0.015)
 
 
 def test_rows_that_are_all_alike_do_not_agree_in_the_order_of_their_index() -> None:
@@ -60,20 +60,20 @@ def test_rows_that_are_all_alike_do_not_agree_in_the_order_of_their_index() -> N
 
 
 @pytest.mark.parametrize(
-    ("measure", "k", "told"),
+    ("measure", "k", "message"),
     [
         (mutual_knn, 0, "mutual_knn has k=0 with 20 rows; wanted 1 <= k <= 19"),
         (mutual_knn, 20, "mutual_knn has k=20 with 20 rows; wanted 1 <= k <= 19"),
         (cknna, 1, "cknna has k=1 with 20 rows; wanted 2 <= k <= 19"),
     ],
 )
-def test_an_impossible_number_of_neighbours_is_refused(measure, k: int, told: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(FitError, match=told):
+def test_an_impossible_number_of_neighbours_is_refused(measure, k: int, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(FitError, match=message):
         measure(draw(20, 3), draw(20, 3, seed=2), k)
 
 
 def test_a_row_of_zeros_has_no_neighbours() -> None:
     X = draw(20, 3)
     X[4] = 0
-    with pytest.raises(FitError, match="1 rows of X are zero, which have no neighbours by angle"):
+    with pytest.raises(FitError, match="1 rows of X are zero; wanted rows with a direction"):
         mutual_knn(X, draw(20, 3))

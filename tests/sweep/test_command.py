@@ -126,7 +126,9 @@ def test_a_cell_that_fails_fails_alone_and_only_that_one_is_tried_again(
     sweeps("mine", "layer: \"'1','9','2'\", control: 'all'")
     code, out, err = bridge("sweep", "mine", "hydra.launcher.jobs=1")
     assert code == 1
-    assert err == "bridge: layer=9: layer 9 is out of range for tiny-llama: it has 4 blocks, so layers 0..4\n"
+    assert (
+        err == "bridge: layer=9: layer 9 is out of range for tiny-llama; wanted 0..4, as it has 4 blocks: change it\n"
+    )
     assert "failed: layer=9: layer 9 is out of range" in out
     found = {r.data["config"]["layer"]["source"]: r for r in record.read_all(bare_outputs)}
     assert {layer: r.data["status"] for layer, r in found.items()} == {1: "done", 9: "failed", 2: "done"}

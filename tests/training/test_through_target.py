@@ -39,9 +39,9 @@ def test_training_lowers_the_loss_of_the_answers_held_back_and_leaves_the_target
     lm = shared("llama")
     before = {name: p.clone() for name, p in lm.model.named_parameters()}
     (fitted,) = trained(map, LmHead(), 4)
-    told = fitted.training_
-    assert told["held_loss_nats"] < told["start_loss_nats"] - 0.05
-    assert 0 < told["best_step"] <= told["n_steps"] <= 60
+    training = fitted.training_
+    assert training["held_loss_nats"] < training["start_loss_nats"] - 0.05
+    assert 0 < training["best_step"] <= training["n_steps"] <= 60
     assert fitted.solver_.endswith("then adamw through the target")
     assert all(torch.equal(p, before[name]) for name, p in lm.model.named_parameters())
     assert all(p.grad is None for p in lm.model.parameters())
@@ -174,7 +174,7 @@ def test_half_precision_trains_too() -> None:
 def test_what_cannot_be_trained_is_refused_in_one_line() -> None:
     with pytest.raises(FitError, match="Orthogonal cannot be trained through the target; wanted a map with free"):
         trained(Orthogonal(), LmHead(), 4)
-    with pytest.raises(ConfigError, match="the injection wants 2 states of an item, and a fit row has one"):
+    with pytest.raises(ConfigError, match="the injection takes 2 states of an item, and a fit row has one; wanted one"):
         trained(Linear(), SoftPrefix(k=2, template="w4 {state} w6"), 4)
-    with pytest.raises(ConfigError, match="mixed_precision='int3' is unknown; give one of no, bf16, fp16"):
+    with pytest.raises(ConfigError, match="mixed_precision='int3' is unknown; wanted one of no, bf16, fp16: change"):
         trained(Linear(), LmHead(), 4, mixed_precision="int3")

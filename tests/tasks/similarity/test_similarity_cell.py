@@ -186,8 +186,8 @@ def test_what_will_take_hours_is_said_before_it_begins(caplog: pytest.LogCapture
         (["task.k=60"], "task.k=60 is no number of neighbours among 60 rows; give task.k=6, or more rows"),
         (["task.k=1"], "task.k=1 must be at least 2 for mutual_knn and cknna"),
         (["dataset.size=3"], "3 rows are too few to compare layers; give dataset.size=4 at least"),
-        (["task.layers=[7]"], "layer 7 is out of range for tiny-llama: it has 4 blocks, so layers 0..4"),
-        (["task.target_layers=[7]"], "layer 7 is out of range for tiny-mistral: it has 4 blocks"),
+        (["task.layers=[7]"], "layer 7 is out of range for tiny-llama; wanted 0..4, as it has 4 blocks"),
+        (["task.target_layers=[7]"], "layer 7 is out of range for tiny-mistral; wanted 0..4"),
         (["task.layers=[]"], r"task.layers=\[\] is no choice of layers; give all or a list such as \[0,2,0.5,final\]"),
         (["task.layers=some"], "layer 'some' is not a layer; give a number from 0 to 4"),
         (

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from bridge.controls.rows import Rows
 from torch import Tensor
 from untrained import SMALL
 
 from bridge.config import compose_config
-from bridge.controls.rows import Rows
 from bridge.data.splitting import split
 from bridge.session import Session
 from bridge.tasks.translate.gates import pairing_gate, state_gates

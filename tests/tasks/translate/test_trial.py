@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bridge.tasks.translate.fitting
 import pytest
 import torch
+from bridge.controls.carrier import Carrier
 from untrained import FAST, SMALL
 
-import bridge.tasks.translate.fitting
 from bridge.config import compose_config
-from bridge.controls.carrier import Carrier
 from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
 from bridge.run import run
