@@ -87,7 +87,7 @@ def best_places(curves: Sequence[Grid]) -> list[Best]:
     bests = [best for grid in curves for curve in grid.curves() if (best := _best(grid, curve)) is not None]
     n_flips = max(N_FLIPS, FLIPS_PER_CURVE * len(bests))
     bests = [_tested(best, n_flips) if best.same_items and _names(best) else best for best in bests]
-    adjusted = holm([max(best.p.values(), default=1.0) for best in bests]) if bests else []
+    adjusted: Sequence[float] = list(holm([max(best.p.values(), default=1.0) for best in bests])) if bests else []
     return [replace(best, p_holm=float(p)) for best, p in zip(bests, adjusted, strict=True)]
 
 

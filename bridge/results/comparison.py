@@ -80,7 +80,7 @@ class Comparison:
     def head(self) -> str:
         """The metric that heads tables and verdicts: the task's, or the first that was scored."""
         name = self.task.head.name
-        scored = next(iter(self.scores.values()), {})
+        scored: Mapping[str, Any] = next(iter(self.scores.values()), {})
         return name if name in scored or not scored else next(iter(scored))
 
     @property

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from bridge.results.conditions import Condition
 from bridge.results.metrics import Metric
-from bridge.statistics import LEAST_UNITS
+from bridge.statistics.families import draw_rank_p
 from bridge.statistics.flips import exact_p
+from bridge.statistics.levels import LEAST_UNITS
 from bridge.statistics.resampling import Resampling
 from bridge.statistics.shares import (
     difference_interval,

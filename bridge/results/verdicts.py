@@ -6,8 +6,7 @@ from typing import Any
 
 from bridge.results.conditions import Conditions
 from bridge.results.metrics import Metric
-from bridge.statistics import FEW_UNITS, LEAST_UNITS
-from bridge.statistics.levels import ALPHA
+from bridge.statistics.levels import ALPHA, FEW_UNITS, LEAST_UNITS
 
 ABOVE = "above every negative control"
 

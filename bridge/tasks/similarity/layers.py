@@ -18,6 +18,7 @@ from bridge.similarity.canonical import leading
 from bridge.similarity.cka import BANDWIDTH_UNITS
 from bridge.similarity.measures import MEASURES
 from bridge.similarity.scorer import Options, Scorer
+from bridge.similarity.scorers import SCORERS
 from bridge.similarity.states import LayerStates, clip_outliers, varies
 from bridge.tasks.similarity.points import over_layers, points
 

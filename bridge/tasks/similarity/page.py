@@ -15,8 +15,6 @@ from bridge.show.looks import INK, QUIET, SETTINGS, accessible, fields, inline
 from bridge.show.page import Cell, figure, number, p_value, table, text
 from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import (
-    FREE,
-    WITHIN,
     LayerPair,
     best,
     deep,
@@ -27,6 +25,7 @@ from bridge.tasks.similarity.matrices import (
     over_layers,
     verdict,
 )
+from bridge.tasks.similarity.task import FREE, WITHIN
 
 LEAD = (
     "Every layer of the source against every layer of the target, calibrated: (value − 95 % quantile) / (1 − 95 % "

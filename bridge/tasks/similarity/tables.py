@@ -9,7 +9,8 @@ from rich.text import Text
 
 from bridge.records.record import Record
 from bridge.similarity.measures import MEASURES
-from bridge.tasks.similarity.matrices import FREE, WITHIN, LayerPair, best, final, measures, over_layers, verdict
+from bridge.tasks.similarity.matrices import LayerPair, best, final, measures, over_layers, verdict
+from bridge.tasks.similarity.task import FREE, WITHIN
 
 FULL_WIDTH = 92
 _WITHIN = ("within\n95 %", "cali-\nbrated", "p")
