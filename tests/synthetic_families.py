@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from synthetic_records import write_cell
+from synthetic_records import TASK, write_cell
 
 from bridge.records.record import Record
-from bridge.results.comparison import Comparison, comparisons
-from bridge.results.curves import grids, withhold
-from bridge.results.families import Best, Family
+from bridge.results.best import Best, best_places
+from bridge.results.comparison import Comparison
+from bridge.results.curves import grids
+from bridge.results.families import Family
 from bridge.results.items import item_scores
+from bridge.results.joining import comparisons
+
+HEAD = TASK.by_name["top1"]
 
 
 def cell(outputs: Path, **made: Any) -> Record:
@@ -25,12 +29,12 @@ def family_of(made: Sequence[Any], metrics: Sequence[str] = ("top1",)) -> Family
 
 def best_layers(made: Sequence[Any]) -> tuple[Family, list[Best]]:
     family = family_of(made)
-    return family, family.best_layers(grids([withhold(c) for c in family.cells]))
+    return family, best_places(grids([c.shown() for c in family.cells]))
 
 
 def differences(c: Comparison, name: str, part: str = "all") -> tuple[torch.Tensor, torch.Tensor]:
     """Fitted less control item by item, and the units."""
-    items = item_scores(c.records, ["fitted", name], ["top1"])
-    mask = items.part(part, 1, 0).token
+    items = item_scores(c.records, TASK, ["fitted", name], [HEAD])
+    mask = items.masks[part]["items", "token"]
     scores = items.branches["fitted"].metrics["top1"][0] - items.branches[name].metrics["top1"].mean(0)
-    return scores[mask], items.units[mask]
+    return scores[mask], items.units["items"][mask]

@@ -1,23 +1,20 @@
 """Small records on disk, as a cell would leave them, made from chosen success rates instead of models."""
 
 import copy
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from bridge.tasks.translate.columns import item_columns
 from torch import Tensor
 
-from bridge.controls.names import CONTROLS, KINDS
-from bridge.controls.names import REFERENCES as ALL_REFERENCES
-from bridge.data.items import Item
 from bridge.records import record
 from bridge.records.record import Record
-from bridge.results.scores import Branch, Part, contrast, summarize
-from bridge.statistics.units import effective_units
-from bridge.statistics.units import n_units as counted_units
+from bridge.results.points import PointScores, result_of
+from bridge.results.scores import Branch, Part
+from bridge.tasks.registry import get, run_id
+
+TASK = get("translate")
+CHOSEN = TASK.conditions.chosen
 
 # Units of one to three items; of the first half of them the answer is new.
 N_DRAWS, N_ITEMS, N_UNITS, N_RESAMPLES = 20, 120, 60, 60
@@ -37,7 +34,7 @@ RATES = {
     "native_source": 0.95,
     "native_target": 0.92,
 }
-REFERENCES = tuple(ALL_REFERENCES)
+REFERENCES = TASK.conditions.always
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement")
 GATES: dict[str, dict[str, Any]] = {
     "states": {"value": 1e-6, "threshold": 1e-3},
@@ -58,11 +55,11 @@ def config(**changes: Any) -> dict[str, Any]:
         "pair": {"name": "tiny", "source": {"name": "tiny-llama"}, "target": {"name": "tiny-mistral"}},
         "layer": {"source": "4", "target": None, "position": "last"},
         "injection": {"_target_": "bridge.injection.lm_head.LmHead", "name": "lm_head"},
-        "control": {"names": list(CONTROLS), "n_draws": N_DRAWS},
+        "control": {"names": list(CHOSEN), "n_draws": N_DRAWS},
         "dataset": {"name": "facts", "size": 100, "unit": "answer"},
         "map": {"name": "orthogonal"},
         "normalize": {"center": True, "scale": "frobenius"},
-        "task": {"n_resamples": N_RESAMPLES},
+        "task": {"name": "translate", "n_resamples": N_RESAMPLES},
         "tracker": {"name": "none"},
         "paths": {"outputs": "outputs"},
         "seed": 0,
@@ -81,7 +78,7 @@ def write_cell(
     *,
     layers: tuple[int, int] = (4, 4),
     n: int = 100,
-    controls: tuple[str, ...] = tuple(CONTROLS),
+    controls: tuple[str, ...] = CHOSEN,
     rates: dict[str, float] | None = None,
     new_rates: dict[str, float] | None = None,
     n_units: int = N_UNITS,
@@ -109,27 +106,18 @@ def write_cell(
         name: _branch(name, rates[name], (new_rates or {}).get(name, rates[name]), units, known["whole"], metrics)
         for name in rates
     }
+    for name in set(CHOSEN) & set(rates):
+        branches[name].totals["explained_variance"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
     shown = [name for name in controls if name not in absent] + [name for name in REFERENCES if name in rates]
-    native, fitted = branches["native_target"], branches["fitted"]
-    against = [name for name in shown if name != "fitted"] if "fitted" in controls else []
-
-    def numbers(part: Part) -> dict[str, Any]:
-        return {
-            "scores": {name: summarize(branches[name], native, part) for name in shown},
-            "contrasts": {name: contrast(fitted, branches[name], part, KINDS[name].ranked) for name in against},
-        }
-
+    axes = {"layer": list(layers), "n_fit": n}
+    scores = PointScores(TASK, axes, parts, whole["dataset"]["unit"], branches.__getitem__)
+    result = result_of([scores], shown, [{"items": _about(units)}])
     gates = {name: {"passed": name != failed_gate, **gate} for name, gate in GATES.items()}
     if failed_gate is not None:
         gates[failed_gate]["value"] = FAILED[failed_gate]
     data = {
         "status": "done",
         "layers": {"source": layers[0], "target": layers[1], "n_source": 4, "n_target": 4},
-        "n_fit": n,
-        "n_eval": N_ITEMS,
-        "n_units": counted_units(units),
-        "n_effective": effective_units(units),
-        "unit": whole["dataset"]["unit"],
         "n_left": 500,
         "coverage": {"loaded": 947, "kept": 901, "duplicate_prompt": 46},
         "rank": 64,
@@ -146,36 +134,29 @@ def write_cell(
         "gates": gates,
         "valid": failed_gate is None,
         "absent": absent,
-        **numbers(parts["all"]),
-        "by_answer": {
-            label: parts[label].sizes() | (numbers(parts[label]) if parts[label].is_scored else {})
-            for label in ("new", "known")
-        },
-        "state_scores": {
-            name: {"explained_variance": {"mean": 0.5, "low": 0.4, "high": 0.6}} for name in shown if name in CONTROLS
-        },
+        "points": result.points,
         "warnings": list(warnings),
     }
-    return _write(outputs, whole, data, item_columns(branches, shown, _items(units), parts, metrics))
+    return _write(outputs, whole, data, result.items)
 
 
 def write_failed(outputs: Path, error: str, traceback: str, **changes: Any) -> Record:
     """Write a cell that failed."""
     data = {"status": "failed", "error": error, "traceback": traceback, "valid": False}
-    return _write(outputs, config(**changes), data, None)
+    return _write(outputs, config(**changes), data, {})
 
 
-def _write(outputs: Path, whole: dict[str, Any], data: dict[str, Any], columns: Any) -> Record:
-    run_id = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+def _write(outputs: Path, whole: dict[str, Any], data: dict[str, Any], tables: Any) -> Record:
+    identity = run_id(whole)
     shared = {
         "config": copy.deepcopy(whole),
-        "inputs": {"source": "weights", "target": "weights", "items": "items"} if columns else {},
+        "inputs": {"source": "weights", "target": "weights", "items": "items"} if tables else {},
         "versions": {"bridge": "0.1.0", "torch": "2.13.0"},
         "commit": "0123456789abcdef",
         "dirty": False,
         "wall_s": 1.25,
     }
-    return record.write(outputs, run_id, {**data, **shared}, "seed: 0\n", columns, "log\n")
+    return record.write(outputs, identity, {**data, **shared}, "seed: 0\n", tables, "log\n")
 
 
 def _units(n_units: int) -> Tensor:
@@ -185,10 +166,13 @@ def _units(n_units: int) -> Tensor:
     return units[torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(5))]
 
 
-def _items(units: Tensor) -> list[Item]:
-    return [
-        Item(f"prompt {i}:", f"answer {u}", f"relation {u % 3}", f"subject {i}") for i, u in enumerate(units.tolist())
-    ]
+def _about(units: Tensor) -> dict[str, list[str]]:
+    return {
+        "prompt": [f"prompt {i}:" for i in range(len(units))],
+        "relation": [f"relation {u % 3}" for u in units.tolist()],
+        "subject": [f"subject {i}" for i in range(len(units))],
+        "answer": [f"answer {u}" for u in units.tolist()],
+    }
 
 
 def _parts(units: Tensor, known: dict[str, Tensor], n_resamples: int, seed: int) -> dict[str, Part]:
@@ -198,12 +182,16 @@ def _parts(units: Tensor, known: dict[str, Tensor], n_resamples: int, seed: int)
         "new": (~known["token"], ~known["whole"]),
         "known": (known["token"], known["whole"]),
     }
-    return {label: Part(units, *both, n_resamples, seed) for label, both in masks.items()}
+    keys = [("items", "token"), ("items", "whole")]
+    return {
+        label: Part({"items": units}, dict(zip(keys, both, strict=True)), n_resamples, seed)
+        for label, both in masks.items()
+    }
 
 
 def _branch(name: str, rate: float, new_rate: float, units: Tensor, known: Tensor, metrics: tuple[str, ...]) -> Branch:
     """Scores that are right together within a unit, but for every fourth item."""
-    n_draws = N_DRAWS if KINDS[name].drawn else 1
+    n_draws = N_DRAWS if TASK.conditions[name].drawn else 1
     # the same generators for all controls, so that a higher rate wins item by item
     of_unit, of_item = (torch.Generator().manual_seed(seed) for seed in (7, 8))
     uniform = torch.rand(n_draws, int(units.max()) + 1, dtype=torch.float64, generator=of_unit)[:, units]

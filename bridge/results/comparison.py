@@ -95,9 +95,11 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """What this is, in a few words: its axes and its setting."""
-        told = [f"{axis.word} {axis.label(self.axes)}" for axis in self.task.axes]
-        return ", ".join([self.task.setting(self.config), *told])
+        """What this is, in a few words: its place on the searched axis, its setting, and the other places."""
+        task = self.task
+        first = [f"{axis.word} {axis.label(self.axes)}" for axis in task.axes if axis is task.searched]
+        others = [f"{axis.word}={axis.label(self.axes)}" for axis in task.axes if axis is not task.searched]
+        return ", ".join([*first, task.setting(self.config), *others])
 
     @property
     def sizes(self) -> str:

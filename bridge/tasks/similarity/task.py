@@ -49,8 +49,8 @@ class Similarity(Task):
         ]
     )  # fmt: skip
     axes = (
-        Axis("source_layer", "layer of the source", searched=True),
-        Axis("target_layer", "layer of the target"),
+        Axis("source_layer", "layer of the source", "source layer", searched=True),
+        Axis("target_layer", "layer of the target", "target layer"),
         Axis("n_rows", "rows", "rows", ("dataset.size",), log=True),
     )
     gates = {  # noqa: RUF012
