@@ -30,7 +30,7 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
   font-size: .84rem; }
 .chips li { white-space: nowrap; display: inline-flex; align-items: center; gap: 5px; }
 .chips .name { color: var(--quiet); }
-.chips li.fitted .name, .chips li.fitted .number { color: var(--ink); font-weight: 700; }
+.chips li.estimate .name, .chips li.estimate .number { color: var(--ink); font-weight: 700; }
 .number, td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
 table { border-collapse: collapse; font-size: .82rem; line-height: 1.35; width: 100%; }

@@ -51,7 +51,7 @@ class Similarity(Task):
     axes = (
         Axis("source_layer", "layer of the source", "source layer", searched=True),
         Axis("target_layer", "layer of the target", "target layer"),
-        Axis("n_rows", "rows", "rows", ("dataset.size",), log=True),
+        Axis("n_rows", "rows", "rows", "number of rows", ("dataset.size",), log=True),
     )
     gates = {  # noqa: RUF012
         "planted": "the deepest layer of the target scores 1 beside itself, rotated and scaled (furthest of any "

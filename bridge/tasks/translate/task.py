@@ -29,8 +29,8 @@ class Translate(Task):
     metrics = METRICS
     conditions = CONDITIONS
     axes = (
-        Axis("layer", "layer, source → target", "layer", ("layer.source", "layer.target"), searched=True),
-        Axis("n_fit", "items to fit on, n (log scale)", "n", ("dataset.size",), log=True),
+        Axis("layer", "layer, source → target", "layer", keys=("layer.source", "layer.target"), searched=True),
+        Axis("n_fit", "items to fit on, n (log scale)", "n", "data set size", ("dataset.size",), log=True),
     )
     parts = (
         PartOfItems("new", "which no fit row has", tested=True),
