@@ -164,7 +164,7 @@ class _Application:
             from bridge.results.comparison import comparisons
             from bridge.results.curves import withhold
             from bridge.results.families import Family
-            from bridge.results.ladders import ladders
+            from bridge.tasks.translate.ladders import ladders
             from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
             from bridge.tasks.similarity.matrices import is_similarity
             from bridge.tasks.similarity.tables import matrices_table

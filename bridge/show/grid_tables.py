@@ -10,7 +10,7 @@ from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
 from bridge.results.comparison import Comparison, dataset_label
 from bridge.results.curves import Grid, grids, is_withheld, layer_label, state, withhold
 from bridge.results.families import Best, Family
-from bridge.results.ladders import SHARE, Ladder, hardest
+from bridge.tasks.translate.ladders import SHARE, Ladder, hardest
 from bridge.results.verdicts import ABOVE, units_note
 from bridge.show.fitting import fitting
 from bridge.statistics.levels import least_p

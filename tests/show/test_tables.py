@@ -17,7 +17,7 @@ from bridge.controls.names import (
 from bridge.records.record import read_all
 from bridge.results.comparison import Comparison, comparisons
 from bridge.results.families import Family
-from bridge.results.ladders import SHARE, ladders
+from bridge.tasks.translate.ladders import SHARE, ladders
 from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
 from bridge.show.tables import print_comparison
 

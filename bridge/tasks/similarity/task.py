@@ -1,5 +1,6 @@
 """What task=similarity says of itself."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.results.axes import Axis
@@ -7,10 +8,11 @@ from bridge.results.conditions import Condition, Conditions, Look
 from bridge.results.metrics import Metric
 from bridge.schema.similarity import SimilarityConfig
 from bridge.similarity.measures import MEASURES
-from bridge.tasks.base import Needs, StatesNeed, Task
+from bridge.tasks.base import Needs, Section, StatesNeed, Task
 
 if TYPE_CHECKING:
 
+    from bridge.results.comparison import Comparison
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
     from bridge.session import Session
@@ -28,6 +30,7 @@ class Similarity(Task):
     )
     config = SimilarityConfig
     uses = ("pair", "layer.position", "dataset")
+    own_report = True
     metrics = (
         *(
             Metric(named.name, named.label, named.label, high=1.0, items=None, heads=i == 0)
@@ -69,3 +72,9 @@ class Similarity(Task):
         from bridge.tasks.similarity.cell import compute
 
         return compute(config, session, inputs)
+
+    def sections(self, comparisons: "Sequence[Comparison]") -> list[Section]:
+        """A heat map for every measure, and all numbers beside both nulls."""
+        from bridge.tasks.similarity.page import sections
+
+        return sections(comparisons)

@@ -1,15 +1,16 @@
 """What task=translate says of itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bridge.results.axes import Axis, PartOfItems
 from bridge.schema.translate import TranslateConfig
-from bridge.tasks.base import Needs, StatesNeed, Task
+from bridge.tasks.base import Needs, Section, StatesNeed, Task
 from bridge.tasks.translate.conditions import CONDITIONS
 from bridge.tasks.translate.metrics import METRICS
 
 if TYPE_CHECKING:
+    from bridge.records.record import Record
     from bridge.results.comparison import Comparison
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
@@ -48,6 +49,7 @@ class Translate(Task):
     }
     reference = "native_target"
     noun = "answers"
+    setting_word = "injection"
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Both models, the items, and states of as many positions as the injection asks for."""
@@ -79,3 +81,21 @@ class Translate(Task):
         from bridge.tasks.translate.verdicts import gate_verdict
 
         return gate_verdict(comparison.gates, comparison.mean("native_target"))
+
+    def sections(self, comparisons: "Sequence[Comparison]") -> list[Section]:
+        """The ladder of maps, and which items were kept."""
+        from bridge.tasks.translate.page import sections
+
+        return sections(comparisons)
+
+    def run_facts(self, records: "Sequence[Record]") -> dict[str, str]:
+        """Map and normalisation, and what the fit had to go on."""
+        from bridge.tasks.translate.page import run_facts
+
+        return run_facts(records)
+
+    def definitions(self, comparisons: "Sequence[Comparison]") -> list[str]:
+        """What the scores, the parts and the conditions are."""
+        from bridge.tasks.translate.page import DEFINITIONS
+
+        return list(DEFINITIONS)

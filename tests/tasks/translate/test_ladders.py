@@ -12,9 +12,9 @@ from synthetic_records import write_cell
 from bridge.errors import RecordError
 from bridge.records.record import read_all
 from bridge.report.document import render
-from bridge.report.ladder import write_ladders
+from bridge.tasks.translate.ladder_page import write_ladders
 from bridge.results.comparison import comparisons
-from bridge.results.ladders import SHARE, Ladder, hardest, ladders
+from bridge.tasks.translate.ladders import SHARE, Ladder, hardest, ladders
 from bridge.show.grid_tables import ladder_table
 
 
