@@ -11,7 +11,7 @@ from bridge.results.comparison import Comparison
 from bridge.results.curves import Grid, identity
 from bridge.results.joining import sortable
 from bridge.show.looks import BAD, INK, SETTINGS, accessible, fields, inline
-from bridge.show.places import joined_text, others
+from bridge.show.places import LOG_NOTE, joined_text, others
 from bridge.show.planes import short
 
 # Where a place stands among others, and its label.
@@ -81,7 +81,7 @@ def _place(c: Comparison, curve: Sequence[Comparison], axis: Axis | None) -> Pla
 
 def _title(axis: Axis, rows: Sequence[tuple[Grid, Sequence[Comparison]]], is_upright: bool) -> str:
     is_pair = any(isinstance(axis.value(c.axes), tuple) for _, curve in rows for c in curve)
-    return f"{axis.one} of the source" if is_pair and is_upright else axis.title.removesuffix(" (log scale)")
+    return f"{axis.one} of the source" if is_pair and is_upright else axis.title.removesuffix(LOG_NOTE)
 
 
 def _largest(rows: Sequence[tuple[Grid, Sequence[Comparison]]]) -> float:

@@ -14,6 +14,7 @@ from bridge.results.curves import identity
 from bridge.results.joining import sortable
 from bridge.results.metrics import Metric
 from bridge.show.looks import BAD, INK, QUIET, SETTINGS, accessible, fields, inline
+from bridge.show.places import LOG_NOTE
 from bridge.show.plots import Shades
 
 # With more places than this on an axis there is no room for numbers.
@@ -146,7 +147,9 @@ def score_plane(cells: Sequence[Comparison], condition: str | None, metric: Metr
     labels = [[label for _, label in some] for some in places]
     what = "hardest negative control" if condition is None else condition
     name = f"{what}, {metric.title}, by {rows.one} and {columns.one}"
-    return plane(labels[0], labels[1], filled, (_title(rows), _title(columns)), name, f"{name} {identity(cells)}")
+    # Beside few rows there is room for a word alone.
+    titles = rows.word.replace("_", " "), columns.title.removesuffix(LOG_NOTE)
+    return plane(labels[0], labels[1], filled, titles, name, f"{name} {identity(cells)}")
 
 
 def _mark(c: Comparison, metric: Metric) -> Mark:
@@ -155,7 +158,3 @@ def _mark(c: Comparison, metric: Metric) -> Mark:
     if not c.has_estimate:
         return "plain"
     return "bold" if c.finding(c.part, metric.name).is_above else "quiet"
-
-
-def _title(axis: Axis) -> str:
-    return axis.title.removesuffix(" (log scale)")
