@@ -1,16 +1,16 @@
-"""Ladders: cells that differ in their map and data set size alone, so that maps can be compared."""
+"""Ladders: cells that differ in their map and along one axis alone, so that maps can be compared."""
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.controls.names import NEGATIVES
-from bridge.results.comparison import Comparison, injection_label
-from bridge.results.curves import layer_label, layers, pair_label, settings, telling
+from bridge.results.axes import Axis
+from bridge.results.comparison import Comparison
+from bridge.results.curves import place_of, settings, telling
+from bridge.results.joining import sortable
+from bridge.tasks.base import Task
 
-SHARE = "fraction_of_native"
-SHARE_F1 = "fraction_of_native_f1"
 # The maps of the October 2025 plan first, in its order; what it is compared with today after them.
 ORDER = (
     "orthogonal",
@@ -25,40 +25,58 @@ ORDER = (
 )
 
 
+def along(task: Task) -> Axis | None:
+    """The axis that a ladder runs along: the first that is not searched and has a config key."""
+    return next((axis for axis in task.axes if not axis.searched and axis.keys), None)
+
+
+def measured_by(task: Task) -> str:
+    """The metric of a ladder: the share of the reference by the head metric where there is one, else that metric."""
+    return next((m.name for m in task.metrics if m.share_of == task.head.name), task.head.name)
+
+
 @dataclass(frozen=True)
 class Rung:
-    """One map of a ladder: its cells from the fewest fit rows to the most."""
+    """One map of a ladder: its cells from the first place on the axis to the last."""
 
     name: str
     cells: tuple[Comparison, ...]
+    axis: Axis
 
-    def at(self, n_fit: int) -> Comparison | None:
-        """The cell with so many fit rows."""
-        return next((c for c in self.cells if c.data["n_fit"] == n_fit), None)
+    def at(self, place: Any) -> Comparison | None:
+        """The cell at a place."""
+        return next((c for c in self.cells if self.axis.value(c.axes) == place), None)
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """Maps between one pair of models at one pair of layers, under one injection."""
+    """Maps of one setting, along one axis."""
 
+    task: Task
+    axis: Axis
     pair: str
     title: str
     rungs: tuple[Rung, ...]
 
     @property
-    def sizes(self) -> list[int]:
-        """Every number of fit rows that a map has a cell for."""
-        return sorted({c.data["n_fit"] for c in self.cells})
+    def metric(self) -> str:
+        """The metric that maps are compared by."""
+        return measured_by(self.task)
+
+    @property
+    def places(self) -> list[Any]:
+        """Every place on the axis that a map has a cell at."""
+        return sorted({self.axis.value(c.axes) for c in self.cells}, key=sortable)
 
     @property
     def cells(self) -> list[Comparison]:
         """All cells."""
         return [c for rung in self.rungs for c in rung.cells]
 
-    def envelope(self, control: str, n_fit: int, metric: str = SHARE) -> tuple[float, float] | None:
-        """Lowest and highest 95 % bound of a control among the maps with so many fit rows; None where there is none."""
-        found = [c.scores.get(control, {}).get(metric) for c in self.cells if c.data["n_fit"] == n_fit]
-        scored = [score for score in found if score is not None]
+    def envelope(self, condition: str, place: Any) -> tuple[float, float] | None:
+        """Lowest and highest bound of a condition among the maps at a place; None where there is none."""
+        here = [c.scores.get(condition, {}).get(self.metric) for c in self.cells if self.axis.value(c.axes) == place]
+        scored = [score for score in here if score is not None and score["low"] is not None]
         if not scored:
             return None
         return min(float(s["low"]) for s in scored), max(float(s["high"]) for s in scored)
@@ -69,35 +87,46 @@ def ladders(cells: Iterable[Comparison], part: str = "all") -> list[Ladder]:
 
     Args:
         cells: comparisons, as joined from records.
-        part: "all" items, those with "new" answers, or those with "known" ones. Where all items are new, they are
-            among the new ones alone.
+        part: "all" items, or a part that the task names. Where the headline part has every item, its cells are in
+            that one alone.
     """
     groups: dict[str, list[Comparison]] = {}
-    for c in (on for c in cells if not (part == "all" and c.is_all_new) and (on := c.on(part)) is not None):
+    for c in cells:
+        axis = along(c.task)
+        if axis is None or "map" not in c.task.uses or (part != "all" and part not in c.parts):
+            continue
+        if (part == "all" and c.is_all_headline) or (on := c.on(part)) is None:
+            continue
         kept = {k: v for k, v in settings(c.config).items() if not k.startswith("map.")}
-        groups.setdefault(json.dumps([kept, layers(c)], sort_keys=True), []).append(c)
+        places = {a.name: a.value(c.axes) for a in c.task.axes if a is not axis}
+        groups.setdefault(json.dumps([kept, places], sort_keys=True), []).append(on)
     several = [group for group in groups.values() if len({_map(c) for c in group}) > 1]
-    made = [_ladder(group, several) for group in several]
-    return sorted(made, key=lambda ladder: (ladder.pair, ladder.title))
+    return sorted((_ladder(group, several) for group in several), key=lambda ladder: (ladder.pair, ladder.title))
 
 
 def _ladder(group: list[Comparison], others: Sequence[list[Comparison]]) -> Ladder:
     first = group[0]
-    beside = [other[0] for other in others if pair_label(other[0].config) == pair_label(first.config)]
-    told = telling([settings(c.config) for c in beside])
+    task, axis = first.task, along(first.task)
+    assert axis is not None
+    pair = place_of(task, first.config)
+    beside = [other[0] for other in others if place_of(other[0].task, other[0].config) == pair]
     own = settings(first.config)
-    told = [k for k in told if not k.startswith(("map.", "injection.", "layer."))]
-    more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in told]
-    title = ", ".join([injection_label(first.config), f"layer {layer_label(first)}", *more, f"{first.part} answers"])
+    # What the title says already tells nothing more.
+    said = {"map", *(key.split(".")[0] for a in task.axes if a is not axis for key in a.keys)}
+    said |= {name.split(".")[0] for name, value in own.items() if value == task.setting(first.config)}
+    differing = [k for k in telling([settings(c.config) for c in beside]) if k.split(".")[0] not in said]
+    more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in differing]
+    where = [f"{a.word} {a.label(first.axes)}" for a in task.axes if a is not axis]
+    title = ", ".join([task.setting(first.config), *where, *more, first.title_of(first.part)])
     by_map: dict[str, list[Comparison]] = {}
     for c in group:
         by_map.setdefault(_map(c), []).append(c)
     names = _names([cells[0] for cells in by_map.values()])
     rungs = [
-        Rung(name, tuple(sorted(cells, key=lambda c: c.data["n_fit"])))
+        Rung(name, tuple(sorted(cells, key=lambda c: sortable(axis.value(c.axes)))), axis)
         for name, cells in zip(names, by_map.values(), strict=True)
     ]
-    return Ladder(pair_label(first.config), title, tuple(sorted(rungs, key=_place)))
+    return Ladder(task, axis, pair, title, tuple(sorted(rungs, key=_place)))
 
 
 def _map(c: Comparison) -> str:
@@ -120,10 +149,11 @@ def _place(rung: Rung) -> tuple[int, str]:
     return (ORDER.index(name) if name in ORDER else len(ORDER), rung.name)
 
 
-def hardest(c: Comparison, metric: str = SHARE) -> tuple[str, dict[str, Any]] | None:
-    """The negative control with the highest score, with it; None where none was scored."""
-    scored = {n: s[metric] for n, s in c.scores.items() if n in NEGATIVES and metric in s}
+def hardest(c: Comparison, metric: str) -> tuple[str, dict[str, Any]] | None:
+    """The negative control with the best score, with it; None where none was scored."""
+    better = 1.0 if c.task.by_name[metric].higher_is_better else -1.0
+    scored = {n: s[metric] for n, s in c.scores.items() if n in c.task.conditions.negatives and metric in s}
     if not scored:
         return None
-    name = max(scored, key=lambda n: float(scored[n]["mean"]))
+    name = max(scored, key=lambda n: better * float(scored[n]["mean"]))
     return name, scored[name]

@@ -75,6 +75,7 @@ class Task:
         gates: what each validity gate says, by name.
         reference: the condition whose score shares are of; None where there is none.
         noun: what the items are, in the names of their parts.
+        heading: over the column of what `setting` gives.
     """
 
     name: str = ""
@@ -88,6 +89,7 @@ class Task:
     gates: Mapping[str, str] = {}
     reference: str | None = None
     noun: str = "items"
+    heading: str = "setting"
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Models, items and states that a cell reads; feeds the dry run and the order of cells."""

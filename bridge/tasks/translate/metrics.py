@@ -22,6 +22,7 @@ TOKEN = (
         mask="token",
         panel=True,
         tabled=True,
+        heading="log-prob\n(nats)",
     ),
     Metric("kl_nats", "divergence from the target's own answer (nats)", "KL", "nats", False, low=0.0, mask="token"),
     _share("agreement", "agreement with the source's own answer (share of items)", "agreement"),
@@ -36,7 +37,7 @@ WHOLE = (
 )
 SHARES = (
     Metric("fraction_of_native", "share of the target's own top-1", "share of native top-1", low=0.0, items=None,
-           share_of="top1", tabled=True),
+           share_of="top1", tabled=True, heading="of\nnative"),
     Metric("fraction_of_native_f1", "share of the target's own token F1", "share of native F1", low=0.0, items=None,
            share_of="token_f1"),
 )  # fmt: skip

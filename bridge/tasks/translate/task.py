@@ -30,7 +30,7 @@ class Translate(Task):
     conditions = CONDITIONS
     axes = (
         Axis("layer", "layer, source → target", "layer", ("layer.source", "layer.target"), searched=True),
-        Axis("n_fit", "items to fit on, n (log scale)", "n", ("dataset.size",), log=True),
+        Axis("n_fit", "items to fit on", "n", ("dataset.size",), log=True),
     )
     parts = (
         PartOfItems("new", "which no fit row has", tested=True),
@@ -48,6 +48,7 @@ class Translate(Task):
     }
     reference = "native_target"
     noun = "answers"
+    heading = "injection"
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Both models, the items, and states of as many positions as the injection asks for."""
@@ -73,6 +74,12 @@ class Translate(Task):
         injection = config["injection"]
         same = injection.get("context") == "same"
         return str(injection["name"]) + (" (same prompt)" if same else "")
+
+    def lines(self, comparison: "Comparison") -> list[str]:
+        """See `bridge.tasks.translate.lines`."""
+        from bridge.tasks.translate.lines import lines
+
+        return lines(comparison)
 
     def gate_verdict(self, comparison: "Comparison") -> str | None:
         """Dead, where nothing that is put in could be right; invalid, where the rows are out of step."""
