@@ -17,13 +17,9 @@ from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
 
 ERRORS_SHOWN = 10
-# More ladders than this are left to the report.
-LADDERS_SHOWN = 8
 
 if TYPE_CHECKING:
     from bridge.records.manifest import Manifest
-    from bridge.records.record import Record
-    from bridge.results.comparison import Comparison
 
 
 class _Application:
@@ -71,9 +67,13 @@ class _Application:
         self.records.append(found)
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            console.print(f"  {_line(found)} ({state})", highlight=False, markup=False)
+            from bridge.show.printing import line
+
+            console.print(f"  {line(found)} ({state})", highlight=False, markup=False)
         else:
-            _print(found, console)
+            from bridge.show.printing import print_cell
+
+            print_cell(found, console)
             how = "read back from" if found.reused else "written to"
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
@@ -161,67 +161,9 @@ class _Application:
     def print_grid(self) -> None:
         """A table for each data set, where there is more than one cell."""
         if len(self.records) > 1:
-            from bridge.results.comparison import comparisons
-            from bridge.results.curves import withhold
-            from bridge.results.families import Family
-            from bridge.results.ladders import ladders
-            from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
-            from bridge.tasks.similarity.matrices import is_similarity
-            from bridge.tasks.similarity.tables import matrices_table
+            from bridge.show.printing import print_grid
 
-            # The verdicts of a grid are corrected for its cells.
-            console, found = _console(), Family(comparisons(self.records)).cells
-            shown = [withhold(c) for c in found]
-            # New answers are the headline.
-            if steps := [*ladders(shown, "new"), *ladders(shown)]:
-                for one in steps[:LADDERS_SHOWN]:
-                    console.print(ladder_table(one, console.width))
-                more = len(steps) - LADDERS_SHOWN
-                console.print(LADDER_NOTE + (f"; {more} more ladders are in the report" if more > 0 else ""))
-                console.print(grid_footer(found), highlight=False)
-            elif found:
-                for table in grid_tables(found, width=console.width):
-                    console.print(table)
-                console.print(grid_footer(found), highlight=False)
-            if matrices := [r for r in self.records if is_similarity(r.data)]:
-                console.print(matrices_table(matrices))
-
-
-def _print(found: "Record", console: Console) -> None:
-    """All that is shown of a single cell."""
-    from bridge.results.comparison import comparisons
-    from bridge.show.tables import print_comparison
-    from bridge.tasks.similarity.matrices import is_similarity
-    from bridge.tasks.similarity.tables import print_matrices
-
-    if is_similarity(found.data):
-        print_matrices(found, console)
-    else:
-        (compared,) = comparisons([found])
-        print_comparison(compared, console)
-
-
-def _line(found: "Record") -> str:
-    """What is shown of one of many cells."""
-    from bridge.results.comparison import comparisons
-    from bridge.tasks.similarity.matrices import is_similarity, label, short
-
-    if is_similarity(found.data):
-        return f"{label(found.data)}: {short(found.data)}"
-    (compared,) = comparisons([found])
-    return f"{compared.label}{_scores(compared)}"
-
-
-def _scores(c: "Comparison") -> str:
-    """The fitted score with the highest negative control; nothing where they are cells of their own."""
-    from bridge.controls.names import NEGATIVES
-
-    fitted = c.mean("fitted")
-    negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
-    if fitted is None or not negative:
-        return ""
-    highest = max(negative, key=negative.__getitem__)
-    return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
+            print_grid(self.records, _console())
 
 
 def _console() -> Console:

@@ -129,7 +129,11 @@ class Task:
         """Lines below the table of one cell."""
         return []
 
-    def print_grid(self, comparisons: Sequence["Comparison"], console: "Console") -> bool:
+    def line(self, record: "Record") -> str | None:
+        """What is shown of one of many cells while they run; None for the common line."""
+        return None
+
+    def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
         """Print what is shown of many cells in place of the common tables; False for the common ones."""
         return False
 

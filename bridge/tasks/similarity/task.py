@@ -69,3 +69,23 @@ class Similarity(Task):
         from bridge.tasks.similarity.cell import compute
 
         return compute(config, session, inputs)
+
+    def line(self, record: "Record") -> str:
+        """Layers and rows, and how many measures are above what."""
+        from bridge.tasks.similarity.matrices import label, short
+
+        return f"{label(record.data)}: {short(record.data)}"
+
+    def print_cell(self, record: "Record", console: "Console") -> bool:
+        """Every measure at the deepest and at the best layers; see `bridge.tasks.similarity.tables`."""
+        from bridge.tasks.similarity.tables import print_matrices
+
+        print_matrices(record, console)
+        return True
+
+    def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
+        """Every measure at its best layers, a row for each cell."""
+        from bridge.tasks.similarity.tables import matrices_table
+
+        console.print(matrices_table(records))
+        return True
