@@ -1,5 +1,6 @@
 """What task=similarity says of itself."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.results.axes import Axis
@@ -10,7 +11,9 @@ from bridge.similarity.measures import MEASURES
 from bridge.tasks.base import Needs, StatesNeed, Task
 
 if TYPE_CHECKING:
+    from rich.console import Console
 
+    from bridge.records.record import Record
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
     from bridge.session import Session
