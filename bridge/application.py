@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
+from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
@@ -44,6 +44,8 @@ class _Application:
             settings = typed(config)
             if not multirun:
                 warn_of_draws([to_plain(settings)])
+                for line in without_effect(settings, HydraConfig.get().overrides.task):
+                    console.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
             self.report_on = settings.paths.outputs if settings.report else None
             if self.report_on is not None and not self.records:
                 # The report at the end would be refused.

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from bridge.config import from_plain, settled, to_plain, typed
+from bridge.config import from_plain, settled, to_plain, typed, uses
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest
@@ -141,6 +141,12 @@ def make(
     Raises:
         ConfigError: two combinations are one and the same cell.
     """
+    task = registry.get(configs[0]["task"]["name"])
+    idle = [key for key, values in axes.items() if len(values) > 1 and task.ignores(key)]
+    if idle and all(config["task"]["name"] == task.name for config in configs):
+        raise ConfigError(
+            f"the grid sweeps over {', '.join(idle)}, which has no effect in task={task.name}: {uses(task)}; leave it out"
+        )
     run_ids = [registry.run_id(config) for config in configs]
     seen: dict[str, tuple[str, ...]] = {}
     swept = {key for key, values in axes.items() if len(values) > 1}
