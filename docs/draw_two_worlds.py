@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from bridge.errors import BridgeError
 from bridge.records.manifest import read
 from bridge.records.record import read_all
-from bridge.results.comparison import Comparison, comparisons
+from bridge.results.comparison import Comparison
+from bridge.results.joining import comparisons
 from bridge.show.looks import LOOKS, QUIET, SETTINGS, png, standalone
 
 # Data set -> its panel of the first row, and the part of the items that is shown there.

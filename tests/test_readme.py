@@ -6,9 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from declared import REFERENCES
 
 from bridge.config import compose_config, conf_dir
-from bridge.controls.names import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS
 from bridge.schema import SlurmLauncherConfig
 
 ROOT = Path(__file__).parents[1]
