@@ -9,7 +9,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
 from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
 from bridge.errors import BridgeError, interrupted
@@ -21,6 +20,8 @@ ERRORS_SHOWN = 10
 LADDERS_SHOWN = 8
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bridge.records.manifest import Manifest
     from bridge.records.record import Record
     from bridge.results.comparison import Comparison
@@ -53,7 +54,7 @@ class _Application:
                 # The report at the end would be refused.
                 refuse_older(self.report_on)
             self._prepare(settings)
-            found = run(settings, self.session)
+            found = run(settings, self.session, before=lambda: _limit_threads(settings))
             if self.tracker is not None:
                 self.tracker.send(found)
         except Exception as error:
@@ -78,15 +79,8 @@ class _Application:
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
-        import torch
-
         from bridge.session import Session
 
-        models = (settings.pair.source, settings.pair.target)
-        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
-            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
-            # to threads that wait for each other.
-            torch.set_num_threads(1)
         if self.session is None or not self.session.serves(settings):
             self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
         if settings.sweep.name is not None:
@@ -187,7 +181,20 @@ class _Application:
                 console.print(matrices_table(matrices))
 
 
-def _print(found: "Record", console: Console) -> None:
+def _limit_threads(settings: BridgeConfig) -> None:
+    """Give small models one thread.
+
+    They gain nothing from a second one, and on a busy machine they lose most of their time to threads that wait for
+    each other.
+    """
+    models = (settings.pair.source, settings.pair.target)
+    if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _print(found: "Record", console: "Console") -> None:
     """All that is shown of a single cell."""
     from bridge.results.comparison import comparisons
     from bridge.show.tables import print_comparison
@@ -224,7 +231,9 @@ def _scores(c: "Comparison") -> str:
     return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
 
 
-def _console() -> Console:
+def _console() -> "Console":
+    from rich.console import Console
+
     # A pipe or a log file has no width of its own.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else 120)
