@@ -9,7 +9,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
 from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
 from bridge.errors import BridgeError, interrupted
@@ -19,6 +18,8 @@ from bridge.schema import BridgeConfig, register
 ERRORS_SHOWN = 10
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bridge.records.manifest import Manifest
 
 
@@ -51,7 +52,7 @@ class _Application:
                 # The report at the end would be refused.
                 refuse_older(self.report_on)
             self._prepare(settings)
-            found = run(settings, self.session)
+            found = run(settings, self.session, before=lambda: _limit_threads(settings))
             if self.tracker is not None:
                 self.tracker.send(found)
         except Exception as error:
@@ -80,15 +81,8 @@ class _Application:
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
-        import torch
-
         from bridge.session import Session
 
-        models = (settings.pair.source, settings.pair.target)
-        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
-            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
-            # to threads that wait for each other.
-            torch.set_num_threads(1)
         if self.session is None or not self.session.serves(settings):
             self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
         if settings.sweep.name is not None:
@@ -168,7 +162,9 @@ class _Application:
             print_grid(self.records, _console())
 
 
-def _console() -> Console:
+def _console() -> "Console":
+    from rich.console import Console
+
     # A pipe or a log file has no width of its own.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else 120)

@@ -78,7 +78,10 @@ def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: s
 
 def recipe(overrides: tuple[str, ...]) -> str:
     """A hash of what decides the weights: code, facts, libraries, overrides."""
-    files = [(ROOT / "bridge" / name).read_text() for name in ("models/zoo.py", "data/facts.py", "data/facts.json")]
+    files = [
+        (ROOT / "bridge" / name).read_text()
+        for name in ("models/zoo.py", "models/recipe.py", "data/facts.py", "data/facts.json")
+    ]
     versions = [version(name) for name in ("torch", "transformers", "tokenizers")]
     return hashlib.sha256(repr((files, versions, overrides)).encode()).hexdigest()[:16]
 

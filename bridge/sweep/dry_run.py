@@ -122,6 +122,8 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
     state_bytes = width * BYTES.get(model.dtype.value, 4)
     k = int(position.partition(":")[2] or 1)
     trained = session.is_there(config.pair.source) and session.is_there(config.pair.target)
+    if trained:
+        session.locate(config.pair)
     noted = session.noted_contexts(config) if trained else None
     if noted is None:
         bound = "no cell has read these prompts yet" if trained else "the model has yet to be trained"
