@@ -45,7 +45,7 @@ def test_a_message_says_what_was_got_what_was_wanted_and_what_to_do(path: Path, 
     assert "\n" not in text
 
 
-def test_the_messages_were_found() -> None:
+def test_every_room_that_is_named_has_messages() -> None:
     assert len(MESSAGES) >= LEAST_MESSAGES
     assert {path.parts[0].removesuffix(".py") for path, _, _ in MESSAGES} == {*ROOMS}
 
