@@ -162,6 +162,19 @@ class _Application:
             print_grid(self.records, _console())
 
 
+def _limit_threads(settings: BridgeConfig) -> None:
+    """Give small models one thread.
+
+    They gain nothing from a second one, and on a busy machine they lose most of their time to threads that wait for
+    each other.
+    """
+    models = (settings.pair.source, settings.pair.target)
+    if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 def _console() -> "Console":
     from rich.console import Console
 
