@@ -20,7 +20,6 @@ from bridge.results.comparison import comparisons
 from bridge.run import _to_yaml, run
 from bridge.session import Session
 
-pytestmark = pytest.mark.trained
 # Enough where no random control is asked about.
 FEW = ("control.n_draws=2",)
 
