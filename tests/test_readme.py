@@ -40,7 +40,6 @@ def test_every_printed_command_composes() -> None:
         compose_config(*(word.split(",")[0] for word in words))
 
 
-@pytest.mark.trained
 def test_the_library_example_runs(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

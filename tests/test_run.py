@@ -21,7 +21,6 @@ from bridge.results.joining import comparisons
 from bridge.run import _to_yaml, run
 from bridge.session import Session
 
-pytestmark = pytest.mark.trained
 # Enough where no random control is asked about.
 FEW = ("control.n_draws=2",)
 
