@@ -15,7 +15,8 @@ from bridge.config import to_plain, typed, warn_of_draws
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Manifest, check_name, held, names, read
-from bridge.sweep import inputs
+from bridge.sweep import fail_fast, inputs
+from bridge.sweep.attempts import errors
 from bridge.sweep.axes import (
     OWN_KEYS,
     Axes,
@@ -47,12 +48,14 @@ class Launched:
         packed: whether its cells ran in jobs, so that only the records tell what came out.
         waited: whether the jobs have ended.
         reused: run ids of the cells that had their record before.
+        stopped: what to say where further cells were not begun (`bridge.sweep.fail_fast`).
     """
 
     manifest: Manifest
     packed: bool
     waited: bool = True
     reused: list[str] = field(default_factory=list)
+    stopped: str = ""
 
 
 LAUNCHED: list[Launched] = []
@@ -118,6 +121,7 @@ def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) ->
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
+    fail_fast.check(config.sweep.fail_fast)
     for plain in configs:
         plain["sweep"]["name"] = name
     manifest = make(name, outputs, combinations, configs, axes, _asked().composed_from)
@@ -152,6 +156,7 @@ def _register(manifest: Manifest) -> None:
             if old.run_ids == manifest.run_ids:
                 manifest.inputs = old.inputs
         manifest.write()
+        fail_fast.clear(manifest.folder)
 
 
 def sweep(
@@ -164,6 +169,12 @@ def sweep(
     """
     manifest, overrides = plan(config, context, arguments)
     packed = type(launcher).__name__ == "PackedLauncher"
+    in_jobs = "submitit" in type(launcher).__module__
+    if in_jobs and config.sweep.fail_fast is not None:
+        raise ConfigError(
+            "sweep.fail_fast has no effect on a launcher that begins every cell at once; give hydra/launcher=local or "
+            "hydra/launcher=slurm, or leave it out"
+        )
     if _asked().dry_run:
         from bridge.sweep.dry_run import print_dry_run
 
@@ -176,21 +187,24 @@ def sweep(
         LAUNCHED[-1].waited = launch(manifest, todo(manifest), launcher.params)
         if LAUNCHED[-1].waited:
             inputs.note(manifest)
+            LAUNCHED[-1].stopped = _stopped(manifest)
         return []
-    in_jobs = "submitit" in type(launcher).__module__
     # To compose a cell once more takes Hydra longer than to read its record back.
     wanted = set(todo(manifest))
     LAUNCHED[-1].packed = in_jobs
     LAUNCHED[-1].reused = [r for r in manifest.run_ids if r not in wanted]
     if LAUNCHED[-1].reused:
         log.info("%d of %d cells have their record already", len(LAUNCHED[-1].reused), len(manifest.cells))
-    batch = [o for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
+    batch = [(cell.run_id, o) for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
     stream.ensure(manifest)
     returns = []
-    size = max_batch_size or len(batch) or 1
+    limit = config.sweep.fail_fast
+    size = 1 if limit is not None else max_batch_size or len(batch) or 1
+    failed: list[str] = []
     for start in range(0, len(batch), size):
+        part = batch[start : start + size]
         try:
-            returns.append(launcher.launch(batch[start : start + size], initial_job_idx=start))
+            returns.append(launcher.launch([o for _, o in part], initial_job_idx=start))
             for result in returns[-1]:
                 # Raises what the job raised.
                 _ = result.return_value
@@ -199,9 +213,27 @@ def sweep(
                 raise
             # A job that was killed hides the results of the others from its launcher; the records tell them all.
             log.warning("a job ended without a result: %s", str(error).strip().splitlines()[0])
+        heads = [record.head(manifest.outputs, run_id) or {} for run_id, _ in part]
+        failed += [head["error"] for head in heads if head.get("status") == "failed"]
+        fail_fast.note(manifest.folder, "", limit, failed)
+        left = len(batch) - start - len(part)
+        if left and (stop := fail_fast.stopped(manifest.folder)):
+            LAUNCHED[-1].stopped = stop.line(left, len(manifest.cells))
+            break
     stream.finish(manifest)
     inputs.note(manifest)
     return returns
+
+
+def _stopped(manifest: Manifest) -> str:
+    """What to say where the jobs of a launch stopped early."""
+    stop = fail_fast.stopped(manifest.folder)
+    if stop is None:
+        return ""
+    begun = errors(manifest.folder, stop.launch)
+    heads = {r: record.head(manifest.outputs, r) or {} for r in manifest.run_ids if r not in begun}
+    left = sum(head.get("status") != "done" for head in heads.values())
+    return stop.line(left, len(manifest.cells)) if left else ""
 
 
 def todo(manifest: Manifest) -> list[str]:
@@ -228,6 +260,7 @@ def launch_overrides(
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
+    fail_fast.check(config.sweep.fail_fast)
     for plain in configs:
         plain["sweep"]["name"] = name
     axes: Axes = {}
@@ -238,6 +271,7 @@ def launch_overrides(
     _register(manifest)
     LAUNCHED.append(Launched(manifest, packed=True))
     LAUNCHED[-1].waited = launch(manifest, todo(manifest), params)
+    LAUNCHED[-1].stopped = _stopped(manifest) if LAUNCHED[-1].waited else ""
     return [_finished(overrides) for overrides in job_overrides]
 
 
