@@ -31,12 +31,11 @@ def line(n_failed: int, n_left: int, n_cells: int = 8) -> str:
     )
 
 
-@pytest.mark.parametrize("launcher", ["hydra/launcher=basic", "hydra.launcher.jobs=1"])
 def test_no_further_cell_is_begun_after_so_many_equal_errors(
-    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path, launcher: str
+    bridge: Bridge, sweeps: Sweeps, bare_outputs: Path
 ) -> None:
-    sweeps("mine", PARAMS)
-    said = bridge("sweep", "mine", "--fail-fast", "3", launcher)
+    sweeps("mine", PARAMS, launcher="basic")
+    said = bridge("sweep", "mine", "--fail-fast", "3")
     assert said.code == 1
     first, second = said.err.splitlines()
     assert first == f"bridge: {line(3, 5)}"
@@ -44,7 +43,7 @@ def test_no_further_cell_is_begun_after_so_many_equal_errors(
     assert names(bare_outputs) == ["failed"] * 3 + ["missing"] * 5
     assert line(3, 5) in bridge("status", "mine").out
     # With nothing left to begin there is nothing to stop, and a launch counts its own failures only.
-    said = bridge("sweep", "mine", "--fail-fast", "8", launcher)
+    said = bridge("sweep", "mine", "--fail-fast", "8")
     assert (said.code, "stopped" in said.err) == (1, False)
     assert names(bare_outputs) == ["failed"] * 8
     assert "stopped" not in bridge("status", "mine").out
@@ -63,12 +62,14 @@ def test_all_jobs_of_a_launch_stop(bridge: Bridge, sweeps: Sweeps, bare_outputs:
     assert logs.count("finished: ") == 2
 
 
-def test_errors_that_differ_do_not_add_up(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path) -> None:
-    sweeps("mine", "layer: '5,6,7,8'")
-    said = bridge("sweep", "mine", "--fail-fast", "2", "hydra.launcher.jobs=1")
-    assert said.code == 1
-    assert "stopped" not in said.err
-    assert names(bare_outputs) == ["failed"] * 4
+def test_errors_that_differ_do_not_add_up(tmp_path: Path) -> None:
+    for failed in (["no memory"], ["no memory", "no file", "no layer"]):
+        fail_fast.note(tmp_path, "first", 2, failed)
+        assert fail_fast.stopped(tmp_path) is None
+    fail_fast.note(tmp_path, "first", None, ["no memory"] * 9)
+    assert fail_fast.stopped(tmp_path) is None
+    fail_fast.note(tmp_path, "first", 2, ["no memory", "no file", "no memory"])
+    assert fail_fast.stopped(tmp_path) == fail_fast.Stop("first", 2, "no memory")
 
 
 def test_another_launch_is_not_stopped_by_an_earlier_one(manifest: Manifest) -> None:
