@@ -108,6 +108,8 @@ class _Application:
             return
         manifest = LAUNCHED[-1].manifest
         self._report_on(manifest)
+        if stopped := LAUNCHED[-1].stopped:
+            self.errors.insert(0, stopped)
         if not LAUNCHED[-1].packed:
             reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
             records = reused | {r.data["run_id"]: r for r in self.records}
@@ -121,7 +123,8 @@ class _Application:
                 failed.setdefault(state.error, []).append(manifest.label(state.cell))
         for error, labels in failed.items():
             self.errors.append(f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {error}")
-        if n := sum(s.name in ("missing", "running") for s in found):
+        n = sum(s.name in ("missing", "running") for s in found)
+        if n and not stopped:
             self.errors.append(
                 f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
                 f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
