@@ -70,9 +70,9 @@ class _Application:
         self.records.append(found)
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            from bridge.show.printing import line
+            from bridge.show.printing import line as line_of
 
-            console.print(f"  {line(found)} ({state})", highlight=False, markup=False)
+            console.print(f"  {line_of(found)} ({state})", highlight=False, markup=False)
         else:
             from bridge.show.printing import print_cell
 
