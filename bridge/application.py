@@ -14,6 +14,7 @@ from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
+from bridge.shell.groups import register_groups
 
 ERRORS_SHOWN = 10
 
@@ -198,6 +199,7 @@ def run_hydra(arguments: Sequence[str]) -> int:
 
     register()
     register_resolvers()
+    register_groups()
     application = _Application()
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
     # Hydra takes -m only before or after all overrides; people put it anywhere.

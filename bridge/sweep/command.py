@@ -46,7 +46,7 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
 
     sweeper.ASKED[:] = [sweeper.Asked(key, chosen.dry_run)]
     # A sweep of one's own may stand on one of bridge's, and those take one's own options (a launcher, say).
-    others = [path.resolve() for path in (Path("sweeps"), _own()) if path.is_dir() and path.resolve() != folder]
+    others = [path.resolve() for path in (Path("sweeps"), own_folder()) if path.is_dir() and path.resolve() != folder]
     more = [f"hydra.searchpath=[{','.join(repr(f'file://{path}') for path in others)}]"] if others else []
     try:
         return run(["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more])
@@ -54,7 +54,7 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
         sweeper.ASKED.clear()
 
 
-def _own() -> Path:
+def own_folder() -> Path:
     """The folder of bridge's own sweeps: inside an installed wheel, or at the top of a checkout."""
     inside = BRIDGE / "sweeps"
     return inside if inside.is_dir() else BRIDGE.parent / "sweeps"
@@ -62,7 +62,7 @@ def _own() -> Path:
 
 def _folder(name: str, given: str | None) -> Path:
     """The folder that holds the sweep file: the one given, ./sweeps, or that of bridge itself."""
-    folders = [Path(given)] if given is not None else [Path("sweeps"), _own()]
+    folders = [Path(given)] if given is not None else [Path("sweeps"), own_folder()]
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder.resolve()
