@@ -27,6 +27,7 @@ from bridge.tracking import stream
 from bridge.tracking.ledger import Ledger
 
 __all__ = ["no_account", "server"]
+pytestmark = pytest.mark.long
 # The controls, own_state and both native scores.
 N_CURVES = len(CONTROLS) + 3
 
