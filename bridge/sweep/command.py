@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bridge.errors import ConfigError
 from bridge.records.manifest import Manifest, names, read
+from bridge.sweep.handover import Handover
 from bridge.sweep.sources import BRIDGE, composed_from
 
 DESCRIPTION = """\
@@ -13,7 +14,7 @@ Run a named sweep, or what is left of it. NAME is a file NAME.yaml in the folder
 everything after it is an override, swept where it has several values, such as pair=tiny layer=1,2"""
 
 
-def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
+def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str], Handover], int]) -> int:
     """Run the cells of a sweep that have no finished record.
 
     Args:
@@ -42,16 +43,11 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
         return 0
     if chosen.fail_fast is not None:
         words = [*words, f"sweep.fail_fast={chosen.fail_fast}"]
-    from bridge.sweep import sweeper
-
-    sweeper.ASKED[:] = [sweeper.Asked(key, chosen.dry_run)]
     # A sweep of one's own may stand on one of bridge's, and those take one's own options (a launcher, say).
     others = [path.resolve() for path in (Path("sweeps"), own_folder()) if path.is_dir() and path.resolve() != folder]
     more = [f"hydra.searchpath=[{','.join(repr(f'file://{path}') for path in others)}]"] if others else []
-    try:
-        return run(["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more])
-    finally:
-        sweeper.ASKED.clear()
+    command = ["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more]
+    return run(command, Handover(key, chosen.dry_run))
 
 
 def own_folder() -> Path:
