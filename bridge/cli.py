@@ -7,12 +7,16 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bridge.errors import BridgeError, interrupted
+
+if TYPE_CHECKING:
+    from bridge.sweep.handover import Handover
 
 # What the file system refuses; a folder that cannot be made under /proc is "not found".
 REFUSED = {
@@ -33,11 +37,13 @@ OPTIONS_SHOWN = 30
 STOPPED = "bridge: stopped; run the same command again to go on"
 
 
-def _hydra(arguments: Sequence[str]) -> int:
+def _hydra(arguments: Sequence[str], handover: "Handover | None" = None) -> int:
     from bridge.application import run_hydra
     from bridge.shell.completion import complete, is_query
 
-    return complete(arguments, run_hydra, list(VERBS)) if is_query(arguments) else run_hydra(arguments)
+    if is_query(arguments):
+        return complete(arguments, run_hydra, list(VERBS))
+    return run_hydra(arguments, handover)
 
 
 def _sweep(arguments: Sequence[str]) -> int:

@@ -11,9 +11,10 @@ BRIDGE = Path(__file__).resolve().parents[1]
 
 
 def tasks() -> dict[str, str]:
-    """Name -> what it does: the first line of each folder in bridge/tasks."""
-    files = sorted((BRIDGE / "tasks").glob("*/__init__.py"))
-    return {file.parent.name: _first_line(ast.parse(file.read_text())) for file in files}
+    """Name -> what it asks."""
+    from bridge.tasks import registry
+
+    return {name: registry.get(name).question for name in registry.names()}
 
 
 def maps() -> dict[str, str]:
@@ -35,10 +36,10 @@ def maps() -> dict[str, str]:
 
 def controls() -> dict[str, str]:
     """Name -> its kind and what it rules out, or is."""
-    from bridge.controls.names import KINDS
+    from bridge.controls.names import CONTROLS
 
     lines = {}
-    for name, control in KINDS.items():
+    for name, control in CONTROLS.items():
         text = control.rules_out.partition(". ")[0]
         lines[name] = f"{control.kind:9s}  {'rules out ' if text.startswith('that ') else ''}{text}"
     return lines
@@ -51,7 +52,7 @@ def _of_class(target: str) -> str:
     return _first_line(next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name))
 
 
-def _first_line(node: ast.Module | ast.ClassDef) -> str:
+def _first_line(node: ast.ClassDef) -> str:
     return (ast.get_docstring(node) or "").partition("\n")[0]
 
 
