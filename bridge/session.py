@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +14,13 @@ from bridge.activations.checking import Checker
 from bridge.config import build
 from bridge.data import rosetta
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
+from bridge.maps.base import Map
+from bridge.maps.stored import content_of
 from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel, fingerprint, load, load_tokenizer
-from bridge.models.zoo import ZooSpec, ensure
-from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
+from bridge.models.zoo import KIND, ZooSpec, ensure
+from bridge.records.artefacts import Artefacts
+from bridge.schema import BridgeConfig, DatasetConfig, MapConfig, ModelConfig, PairConfig
 
 MODELS_IN_MEMORY = 2
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class Session:
         self.device = device
         self.batch_size = batch_size
         self.store = Store(self.outputs / "activations")
+        self.artefacts = Artefacts(self.outputs / "artefacts")
         self._models: dict[str, LoadedModel] = {}
         self._items: dict[str, tuple[list[Item], str]] = {}
         self._sets: dict[str, RosettaSet] = {}
@@ -51,9 +55,13 @@ class Session:
     def locate(self, pair: PairConfig) -> None:
         """Train those models of a pair that bridge trains itself, unless they are there."""
         both = [m for m in (pair.source, pair.target) if m.zoo is not None and _key(m) not in self._paths]
-        specs = {m.name: ZooSpec(**_plain(m.zoo)) for m in both}
-        folders = ensure(specs, self.outputs / "models")
+        specs = {m.name: _spec(m) for m in both}
+        folders = ensure(specs, self.artefacts)
         self._paths |= {_key(m): str(folders[m.name]) for m in both}
+
+    def is_there(self, model: ModelConfig) -> bool:
+        """Whether a model need not be trained first."""
+        return model.zoo is None or self.artefacts.find(KIND, _spec(model).made_from()) is not None
 
     def path(self, model: ModelConfig) -> str:
         """A local folder or a hub id."""
@@ -63,7 +71,22 @@ class Session:
         """What the results of a cell rest on: weights and tokenizers as they are now, and the items."""
         self.locate(config.pair)
         source, target = (self.fingerprint(m) for m in (config.pair.source, config.pair.target))
-        return {"source": source, "target": target, "items": self._source(config.dataset)[1]}
+        some = {"source": source, "target": target, "items": self._source(config.dataset)[1]}
+        kept = self._kept_map(config.map)
+        return some if kept is None else {**some, "map": content_of(kept)}
+
+    def map(self, config: MapConfig) -> Map:
+        """The unfitted map of a cell; one that was kept is found by its folder, or in the store by its key."""
+        kept = self._kept_map(config)
+        map_: Map = build(config if kept is None else replace(config, path=str(kept)))  # type: ignore[call-arg]
+        return map_
+
+    def _kept_map(self, config: MapConfig) -> Path | None:
+        """The folder of a map that was kept; None for a map to fit."""
+        path: str | None = getattr(config, "path", None)
+        if path is None or Path(path).expanduser().is_dir():
+            return None if path is None else Path(path).expanduser()
+        return self.artefacts.get("map", path)
 
     def fingerprint(self, model: ModelConfig) -> str:
         """What identifies the weights and the tokenizer, as they are now."""
@@ -179,6 +202,10 @@ class Session:
 
 def _key(model: ModelConfig) -> str:
     return json.dumps(_plain(asdict(model)), sort_keys=True)
+
+
+def _spec(model: ModelConfig) -> ZooSpec:
+    return ZooSpec(**_plain(model.zoo))
 
 
 def _plain(node: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from bridge.controls import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
 from bridge.maps import Orthogonal
-from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, OrthogonalConfig, register
+from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, MapConfig, register
 
 register()
 YAML = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent != conf_dir())
@@ -111,7 +111,7 @@ def test_a_foreign_target_is_refused(target: str) -> None:
 
 def test_a_target_that_bridge_has_not_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"_target_=bridge\.maps\.Nothing is not a class of bridge"):
-        build(OrthogonalConfig(_target_="bridge.maps.Nothing"))
+        build(MapConfig(_target_="bridge.maps.Nothing"))
 
 
 def test_no_yaml_file_names_a_class() -> None:

@@ -8,10 +8,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TIERS = (
     ("errors", "seeds", "svd"),
+    ("records",),
     ("normalize", "maps", "metrics", "similarity", "statistics"),
     ("data", "models", "activations"),
     ("controls", "injection", "training"),
-    ("schema", "config", "records", "session"),
+    ("schema", "config", "session"),
     ("results", "show"),
     ("tasks",),
     ("run", "tracking", "sweep", "report", "export"),

@@ -17,11 +17,14 @@ from bridge.controls.rows import Rows
 from bridge.errors import FitError
 from bridge.maps.base import Map
 from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.saved import Saved
 from bridge.normalize import Normalize
 from bridge.seeds import seeded
 
 # A mark needs no rank, so a few draws are enough; each is a fit of its own.
 N_CLUSTERED = 5
+# Fitted as the map is, on other rows.
+FITTED = ("shuffled", "shuffled_within", "bag_of_words", "clustered", "same_model")
 
 
 class Trainer(Protocol):
@@ -65,10 +68,15 @@ class Carrier:
         self.n_draws = n_draws
         self.seed = seed
         self.trainer = trainer
-        self.source_ = copy.deepcopy(normalize).fit(self.fit_rows.X)
-        self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
+        if isinstance(map, Saved):
+            self.source_, self.target_ = map.adapter.source, map.adapter.target
+        else:
+            self.source_ = copy.deepcopy(normalize).fit(self.fit_rows.X)
+            self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
         self.relations_, why_not = within(fit.relations)
         self.absent_ = {"shuffled_within": why_not} if self.relations_ is None else {}
+        if not map.refits:
+            self.absent_ |= dict.fromkeys(FITTED, "the map was fitted before and is not fitted again")
         if bool((fit.answers == fit.answers[0]).all()):
             self.absent_["clustered"] = "all fit rows have one answer, so there is nothing to tell apart"
         if not self.bag_.tells_apart(fit.source):

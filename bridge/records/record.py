@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
+from bridge.records.whole import write_whole as write_whole
+from bridge.records.whole import writing as writing
 
 RECORD_VERSION = 5
 # What never changes a result is left out of the run id.
@@ -113,18 +115,6 @@ def claimed(outputs: str | Path, run_id: str, wait: bool = True) -> Iterator[boo
             lock.release()
 
 
-@contextmanager
-def writing(outputs: str | Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise RecordError(
-            f"cannot write to {outputs}: {error.strerror or error}; free some space or set paths.outputs to a "
-            "writable folder. Nothing was half-written"
-        ) from error
-
-
 def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, columns: Any, log: str) -> Record:
     """Write one record whole or not at all; an older one under the same run id is replaced.
 
@@ -165,22 +155,6 @@ def write(outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: s
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Record(final, data)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
-
-    Raises:
-        RecordError: the disk is full or not writable.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
 
 def _table(columns: dict[str, Any]) -> pa.Table:

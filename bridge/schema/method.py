@@ -107,6 +107,6 @@ class TranslateConfig(TaskConfig):
     _target_: str = "bridge.tasks.translate.fitting.Translate"
     name: str = "translate"
     n_resamples: int = 2000
-    # true: leave the fitted map in OUTPUTS/maps/RUN_ID, for bridge.maps.Adapter.load.
+    # true: leave the fitted map in OUTPUTS/artefacts/map/KEY, for bridge.maps.Adapter.load.
     save_map: bool = False
     gates: GatesConfig = field(default_factory=GatesConfig)

@@ -12,7 +12,6 @@ from bridge.models.loading import load_tokenizer
 from bridge.records.manifest import Cell, Manifest
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
-from bridge.sweep.inputs import is_there
 from bridge.sweep.layers import model_shape
 from bridge.sweep.order import shares
 from bridge.sweep.status import states
@@ -132,7 +131,7 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
     n_blocks, width = model_shape(model)
     item_bytes = BYTES.get(model.dtype.value, 4)
     both = (config.pair.source, config.pair.target)
-    trained = all(is_there(session, m) for m in both)
+    trained = all(session.is_there(m) for m in both)
     k = int(position.partition(":")[2] or 1)
     if not trained:
         prompts = tuple(item.prompt for item in session.items(config.dataset))

@@ -2,15 +2,12 @@
 
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bridge.config import from_plain
 from bridge.data import facts
-from bridge.data.rosetta import fingerprint
 from bridge.errors import BridgeError
-from bridge.models.zoo import ZooSpec
 from bridge.records import record
 from bridge.records.manifest import Manifest, held, stamp
 from bridge.schema import BridgeConfig, ModelConfig
@@ -44,7 +41,8 @@ def note(manifest: Manifest) -> None:
 
 def _key(manifest: Manifest, run_id: str) -> str:
     changes = manifest.by_run_id[run_id].changes
-    own = {k: v for k, v in changes.items() if k.split(".")[0] in ("pair", "dataset") and k != "dataset.size"}
+    rooms = ("pair", "dataset")
+    own = {k: v for k, v in changes.items() if k == "map.path" or (k.split(".")[0] in rooms and k != "dataset.size")}
     return json.dumps(own, sort_keys=True)
 
 
@@ -56,26 +54,16 @@ def _sources(manifest: Manifest, run_ids: list[str]) -> dict[str, tuple[dict[str
     for key, run_id in {_key(manifest, r): r for r in run_ids}.items():
         config = from_plain(manifest.config(manifest.by_run_id[run_id]))
         models = {"source": config.pair.source, "target": config.pair.target}
-        if not all(is_there(session, model) for model in models.values()):
+        if not all(session.is_there(model) for model in models.values()):
             # Its weights follow from the config alone, and training it again only to see that is not worth it.
             continue
         try:
-            session.locate(config.pair)
-            inputs = {side: session.fingerprint(model) for side, model in models.items()}
-            inputs["items"] = fingerprint(session.items(config.dataset))
+            inputs = session.inputs(config)
         except BridgeError as error:
             log.info("not looked whether inputs have changed: %s", error)
             continue
         found[key] = inputs, [file for m in models.values() for file in _files(session, m)] + _data(config)
     return found
-
-
-def is_there(session: Session, model: ModelConfig) -> bool:
-    """Whether a model need not be trained first."""
-    if model.zoo is None:
-        return True
-    fields = {k: getattr(v, "value", v) for k, v in asdict(model.zoo).items()}
-    return (session.outputs / "models" / ZooSpec(**fields).folder_name(model.name)).is_dir()
 
 
 def _files(session: Session, model: ModelConfig) -> list[Path]:

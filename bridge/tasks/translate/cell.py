@@ -4,7 +4,6 @@ import json
 import logging
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +11,12 @@ from torch import Tensor
 
 from bridge.activations.checking import content_hash
 from bridge.config import build, resolve_layer, to_plain
-from bridge.data.rosetta import RosettaSet
+from bridge.data.rosetta import Item, RosettaSet
 from bridge.data.splitting import Split, labels, numbered, split
 from bridge.errors import ConfigError
 from bridge.injection import Injection, LateLayer
 from bridge.maps import Adapter
+from bridge.maps.saved import Saved
 from bridge.models.continuation import padded
 from bridge.records import record
 from bridge.results.scores import Part
@@ -24,6 +24,7 @@ from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
 from bridge.statistics import effective_units
 from bridge.tasks.translate.gates import pairing_gate, state_gates
+from bridge.tasks.translate.kept_map import description, keep, put_to_use
 from bridge.tasks.translate.native import Native, Side
 from bridge.tasks.translate.rows import CellRows, cell_rows
 from bridge.tasks.translate.trial import Trial
@@ -39,6 +40,8 @@ class _Setting:
     trial: Trial
     facts: dict[str, Any]
     warnings: list[str]
+    about: dict[str, Any]
+    fitted_on: list[Item]
 
 
 def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,7 +60,11 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     key = json.dumps([record.run_id(plain), inputs])
     setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
     result = setting.trial.result(config.control.names)
-    saved = {"map_folder": _saved(config, setting, inputs)} if getattr(config.task, "save_map", False) else {}
+    saved = {}
+    if config.task.save_map:  # type: ignore[attr-defined]
+        carrier = setting.trial.carrier
+        adapter = Adapter(carrier.source_, carrier.map_, carrier.target_)
+        saved = {"map_folder": keep(config, session, inputs, adapter, setting.about, setting.fitted_on)}
     warnings = [*result.warnings, *setting.warnings]
     for warning in warnings:
         log.warning(warning)
@@ -78,26 +85,6 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
     return data, result.columns
 
 
-def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> str:
-    """Write the fitted map with what it was fitted for, and say where."""
-    folder = Path(config.paths.outputs) / "maps" / record.run_id(to_plain(config))
-    pair, layers = config.pair, setting.facts["layers"]
-    carrier = setting.trial.carrier
-    about: dict[str, str | int | float | bool | None] = {
-        "pair": pair.name,
-        "source": pair.source.name,
-        "target": pair.target.name,
-        "source_weights": inputs["source"],
-        "target_weights": inputs["target"],
-        "source_layer": layers["source"],
-        "target_layer": layers["target"],
-        "position": config.layer.position,
-        "n_fit": setting.facts["n_fit"],
-    }
-    Adapter(carrier.source_, carrier.map_, carrier.target_).save(folder, about)
-    return str(folder)
-
-
 def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
     pair = config.pair
     source, target = session.model(pair.source), session.model(pair.target)
@@ -107,7 +94,13 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     rosetta = session.rosetta(config)
     by = config.dataset.split
     parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
-    some = _parts(config, rosetta, parts)
+    map_, about = session.map(config.map), description(config, inputs, layers, len(parts.fit))
+    warnings: list[str] = []
+    answers: set[str] = set()
+    if isinstance(map_, Saved):
+        map_.check_widths(source.anatomy.width, target.anatomy.width)
+        warnings, answers = put_to_use(map_, about, [rosetta.items[i] for i in parts.eval.tolist()])
+    some = _parts(config, rosetta, parts, answers)
     native = _native(config, session, inputs, rosetta, parts)
     trainer = _trainer(config, session, rosetta, parts, layers)
     injection.prepare(target, native.target.contexts, layers["target"])
@@ -116,7 +109,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     n_draws = config.control.n_draws
     assert isinstance(n_draws, int)
     trial: Trial = build(config.task).fit(
-        map=build(config.map),
+        map=map_,
         normalize=build(config.normalize),
         injection=injection,
         fit=rows.fit,
@@ -142,15 +135,20 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         "chance": chance,
     }
     no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
-    said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
-    return _Setting(trial, facts, said)
+    if no_block:
+        warnings.append("late_layer with no block left is lm_head; give layer=... or injection.k=...")
+    return _Setting(trial, facts, warnings, about, [rosetta.items[i] for i in parts.fit.tolist()])
 
 
-def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str, Part]:
-    """All eval items, those whose answer no fit row has, and the others; each with the units of inference."""
+def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split, answers: set[str]) -> dict[str, Part]:
+    """All eval items, those whose answer no fit row has, and the others; each with the units of inference.
+
+    `answers` are those that a map which is not fitted here was fitted on: they are known too.
+    """
     units = numbered(labels(rosetta.items, config.dataset.unit.value))[parts.eval]
-    token = parts.known(rosetta.gold_target.tolist())
-    whole = parts.known([item.answer.strip() for item in rosetta.items])
+    before = torch.tensor([rosetta.items[i].answer.strip() in answers for i in parts.eval.tolist()])
+    token = parts.known(rosetta.gold_target.tolist()) | before
+    whole = parts.known([item.answer.strip() for item in rosetta.items]) | before
     every = torch.ones_like(token)
     masks = {"all": (every, every), "new": (~token, ~whole), "known": (token, whole)}
     n_resamples = config.task.n_resamples  # type: ignore[attr-defined]

@@ -38,8 +38,11 @@ def fit_facts(carrier: Carrier, evaluation: Rows) -> tuple[dict[str, Any], list[
         "in_sample": {k: float(in_sample[k]) for k in ("explained_variance", "relative_error", "cosine")},
         "n_parameters": carrier.map_.n_parameters_,
         "lookup_neighbours": carrier.lookup_.k_,
-        "cycle": _cycle(carrier, evaluation),
     }
+    if not carrier.map.refits:
+        del facts["in_sample"]
+        return facts, []
+    facts["cycle"] = _cycle(carrier, evaluation)
     if hasattr(carrier.map_, "training_"):
         facts["training"] = carrier.map_.training_
     if n >= d_source:
