@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TIERS = (
-    ("errors", "seeds", "svd"),
+    ("errors", "permutations", "seeds", "svd"),
     ("records",),
     ("normalize", "maps", "metrics", "similarity", "statistics"),
     ("data", "models", "activations"),

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.calibration.rates import Rates
 from bridge.config import build, compose_config
 from bridge.controls import Carrier, Rows
-from bridge.controls.draws import permutations
+from bridge.permutations import permutations
 from bridge.seeds import seeded
 from bridge.statistics import ALPHA, ENOUGH_DRAWS, draw_family_p
 
@@ -33,7 +33,7 @@ def nested(rates: Rates, cells: Sequence[tuple[Rows, Tensor, Tensor]], sizes: Se
     narrow = [_narrowed(*cell) for cell in cells]
     for seed in range(n):
         scores = []
-        (order,) = permutations(None, max(sizes), 1, seeded(seed, "pairing"))
+        (order,) = permutations(max(sizes), 1, seeded(seed, "pairing"))
         for fit, X, Y in narrow:
             for size in sizes:
                 labels = (fit.relations[:size], fit.answers[:size], fit.groups[:size])

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from bridge.controls.bag_of_words import BagOfWords
-from bridge.controls.draws import haar_rotated, permutations, within
+from bridge.controls.draws import haar_rotated, within
 from bridge.controls.lookup import Lookup
 from bridge.controls.names import CONTROLS
 from bridge.controls.rows import Rows
 from bridge.errors import FitError
+from bridge.maps.adapter import Adapter
 from bridge.maps.base import Map
 from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.saved import Saved
 from bridge.normalize import Normalize
+from bridge.permutations import permutations
 from bridge.seeds import seeded
 
 # A mark needs no rank, so a few draws are enough; each is a fit of its own.
@@ -163,7 +165,7 @@ class Carrier:
 
     def through(self, map: Map, X: Tensor) -> Tensor:
         """Source states X (m, d_source) through one of the `fits`: (m, d_target) in the target's own scale and mean."""
-        return self.target_.inverse(map.transform(self.source_.transform(X)), self.source_.row_scale(X))
+        return Adapter(self.source_, map, self.target_).transform(X)
 
     def _like(self, fit: Rows) -> "Carrier":
         """The same fit on other rows."""
@@ -194,7 +196,7 @@ class Carrier:
             return torch.stack([haar_rotated(Z, d_target, generator) for _ in range(self.n_draws)])
         fit = self.fit_rows
         labels = self.relations_ if control == "shuffled_within" else None
-        moved = permutations(labels, len(fit), self.n_draws, generator).to(Z.device)
+        moved = permutations(len(fit), self.n_draws, generator, labels).to(Z.device)
         if self.trainer is not None:
             return torch.stack([m.transform(Z) for m in self.fits(moved)])
         X, Y = self.source_.transform(fit.X), self.target_.transform(fit.Y)

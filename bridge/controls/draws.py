@@ -37,18 +37,6 @@ def haar_rotated(X: Tensor, width: int, generator: torch.Generator) -> Tensor:
     return X.double() @ haar_rows(d, full, generator).to(X.device)[:, :width]
 
 
-def permutations(labels: Tensor | None, n: int, n_draws: int, generator: torch.Generator) -> Tensor:
-    """Row permutations (n_draws, n); with `labels` (n,), rows move only among rows of their own label."""
-    draws = torch.stack([torch.randperm(n, generator=generator) for _ in range(n_draws)])
-    if labels is None:
-        return draws
-    home = torch.argsort(labels, stable=True)
-    within = torch.empty_like(draws)
-    for i, draw in enumerate(draws):
-        within[i, home] = draw[torch.argsort(labels[draw], stable=True)]
-    return within
-
-
 NOT_RULED_OUT = "it is not ruled out that only the kind of answer carries over"
 
 

@@ -1,6 +1,6 @@
 """How alike the states of two models are, and how alike they would be if their rows were paired at random."""
 
-from bridge.similarity.calibration import Calibrated, Null, calibrate, random_permutations
+from bridge.similarity.calibration import Calibrated, Null, calibrate
 from bridge.similarity.canonical import canonical_correlations, pwcca, svcca
 from bridge.similarity.cka import linear_cka, rbf_cka
 from bridge.similarity.compare import compare
@@ -35,7 +35,6 @@ __all__ = [
     "procrustes_distance",
     "procrustes_similarity",
     "pwcca",
-    "random_permutations",
     "rbf_cka",
     "rsa",
     "svcca",

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bridge.errors import FitError
 from bridge.similarity.scorer import Scorer
 
 # The share of null draws that may lie above the quantile is 1 in so many.
@@ -50,42 +49,6 @@ class Calibrated:
     value: Tensor
     nulls: dict[str, Null]
     over_layers: "dict[str, Calibrated]" = field(default_factory=dict)
-
-
-def random_permutations(
-    n: int, n_permutations: int, generator: torch.Generator, labels: Tensor | None = None
-) -> Tensor:
-    """Permutations of n rows, drawn uniformly; with labels (n,) rows move only among those of their own label.
-
-    Args:
-        n: rows.
-        n_permutations: how many, at least 1.
-        generator: seeded, on the CPU; its state advances.
-        labels: (n,) integers, or None.
-
-    Returns:
-        (n_permutations, n) long.
-
-    Raises:
-        FitError: fewer than one permutation.
-
-    Example:
-        >>> g = torch.Generator().manual_seed(0)
-        >>> random_permutations(4, 1, g, torch.tensor([0, 0, 1, 1])).tolist()[0][:2] in ([0, 1], [1, 0])
-        True
-    """
-    if n_permutations < 1:
-        raise FitError(f"n_permutations is {n_permutations}; wanted at least 1, such as 100")
-    drawn = torch.rand(n_permutations, n, dtype=torch.float64, generator=generator)
-    if labels is None:
-        return drawn.argsort(1)
-    # Sorted by label and then at random; the places themselves are sorted by label.
-    home = labels.argsort(stable=True)
-    by_chance = drawn.argsort(1)
-    shuffled = by_chance.gather(1, labels[by_chance].argsort(dim=1, stable=True))
-    found = torch.empty_like(shuffled)
-    found[:, home] = shuffled
-    return found
 
 
 def calibrate(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bridge.controls import Carrier, Rows
 from bridge.metrics import share_outside_span, state_scores
+from bridge.permutations import permutations
 from bridge.seeds import seeded
 
 # Permutations that a cycle is held against; their errors hardly differ.
@@ -62,7 +63,7 @@ def _cycle(carrier: Carrier, evaluation: Rows) -> dict[str, float]:
     """
     fit, X = carrier.fit_rows, evaluation.X[:, -1].double()
     n, generator = len(fit), seeded(carrier.seed, "cycle")
-    permuted = torch.stack([torch.randperm(n, generator=generator) for _ in range(N_CYCLES)])
+    permuted = permutations(n, N_CYCLES, generator)
     ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
     errors = []
     for there, order in ways:
