@@ -135,6 +135,7 @@ class Session:
                 device_map=config.device_map,
                 attn_implementation=config.attn_implementation,
                 trust_remote_code=config.trust_remote_code,
+                kind=config.kind.value,
             )
         self._models[key] = self._models.pop(key)
         return self._models[key]

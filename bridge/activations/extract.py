@@ -122,9 +122,11 @@ def _states(
     kept: dict[int, Tensor] = {}
     extra: dict[str, Tensor] = {}
     if batch.mask is not None:
-        extra = {"attention_mask": batch.mask, "position_ids": (batch.mask.cumsum(1) - 1).clamp(min=0)}
+        extra["attention_mask"] = batch.mask
+        if lm.kind.has_head:
+            extra["position_ids"] = (batch.mask.cumsum(1) - 1).clamp(min=0)
     with watching(lm, layers, lambda layer, state: kept.__setitem__(layer, gather(state))):
-        lm.anatomy.headless(input_ids=batch.ids, use_cache=False, **extra)
+        lm.anatomy.headless(input_ids=batch.ids, **lm.kind.options, **extra)
     return kept
 
 

@@ -88,6 +88,12 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> t
 def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
     pair = config.pair
     source, target = session.model(pair.source), session.model(pair.target)
+    for side, model in (("source", source), ("target", target)):
+        if model.anatomy.head is None:
+            raise ConfigError(
+                f"task=translate scores the tokens that a model says, and {getattr(pair, side).name} is "
+                f"{model.kind.called}, which says none; give pair.{side}.kind=causal, or another task"
+            )
     injection: Injection = build(config.injection)
     layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
 
