@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bridge.activations import Store
 from bridge.activations.checking import Checker
+from bridge.activations.tokens import TokenStates, token_states
 from bridge.config import build
 from bridge.data import rosetta
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, rosetta_set
@@ -194,6 +195,20 @@ class Session:
                 batch_size=self.batch_size,
             )
         return self._states[key][layer]
+
+    def token_states(self, model: ModelConfig, texts: Sequence[Text], layers: Sequence[int]) -> dict[int, TokenStates]:
+        """States of every token of the texts, special ones too, in shards from the store where they are there."""
+        loaded = self.model(model)
+        return token_states(
+            self.store,
+            loaded.fingerprint,
+            lambda: loaded,
+            [tuple(ids) for ids in loaded.encode(texts)],
+            layers,
+            dtype=model.dtype.value,
+            attn_implementation=model.attn_implementation,
+            batch_size=self.batch_size,
+        )
 
     def serves(self, config: BridgeConfig) -> bool:
         """Whether this session was made for the outputs, device and batch size of `config`."""

@@ -33,6 +33,7 @@ NEEDS = {
     "dataset=squad": ["dataset.path=x.json"],
     "dataset=relations": ["dataset.path=x", "dataset.prompt='{input} gives'"],
     "dataset=huggingface": ["dataset.repository=a/b"],
+    "map=saved": ["map.path=x"],
 }
 
 
@@ -47,7 +48,7 @@ OPTIONS = options()
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 64
+    assert len(YAML) == 65
     assert len(OPTIONS) == 64 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
