@@ -215,7 +215,7 @@ def _trainer(
     target = session.model(config.pair.target)
     injection: Injection = build(config.injection)
     injection.prepare(target, [rosetta.contexts_target[i] for i in parts.fit.tolist()], layers["target"])
-    trainer: ThroughTarget = build(training)
+    trainer: ThroughTarget = build(training, schedule=training)
     groups = numbered(labels(rosetta.items, config.dataset.split.by.value))[parts.fit]
     return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed, groups)
 
