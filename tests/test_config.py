@@ -49,7 +49,7 @@ OPTIONS = options()
 
 def test_the_options_are_all_there() -> None:
     assert len(YAML) == 65
-    assert len(OPTIONS) == 64 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(OPTIONS) == 65 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),
