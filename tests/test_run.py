@@ -32,7 +32,7 @@ def common(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Session:
     """What all tests share that need no outputs folder of their own: models, states, records."""
     outputs = tmp_path_factory.mktemp("common") / "outputs"
     outputs.mkdir()
-    (outputs / "models").symlink_to(trained)
+    (outputs / "artefacts").symlink_to(trained)
     return Session(outputs, "cpu", 64)
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bridge.errors import FitError
-from bridge.permutations import stratified
 from bridge.similarity.scorer import Scorer
 
 # One in so many scores of the null may lie above the quantile: 5 %.
@@ -57,34 +55,6 @@ class Calibrated:
     nulls: dict[str, Null]
     over_layers: "dict[str, Calibrated]" = field(default_factory=dict)
     draws: dict[str, Tensor] = field(default_factory=dict)
-
-
-def random_permutations(
-    n: int, n_permutations: int, generator: torch.Generator, labels: Tensor | None = None
-) -> Tensor:
-    """Permutations of n rows, drawn uniformly; with labels (n,) a stratified permutation, `bridge.permutations`.
-
-    Args:
-        n: rows.
-        n_permutations: number of draws, at least 1.
-        generator: source of randomness, on the CPU; its state advances.
-        labels: (n,) integers, or None.
-
-    Returns:
-        (n_permutations, n) long.
-
-    Raises:
-        FitError: fewer than one permutation.
-
-    Example:
-        >>> g = torch.Generator().manual_seed(0)
-        >>> random_permutations(4, 1, g, torch.tensor([0, 0, 1, 1])).tolist()[0][:2] in ([0, 1], [1, 0])
-        True
-    """
-    if n_permutations < 1:
-        raise FitError(f"n_permutations is {n_permutations}; wanted at least 1: give one such as 100")
-    draws = torch.rand(n_permutations, n, dtype=torch.float64, generator=generator).argsort(1)
-    return draws if labels is None else stratified(draws, labels)
 
 
 def calibrate(

@@ -84,8 +84,8 @@ def _undisturbed(bridge: Shell, folder: Path) -> dict[str, Any]:
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "whole").exists():
             folder.mkdir(exist_ok=True)
-            (folder / "models").unlink(missing_ok=True)
-            (folder / "models").symlink_to((bridge.outputs / "models").resolve())
+            (folder / "artefacts").unlink(missing_ok=True)
+            (folder / "artefacts").symlink_to((bridge.outputs / "artefacts").resolve())
             undisturbed.compute(folder, SMALL, [f"{name}={values}" for name, values in AXES.items()])
             (folder / "whole").touch()
     return scores(Shell(folder))

@@ -44,7 +44,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory, untrained: Path) -> tuple[S
     folder = tmp_path_factory.mktemp("packed")
     (folder / "sweeps").mkdir()
     (folder / "outputs").mkdir()
-    (folder / "outputs" / "models").symlink_to(untrained)
+    (folder / "outputs" / "artefacts").symlink_to(untrained)
     params = "layer: \"'1','2'\", control: 'fitted,random', injection: 'lm_head,late_layer,soft_prefix'"
     (folder / "sweeps" / "mine.yaml").write_text(SWEEP_FILE.format(name="mine", params=params, launcher="local"))
     shell = Shell(folder / "outputs")
