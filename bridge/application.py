@@ -9,27 +9,27 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
-from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
+from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
+from bridge.shell.groups import register_groups
+from bridge.sweep.handover import Handover
 
 ERRORS_SHOWN = 10
-# More ladders than this are left to the report.
-LADDERS_SHOWN = 8
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bridge.records.manifest import Manifest
-    from bridge.records.record import Record
-    from bridge.results.comparison import Comparison
 
 
 class _Application:
     """Runs cells one after the other in this process and remembers what came out."""
 
-    def __init__(self) -> None:
+    def __init__(self, handover: Handover) -> None:
+        self.handover = handover
         self.records: list[Any] = []
         self.errors: list[str] = []
         self.session: Any = None
@@ -48,12 +48,14 @@ class _Application:
             settings = typed(config)
             if not multirun:
                 warn_of_draws([to_plain(settings)])
+                for line in without_effect(settings, HydraConfig.get().overrides.task):
+                    console.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
             self.report_on = settings.paths.outputs if settings.report else None
             if self.report_on is not None and not self.records:
                 # The report at the end would be refused.
                 refuse_older(self.report_on)
             self._prepare(settings)
-            found = run(settings, self.session)
+            found = run(settings, self.session, before=lambda: _limit_threads(settings))
             if self.tracker is not None:
                 self.tracker.send(found)
         except Exception as error:
@@ -71,22 +73,19 @@ class _Application:
         self.records.append(found)
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            console.print(f"  {_line(found)} ({state})", highlight=False, markup=False)
+            from bridge.show.printing import line as line_of
+
+            console.print(f"  {line_of(found)} ({state})", highlight=False, markup=False)
         else:
-            _print(found, console)
+            from bridge.show.printing import print_cell
+
+            print_cell(found, console)
             how = "read back from" if found.reused else "written to"
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
-        import torch
-
         from bridge.session import Session
 
-        models = (settings.pair.source, settings.pair.target)
-        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
-            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
-            # to threads that wait for each other.
-            torch.set_num_threads(1)
         if self.session is None or not self.session.serves(settings):
             self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
         if settings.sweep.name is not None:
@@ -106,14 +105,15 @@ class _Application:
         """Take over the records of a grid that this process did not compute: its jobs' and those of earlier runs."""
         from bridge.records import record
         from bridge.sweep.status import states
-        from bridge.sweep.sweeper import LAUNCHED
 
-        if not LAUNCHED or not LAUNCHED[-1].waited:
+        manifest = self.handover.manifest
+        if manifest is None or not self.handover.waited:
             return
-        manifest = LAUNCHED[-1].manifest
         self._report_on(manifest)
-        if not LAUNCHED[-1].packed:
-            reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
+        if stopped := self.handover.stopped:
+            self.errors.insert(0, stopped)
+        if not self.handover.packed:
+            reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, self.handover.reused) if r.ok}
             records = reused | {r.data["run_id"]: r for r in self.records}
             self.records = [records[run_id] for run_id in manifest.run_ids if run_id in records]
             return
@@ -125,7 +125,8 @@ class _Application:
                 failed.setdefault(state.error, []).append(manifest.label(state.cell))
         for error, labels in failed.items():
             self.errors.append(f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {error}")
-        if n := sum(s.name in ("missing", "running") for s in found):
+        n = sum(s.name in ("missing", "running") for s in found)
+        if n and not stopped:
             self.errors.append(
                 f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
                 f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
@@ -161,95 +162,55 @@ class _Application:
     def print_grid(self) -> None:
         """A table for each data set, where there is more than one cell."""
         if len(self.records) > 1:
-            from bridge.results.comparison import comparisons
-            from bridge.results.curves import withhold
-            from bridge.results.families import Family
-            from bridge.tasks.translate.ladders import ladders
-            from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
-            from bridge.tasks.similarity.matrices import is_similarity
-            from bridge.tasks.similarity.tables import matrices_table
+            from bridge.show.printing import print_grid
 
-            # The verdicts of a grid are corrected for its cells.
-            console, found = _console(), Family(comparisons(self.records)).cells
-            shown = [withhold(c) for c in found]
-            # New answers are the headline.
-            if steps := [*ladders(shown, "new"), *ladders(shown)]:
-                for one in steps[:LADDERS_SHOWN]:
-                    console.print(ladder_table(one, console.width))
-                more = len(steps) - LADDERS_SHOWN
-                console.print(LADDER_NOTE + (f"; {more} more ladders are in the report" if more > 0 else ""))
-                console.print(grid_footer(found), highlight=False)
-            elif found:
-                for table in grid_tables(found, width=console.width):
-                    console.print(table)
-                console.print(grid_footer(found), highlight=False)
-            if matrices := [r for r in self.records if is_similarity(r.data)]:
-                console.print(matrices_table(matrices))
+            print_grid(self.records, _console())
 
 
-def _print(found: "Record", console: Console) -> None:
-    """All that is shown of a single cell."""
-    from bridge.results.comparison import comparisons
-    from bridge.show.tables import print_comparison
-    from bridge.tasks.similarity.matrices import is_similarity
-    from bridge.tasks.similarity.tables import print_matrices
+def _limit_threads(settings: BridgeConfig) -> None:
+    """Give small models one thread.
 
-    if is_similarity(found.data):
-        print_matrices(found, console)
-    else:
-        (compared,) = comparisons([found])
-        print_comparison(compared, console)
+    They gain nothing from a second one, and on a busy machine they lose most of their time to threads that wait for
+    each other.
+    """
+    models = (settings.pair.source, settings.pair.target)
+    if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+        import torch
 
-
-def _line(found: "Record") -> str:
-    """What is shown of one of many cells."""
-    from bridge.results.comparison import comparisons
-    from bridge.tasks.similarity.matrices import is_similarity, label, short
-
-    if is_similarity(found.data):
-        return f"{label(found.data)}: {short(found.data)}"
-    (compared,) = comparisons([found])
-    return f"{compared.label}{_scores(compared)}"
+        torch.set_num_threads(1)
 
 
-def _scores(c: "Comparison") -> str:
-    """The fitted score with the highest negative control; nothing where they are cells of their own."""
-    from bridge.controls.names import NEGATIVES
+def _console() -> "Console":
+    from rich.console import Console
 
-    fitted = c.mean("fitted")
-    negative = {name: score for name in NEGATIVES if (score := c.mean(name)) is not None}
-    if fitted is None or not negative:
-        return ""
-    highest = max(negative, key=negative.__getitem__)
-    return f", top-1: fitted {fitted:.2f}, highest negative control {negative[highest]:.2f} ({highest})"
-
-
-def _console() -> Console:
     # A pipe or a log file has no width of its own.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else 120)
 
 
-def run_hydra(arguments: Sequence[str]) -> int:
+def run_hydra(arguments: Sequence[str], handover: Handover | None = None) -> int:
     """Run the Hydra application on a command line.
+
+    Args:
+        arguments: the words of the command line.
+        handover: what a named sweep asks for; None for a plain command line.
 
     Returns:
         The exit status: 1 where a cell failed or was left undone.
     """
-    from bridge.sweep import sweeper
     from bridge.sweep.layers import register_resolvers
     from bridge.sweep.sources import composed_from
 
     register()
     register_resolvers()
-    application = _Application()
+    register_groups()
+    application = _Application(handover or Handover())
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
     # Hydra takes -m only before or after all overrides; people put it anywhere.
     first = [a for a in arguments if a in ("-m", "--multirun")]
     sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
-    sweeper.LAUNCHED.clear()
     # Options, such as another folder of configs, may name what the key does not hold.
-    is_plain = not sweeper.ASKED and not any(a.startswith("-") and a not in first for a in arguments)
+    is_plain = handover is None and not any(a.startswith("-") and a not in first for a in arguments)
     key = composed_from(sys.argv[1:]) if is_plain and "hydra.searchpath" not in str(arguments) else ""
     if key and application.read_back(arguments, key):
         application.print_grid()
@@ -267,16 +228,12 @@ def run_hydra(arguments: Sequence[str]) -> int:
 
 def _run(application: _Application, decorated: Callable[[], Any], key: str) -> None:
     """Run Hydra, and show what came of it however it ended."""
-    from bridge.sweep import sweeper
-
     if key:
-        sweeper.ASKED[:] = [sweeper.Asked(key)]
+        application.handover.composed_from = key
     try:
         decorated()
         application.close()
     finally:
-        if key:
-            sweeper.ASKED.clear()
         application.read_records()
         application.print_grid()
 

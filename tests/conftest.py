@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import os
 import shutil
@@ -39,6 +40,7 @@ LONG = (
 collect_ignore_glob = ["*conftest.py"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the modules out, the long ones first: xdist gives each of its processes an equal part of the list."""
     n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -47,17 +49,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         modules.setdefault(item.path, []).append(item)
     dealt = [list(modules.values())[i::n_processes] for i in range(n_processes)]
     items[:] = [item for hand in dealt for module in hand for item in module]
+    for item in items:
+        if {"trained", "untrained"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("long")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays; the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models of pair=tiny."""
+    """The artefacts that hold the models of pair=tiny."""
     return models_of(tmp_path_factory, "trained")
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models of pair=tiny with `UNTRAINED`; tests may put more of their kind into it."""
+    """The artefacts that hold the models of pair=tiny with `UNTRAINED`; tests may put more into them."""
     return models_of(tmp_path_factory, "untrained", *UNTRAINED)
 
 
@@ -73,12 +84,15 @@ def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: s
     with FileLock(shared.with_suffix(".lock")):
         if not shared.exists():
             shutil.copytree(kept, shared)
-    return shared / "models"
+    return shared / "artefacts"
 
 
 def recipe(overrides: tuple[str, ...]) -> str:
     """A hash of what decides the weights: code, facts, libraries, overrides."""
-    files = [(ROOT / "bridge" / name).read_text() for name in ("models/zoo.py", "data/facts.py", "data/facts.json")]
+    files = [
+        (ROOT / "bridge" / name).read_text()
+        for name in ("models/zoo.py", "models/recipe.py", "data/facts.py", "data/facts.json")
+    ]
     versions = [version(name) for name in ("torch", "transformers", "tokenizers")]
     return hashlib.sha256(repr((files, versions, overrides)).encode()).hexdigest()[:16]
 
@@ -88,7 +102,7 @@ def outputs(tmp_path: Path, trained: Path) -> Path:
     """An outputs folder of its own that holds the trained models."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    (folder / "models").symlink_to(trained)
+    (folder / "artefacts").symlink_to(trained)
     return folder
 
 
@@ -97,5 +111,5 @@ def bare_outputs(tmp_path: Path, untrained: Path) -> Path:
     """An outputs folder of its own that holds the models that have learnt nothing."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    (folder / "models").symlink_to(untrained)
+    (folder / "artefacts").symlink_to(untrained)
     return folder

@@ -19,6 +19,7 @@ class Identity(Control):
     name: str = "identity"
     rules_out: str = "that the two spaces agree as they are: no map, zero-padded"
     heading: str = "iden-\ntity"
+    spare: bool = True
     look: Look | None = Look("#cc79a7", "P")
     order: int = 4
 

@@ -22,6 +22,7 @@ class Planted(Control):
         "that the pipeline is broken: the target's own states under a known Haar rotation, which the fit must undo"
     )
     heading: str = "plan-\nted"
+    spare: bool = True
     look: Look | None = Look("#a6761d", "<", (3, 9), 3)
     order: int = 2
 

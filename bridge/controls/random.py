@@ -23,6 +23,7 @@ class Random(Control):
     rules_out: str = "that any rotation would do: a Haar-random rotation, many draws"
     drawn: bool = True
     heading: str = "ran-\ndom"
+    spare: bool = True
     look: Look | None = Look("#8c8c8c", "v")
     order: int = 1
 

@@ -131,8 +131,7 @@ class Attributes(Source):
 class JsonFile(Source):
     """A .json file with a list of objects, or a .jsonl file with one object per line.
 
-    Each object has ``prompt`` and ``answer``, and may have ``relation`` and ``subject``; other keys are
-    ignored.
+    Each object has ``prompt``, and may have ``answer``, ``relation`` and ``subject``; other keys are ignored.
 
     Args:
         path: the file; a relative path starts at the current folder.
@@ -253,7 +252,7 @@ class HuggingFace(Source):
         config: the configuration of the data set, where it has several.
         hub_split: which split of it.
         prompt_field: the column that holds the prompt.
-        answer_field: the column that holds the answer.
+        answer_field: the column that holds the answer, or None where there is none.
         relation_field: the column that holds the relation; None leaves it empty.
         subject_field: the column that holds the subject; None leaves it empty.
         revision: a commit or tag of the data set.
@@ -265,7 +264,7 @@ class HuggingFace(Source):
         config: str | None = None,
         hub_split: str = "train",
         prompt_field: str = "prompt",
-        answer_field: str = "answer",
+        answer_field: str | None = "answer",
         relation_field: str | None = None,
         subject_field: str | None = None,
         revision: str | None = None,
@@ -320,9 +319,9 @@ class HuggingFace(Source):
 
 
 def _item(node: Any, where: str) -> Item:
-    prompt, answer = text_of(node, "prompt", where), text_of(node, "answer", where)
-    named = [name for name in ("relation", "subject") if node.get(name) is not None]
-    return Item(prompt, answer, **{name: text_of(node, name, where) for name in named})
+    prompt = text_of(node, "prompt", where)
+    named = [name for name in ("answer", "relation", "subject") if node.get(name) is not None]
+    return Item(prompt, **{name: text_of(node, name, where) for name in named})
 
 
 def _questions(articles: list[Any], path: Path) -> Iterator[tuple[str, str, str, list[str]]]:

@@ -62,7 +62,11 @@ def _tests(one: Gathered) -> list[str]:
         if has_items else "the rank of the score among the draws of a condition."
     )  # fmt: skip
     own = [f"{part.name.capitalize()} {task.noun} are a family of their own" for part in task.parts if part.tested]
-    own += ["so are the baselines" if own else "The baselines are a family of their own"] if task.conditions.baselines else []
+    own += (
+        ["so are the baselines" if own else "The baselines are a family of their own"]
+        if task.conditions.baselines
+        else []
+    )
     lines.append(
         f"<b>p</b>: {how} Corrected by <b>Holm</b> for the {one.family.n_contrasts} contrasts of this report "
         f"({estimate} minus each negative control in each valid cell, on {escape(word)}; invalid cells are outside). "

@@ -51,7 +51,11 @@ def _by_curve(grids: Sequence[Grid], names: Sequence[str]) -> str:
     for grid in grids:
         for curve in grid.curves():
             valid = [c for c in curve if c.valid]
-            row: list[str] = [text(grid.heading), text(grid.title, "text tight"), text(curve_place(curve), "text tight")]
+            row: list[str] = [
+                text(grid.heading),
+                text(grid.title, "text tight"),
+                text(curve_place(curve), "text tight"),
+            ]
             row.append(text(f"{len(valid)} of {len(curve)}", "text" if len(valid) == len(curve) else "text bad"))
             for name in names:
                 failed = [c for c in curve if not c.gates.get(name, {"passed": True})["passed"]]
@@ -63,7 +67,7 @@ def _by_curve(grids: Sequence[Grid], names: Sequence[str]) -> str:
                 row.append(Cell(escape(f"FAILED{at}, worst {_against(worst)}"), "text bad"))
             rows.append(row)
             muted.append(not valid)
-    return table(["pair", grids[0].task.setting_word, "at", "valid", *names], rows, muted)
+    return table(["pair", grids[0].task.heading, "at", "valid", *names], rows, muted)
 
 
 def _against(gate: dict[str, Any]) -> str:
@@ -128,7 +132,7 @@ def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
             ]
             for (pair, setting), some in groups.items()
         ]  # fmt: skip
-        heading = ["pair"] * ("pair" in task.uses) + [task.setting_word, "cells", *(f"{axis.one}s" for axis in keyed)]
+        heading = ["pair"] * ("pair" in task.uses) + [task.heading, "cells", *(f"{axis.one}s" for axis in keyed)]
         told += table(heading + ["controls"] * ("control" in task.uses), rows)
     return told
 
@@ -180,7 +184,7 @@ def at_key(config: dict[str, Any], axis: Axis) -> Any:
 
 def cell_headings(task: Task) -> list[str]:
     """Headings of `cell_names`."""
-    return [*(["pair"] if "pair" in task.uses else []), task.setting_word, *(axis.word for axis in task.axes)]
+    return [*(["pair"] if "pair" in task.uses else []), task.heading, *(axis.word for axis in task.axes)]
 
 
 def cell_names(points: Sequence[Comparison]) -> list[str]:

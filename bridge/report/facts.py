@@ -62,7 +62,7 @@ def _by_grid(one: Gathered) -> str:
             *([text(controls_label(task, names))] if "control" in task.uses else []), str(len(records)),
             text(", ".join(dict.fromkeys(map(_commit, records)))), f"{sum(r.data['wall_s'] for r in records):.0f}",
         ])  # fmt: skip
-    heading = ["pair" if "pair" in task.uses else "task", task.setting_word, *(axis.word for axis in task.axes), "seed"]
+    heading = ["pair" if "pair" in task.uses else "task", task.heading, *(axis.word for axis in task.axes), "seed"]
     heading += [*more, *(["controls"] if "control" in task.uses else []), "records", "commit", "wall s"]
     told_first = '<p class="quiet">One row per setting; bridge export has a row for every cell.</p>'
     return told_first + table(heading, rows)

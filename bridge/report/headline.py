@@ -77,7 +77,7 @@ def fits(every: Sequence[Grid]) -> tuple[list[Grid], str]:
         return shown, ""
     return shown, (
         f'<p class="quiet">Panels of the first {MANY_PANELS} of {len(every)} settings, in order of their names; the '
-        'others are among the best places and in what bridge export writes.</p>'
+        "others are among the best places and in what bridge export writes.</p>"
     )
 
 

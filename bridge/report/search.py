@@ -47,7 +47,7 @@ def best_places(one: Gathered) -> str:
         ])  # fmt: skip
         muted.append(not is_above)
     estimate, every = conditions.estimate, ", all" if part != "all" else ""
-    heading = [task.setting_word, *(other.word for other in others), *([] if axis is None else [f"best {axis.one}"])]
+    heading = [task.heading, *(other.word for other in others), *([] if axis is None else [f"best {axis.one}"])]
     heading += [f"verdict, all {task.noun}" if every else "verdict"]
     heading += [f"{estimate}, {part}", f"hardest, {part}"] if every else []
     heading += [f"{estimate}{every}", *(n.replace("_", " ") for n in names), f"{estimate} − hardest{every}"]

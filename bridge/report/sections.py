@@ -136,7 +136,7 @@ def _by_part(grids: Sequence[Grid]) -> str:
             scores = c.scores_of(label)
             numbers = [interval_or_none(scores.get(name, {}).get(c.head)) for name in names]
             rows.append([text(grid.title), text(label), str(part["n"]), str(part["n_units"]), *numbers])
-    numbers_table = table([task.setting_word, task.noun, "items", "units", *names], rows)
+    numbers_table = table([task.heading, task.noun, "items", "units", *names], rows)
     return each(grids, panel) + f"<details><summary>the same as numbers</summary>{numbers_table}</details>"
 
 
@@ -268,10 +268,12 @@ def _all_scores(one: Gathered) -> str:
             text(c.conclusion, "text long" if c.valid else "text long bad"),
         ]
 
-    heading = [*(["pair"] if has_pair else []), task.setting_word, *(axis.word for axis in task.axes)]
+    heading = [*(["pair"] if has_pair else []), task.heading, *(axis.word for axis in task.axes)]
     heading += ["items / units", *names, "verdict"]
     muted = [not c.valid for _, c in titled]
-    shown = sorted((m for m in task.metrics if m.heads or m.panel or m.tabled), key=lambda m: (not m.heads, not m.panel))
+    shown = sorted(
+        (m for m in task.metrics if m.heads or m.panel or m.tabled), key=lambda m: (not m.heads, not m.panel)
+    )
     tables = ""
     for metric in shown:
         if any(metric.name in scores for _, c in titled for scores in c.scores.values()):

@@ -42,6 +42,7 @@ class Condition:
         always: whether it is scored in every cell, whatever `control.names` says.
         heading: the name over a narrow column; its lines are separated by line breaks.
         word: the name in a narrow field.
+        spare: whether a narrow table leaves it out before others of its kind.
         look: how it is drawn; None for the next free one.
         order: its place among those of its kind.
     """
@@ -53,6 +54,7 @@ class Condition:
     always: bool = False
     heading: str = ""
     word: str = ""
+    spare: bool = False
     look: Look | None = None
     order: int = 0
     what: str = ""

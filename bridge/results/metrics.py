@@ -23,6 +23,7 @@ class Metric:
         items: the table of its per-item scores; None where it has none.
         mask: which of the table's masks says to which part an item belongs; empty where there is one alone.
         share_of: where it is another metric divided by the reference's: the name of the other.
+        heading: over its column in the table of one cell; empty where it has none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Metric:
     items: str | None = "items"
     mask: str = ""
     share_of: str | None = None
+    heading: str = ""
 
     @property
     def word(self) -> str:

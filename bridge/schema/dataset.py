@@ -128,7 +128,7 @@ class HuggingFaceConfig(DatasetConfig):
     config: str | None = None
     hub_split: str = "train"
     prompt_field: str = "prompt"
-    answer_field: str = "answer"
+    answer_field: str | None = "answer"
     relation_field: str | None = None
     subject_field: str | None = None
     revision: str | None = None

@@ -37,7 +37,9 @@ SETTINGS: Any = {
 
 def swatch(task: Task, condition: str) -> str:
     """A condition's line and marker beside text; the page must hold `swatches` of the task once."""
-    return f'<svg class="swatch" width="30" height="14" aria-hidden="true"><use href="#{_mark(task, condition)}"/></svg>'
+    return (
+        f'<svg class="swatch" width="30" height="14" aria-hidden="true"><use href="#{_mark(task, condition)}"/></svg>'
+    )
 
 
 def swatches(tasks: Iterable[Task]) -> str:

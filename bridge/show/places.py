@@ -67,7 +67,9 @@ def positions(cells: Sequence[Comparison], axis: Axis | None) -> tuple[list[floa
     return [float(place) for place in places], labels, axis.title.removesuffix(LOG_NOTE)
 
 
-def _of_pairs(places: Sequence[tuple[object, ...]], labels: list[str], axis: Axis) -> tuple[list[float], list[str], str]:
+def _of_pairs(
+    places: Sequence[tuple[object, ...]], labels: list[str], axis: Axis
+) -> tuple[list[float], list[str], str]:
     """The first of each pair alone where it tells the places apart."""
     sources = [place[0] for place in places]
     targets = {place[-1] for place in places}

@@ -136,7 +136,9 @@ def score_plane(cells: Sequence[Comparison], condition: str | None, metric: Metr
         columns: the axis below.
     """
     shades = Shades(cells, metric)
-    places = [sorted({sortable(axis.value(c.axes)): axis.label(c.axes) for c in cells}.items()) for axis in (rows, columns)]
+    places = [
+        sorted({sortable(axis.value(c.axes)): axis.label(c.axes) for c in cells}.items()) for axis in (rows, columns)
+    ]
     index = [{place: k for k, (place, _) in enumerate(some)} for some in places]
     filled: dict[tuple[int, int], Field] = {}
     for c in cells:

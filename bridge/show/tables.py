@@ -1,4 +1,4 @@
-"""Tables for a terminal: a fitted score never stands without its controls."""
+"""Tables for a terminal: an estimate never stands without its controls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bridge.controls.names import KINDS
 from bridge.results.comparison import Comparison
-from bridge.results.curves import verdict, withhold
+from bridge.results.metrics import Metric
 from bridge.results.verdicts import counted, p_of, units_note, wanted
 from bridge.show.fitting import fitting
 
-# Left out one by one, from the first on, where the screen is narrow; the record has it all.
-OPTIONAL = ("log-prob", "of native", "draws", "lead")
 KIND_STYLE = {
     "estimate": "bold",
     "negative": "",
@@ -26,126 +23,111 @@ KIND_STYLE = {
 
 
 def comparison_table(c: Comparison, width: int) -> Table:
-    """One cell: every control a row, on new answers and on all, with the fitted map's paired lead."""
-    return fitting(lambda form: _comparison_table(c, OPTIONAL[form:]), len(OPTIONAL) + 1, width)
+    """One point: every condition a row, on the headline part and on all items, with the estimate's paired lead.
+
+    Where the screen is narrow, columns are left out one by one; the record has it all.
+    """
+    optional = [*(m.name for m in _further(c)), "draws", "lead"]
+    return fitting(lambda form: _comparison_table(c, optional[form:]), len(optional) + 1, width)
+
+
+def _further(c: Comparison) -> list[Metric]:
+    """Metrics that have a column beside the one that heads the table."""
+    scored = {name for scores in c.scores.values() for name in scores}
+    return [m for m in c.task.metrics if m.heading and not m.heads and m.name in scored]
+
+
+def _parts(c: Comparison) -> list[str]:
+    """The parts that have columns: those that are tested."""
+    return list(c.task.part_names)
 
 
 def _comparison_table(c: Comparison, also: Sequence[str]) -> Table:
-    title = f"{c.config['pair']['name']}: {c.label}, {c.sizes}"
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    task, head = c.task, c.task.by_name[c.head]
+    place = c.config["pair"]["name"] if "pair" in task.uses else task.name
+    table = Table(title=f"{place}: {c.label}, {c.sizes}", title_justify="left", title_style="bold", box=None)
+    table.pad_edge = False
     table.add_column("control", no_wrap=True)
-    sizes = {"new": c.by_answer["new"]["n"], "all": c.data["n_eval"]}
-    for part in ("new", "all"):
-        table.add_column(f"{part} answers ({sizes[part]})\ntop-1 [95 %]", justify="right", no_wrap=True)
-    between = {"log-prob": "log-prob\n(nats)", "of native": "of\nnative"}
-    lead = "fitted - control\ntop-1, all [95 %]" if "lead" in also else "lead\nall"
-    for heading in (*(between[name] for name in also if name in between), lead, "p\nnew", "p\nall"):
+    for part in _parts(c):
+        n = c.point["n"] if part == "all" else c.parts[part]["n"]
+        table.add_column(f"{c.title_of(part)} ({n})\n{head.word} [95 %]", justify="right", no_wrap=True)
+    for metric in _further(c):
+        if metric.name in also:
+            table.add_column(metric.heading, justify="right", no_wrap=True)
+    lead = f"{c.estimate} - control\n{head.word}, all [95 %]" if "lead" in also else "lead\nall"
+    for heading in (lead, *(f"p\n{part}" for part in _parts(c))):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, scores in c.scores.items():
-        table.add_row(*_row(c, name, scores, also), style=KIND_STYLE[KINDS[name].kind])
+        table.add_row(*_row(c, name, scores, also), style=KIND_STYLE[task.conditions[name].kind])
     for name in c.absent:
-        table.add_row(name, "absent", "absent", style="dim")
+        table.add_row(name, *["absent"] * len(_parts(c)), style="dim")
     return table
 
 
 def _row(c: Comparison, name: str, scores: Mapping[str, Any], also: Sequence[str]) -> list[str]:
-    top1, native = scores["top1"], scores.get("fraction_of_native")
-    new = c.by_answer["new"].get("scores", {})
-    leads = [c.contrasts_of(part).get(name, {}).get("top1") for part in ("new", "all")]
-    draws = f" x{top1['n_draws']}" if "n_draws" in top1 and "draws" in also else ""
-    row = [f"{name}{draws}", _interval(new[name]["top1"]) if name in new else "-", _interval(top1)]
-    if "log-prob" in also:
-        row.append(f"{scores['logprob_nats']['mean']:.2f}")
-    if "of native" in also:
-        row.append("" if native is None or name == "native_source" else f"{native['mean']:.0%}")
-    row.append("" if leads[1] is None else _lead(leads[1], "lead" in also))
+    head, condition = c.head, c.task.conditions[name]
+    draws = f" x{scores[head]['n_draws']}" if "n_draws" in scores.get(head, {}) and "draws" in also else ""
+    row = [f"{name}{draws}", *(_interval(c.scores_of(part).get(name, {}).get(head)) for part in _parts(c))]
+    row += [_short(metric, scores.get(metric.name)) for metric in _further(c) if metric.name in also]
+    leads = [c.contrasts_of(part).get(name, {}).get(head) for part in _parts(c)]
+    row.append("" if leads[-1] is None else _lead(leads[-1], "lead" in also))
     # A mark to read a score against is not tested.
-    return row + ["" if lead is None or KINDS[name].kind == "mark" else _p(p_of(lead)) for lead in leads]
+    return row + ["" if lead is None or condition.kind == "mark" else _p(p_of(lead)) for lead in leads]
 
 
-def _interval(score: Mapping[str, float]) -> str:
-    return f"{score['mean']:.3f} [{score['low']:.2f}, {score['high']:.2f}]"
+def _interval(score: Mapping[str, Any] | None) -> str:
+    if score is None or score["mean"] is None:
+        return "-"
+    return f"{score['mean']:.3f}" + ("" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]")
 
 
-def _lead(contrast: Mapping[str, float], with_interval: bool) -> str:
-    interval = f" [{contrast['low']:+.2f}, {contrast['high']:+.2f}]" if with_interval else ""
+def _short(metric: Metric, score: Mapping[str, Any] | None) -> str:
+    if score is None or score["mean"] is None:
+        return ""
+    return f"{score['mean']:.0%}" if metric.share_of else f"{score['mean']:.2f}"
+
+
+def _lead(contrast: Mapping[str, Any], with_interval: bool) -> str:
+    if contrast["difference"] is None:
+        return "-"
+    is_wide = with_interval and contrast["low"] is not None
+    interval = f" [{contrast['low']:+.2f}, {contrast['high']:+.2f}]" if is_wide else ""
     return f"{contrast['difference']:+.3f}{interval}"
 
 
 def print_comparison(c: Comparison, console: Console) -> None:
-    """The table of one cell, then states, fit, gates, and what may be concluded."""
-    said, c = verdict(c), withhold(c)
+    """The table of one point, what stands behind its numbers, the gates, and what may be concluded."""
+    conclusion, c = c.conclusion, c.shown()
     console.print(comparison_table(c, console.width))
-    parts = ", ".join(
-        f"{label} {counted(part['n'], 'item')} of {counted(part['n_units'], 'unit')}"
-        for label, part in c.by_answer.items()
-    )
-    draws = ", ".join(f"{n} x{s['top1']['n_draws']}" for n, s in c.scores.items() if "n_draws" in s["top1"])
-    lines: list[str | None] = [
-        f"[95 %]: over units ({c.data['unit']}), resampled whole"
-        + (f"; of {draws} the lowest and the highest draw" if draws else "")
-        + ". p: flips of units, and the rank among draws",
-        f"answers: {parts}; no fit row has a new answer",
-        units_note(c.data),
-        _states_line(c),
-        _whole_line(c),
-        _chance_line(c),
-        _fit_line(c),
-        _training_line(c),
-    ]
-    for line in lines:
-        if line:
-            console.print(Text(line))
-    console.print(gates_line(c))
+    for line in (*_lines(c), *c.task.lines(c)):
+        console.print(Text(line))
+    if c.gates:
+        console.print(gates_line(c))
     if c.missing:
         console.print(f"not scored here: {', '.join(c.missing)} (control=all scores everything)", style="yellow")
-    console.print(Text(said, style="bold green" if c.is_above and c.finding("new").is_above else "bold yellow"))
+    console.print(Text(conclusion, style="bold green" if c.is_above_everywhere else "bold yellow"))
 
 
-def _states_line(c: Comparison) -> str | None:
-    if "fitted" not in c.state_scores:
-        return None
-    each = ", ".join(f"{name} {s['explained_variance']['mean']:.2f}" for name, s in c.state_scores.items())
-    return f"held-out explained variance of the states: {each}"
-
-
-def _whole_line(c: Comparison) -> str | None:
-    each = ", ".join(
-        f"{n} {s['token_f1']['mean']:.2f}/{s['exact_match']['mean']:.2f}/{s['answer_logprob_nats']['mean']:.1f}"
-        for n, s in c.scores.items()
-        if "token_f1" in s
-    )
-    return f"whole answers, token F1/exact match/log-prob in nats: {each}" if each else None
-
-
-def _chance_line(c: Comparison) -> str:
-    chance = c.data["chance"]
-    return (
-        f"chance: log-prob {chance['uniform_logprob_nats']:.2f} (uniform), {chance['prior_logprob_nats']:.2f} (answers "
-        f"as often as in the fit), top-1 {chance['commonest_top1']:.3f} (always the commonest answer)"
-    )
-
-
-def _fit_line(c: Comparison) -> str:
-    fit = c.data["fit"]
-    return (
-        f"fit: {fit['n_rows']} rows, {fit['n_parameters']:,} parameters, rank {fit['rank']}, n/d {fit['n_over_d']:.2f}"
-        f", {fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span; there and back: "
-        f"relative error {fit['cycle']['relative_error']:.2f}, of permuted rows "
-        f"{fit['cycle']['permuted_relative_error']:.2f} (mean: 1); lookup takes "
-        f"{counted(fit['lookup_neighbours'], 'neighbour')}"
-    )
-
-
-def _training_line(c: Comparison) -> str | None:
-    training = c.data["fit"].get("training")
-    if not training:
-        return None
-    return (
-        f"trained through the target: held-back loss {training['start_loss_nats']:.2f} -> "
-        f"{training['held_loss_nats']:.2f} nats (chance {-c.data['chance']['prior_logprob_nats']:.2f}), "
-        f"kept step {training['best_step']} of {training['n_steps']}"
-    )
+def _lines(c: Comparison) -> list[str]:
+    """What intervals and p values rest on, and how large the parts of the items are."""
+    lines = []
+    if c.task.by_name[c.head].items is not None:
+        head = {name: scores[c.head] for name, scores in c.scores.items() if c.head in scores}
+        draws = ", ".join(f"{name} x{score['n_draws']}" for name, score in head.items() if "n_draws" in score)
+        drawn = f"; of {draws} the lowest and the highest draw" if draws else ""
+        unit = c.point["unit"]
+        lines.append(
+            f"[95 %]: over units ({unit}), resampled whole{drawn}. p: flips of units, and the rank among draws"
+        )
+    if c.parts:
+        sizes = ", ".join(
+            f"{label} {counted(part['n'], 'item')} of {counted(part['n_units'], 'unit')}"
+            for label, part in c.parts.items()
+        )
+        what = "; ".join(f"{part.name}: {part.what}" for part in c.task.parts if part.tested and part.what)
+        lines.append(f"{c.task.noun}: {sizes}" + (f"; {what}" if what else ""))
+    note = units_note(c.point)
+    return [*lines, note] if note else lines
 
 
 def gates_line(c: Comparison) -> Text:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bridge.session import Session
 
 
+# Config groups that a task may leave unused.
+GROUPS = ("pair", "layer", "injection", "control", "dataset", "map", "normalize")
+
+
 @dataclass(frozen=True)
 class StatesNeed:
     """States that a cell reads.
@@ -87,7 +91,7 @@ class Task:
         gates: what each validity gate says, by name.
         reference: the condition whose score shares are of; None where there is none.
         noun: what the items are, in the names of their parts.
-        setting_word: what `setting` names, over a column.
+        heading: over the column of what `setting` gives.
         own_report: whether its own sections take the place of the common ones in a report.
     """
 
@@ -102,7 +106,7 @@ class Task:
     gates: Mapping[str, str] = {}
     reference: str | None = None
     noun: str = "items"
-    setting_word: str = "setting"
+    heading: str = "setting"
     own_report: bool = False
 
     def needs(self, config: "BridgeConfig") -> Needs:
@@ -143,7 +147,11 @@ class Task:
         """Lines below the table of one cell."""
         return []
 
-    def print_grid(self, comparisons: Sequence["Comparison"], console: "Console") -> bool:
+    def line(self, record: "Record") -> str | None:
+        """What is shown of one of many cells while they run; None for the common line."""
+        return None
+
+    def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
         """Print what is shown of many cells in place of the common tables; False for the common ones."""
         return False
 
@@ -190,6 +198,12 @@ class Task:
     def free(self) -> tuple[str, ...]:
         """Config keys that the points of one setting may differ in."""
         return (*(key for axis in self.axes for key in axis.keys), "control.names")
+
+    def ignores(self, key: str) -> bool:
+        """Whether a config key, such as ``map`` or ``layer.source``, belongs to a group that has no effect here."""
+        return key.partition(".")[0] in GROUPS and not any(
+            f"{used}.".startswith(f"{key}.") or f"{key}.".startswith(f"{used}.") for used in self.uses
+        )
 
     def used(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a plain config that can change a result."""

@@ -2,21 +2,16 @@
 
 import pytest
 import torch
-from bridge.controls.carrier import Carrier
-from bridge.controls.draws import (
-    NOT_RULED_OUT,
-    haar_rotated,
-    haar_rows,
-    permutations,
-    within,
-)
-from bridge.controls.rows import Rows
 from torch import Tensor
 
+from bridge.carry.carrier import Carrier
+from bridge.carry.draws import NOT_RULED_OUT, haar_rotated, haar_rows, within
+from bridge.carry.rows import Rows
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize
+from bridge.permutations import permutations
 
 N_DRAWS = 20
 
@@ -134,12 +129,12 @@ def test_a_random_rotation_between_widths_is_semi_orthogonal(d: int, width: int)
 
 def test_permutations_inside_a_relation_move_rows_and_keep_relations() -> None:
     labels = torch.tensor([2, 0, 1, 0, 2, 2, 1, 0, 0, 3])
-    draws = permutations(labels, 10, 50, torch.Generator().manual_seed(0))
+    draws = permutations(10, 50, torch.Generator().manual_seed(0), labels)
     assert (labels[draws] == labels).all()
     assert (draws.sort(1).values == torch.arange(10)).all()
     assert (draws[:, 9] == 9).all()
     assert len(torch.unique(draws, dim=0)) > 40
-    free = permutations(None, 10, 50, torch.Generator().manual_seed(0))
+    free = permutations(10, 50, torch.Generator().manual_seed(0))
     assert (labels[free] != labels).any()
 
 
@@ -151,7 +146,7 @@ def test_rows_alone_in_their_relation_are_permuted_among_themselves_and_join_no_
     alone = torch.tensor([0, 3, 7, 8, 9])
     assert len(labels[alone].unique()) == 1
     assert not torch.isin(labels[[1, 2, 4, 5, 6]], labels[alone]).any()
-    draws = permutations(labels, 10, 50, torch.Generator().manual_seed(0))
+    draws = permutations(10, 50, torch.Generator().manual_seed(0), labels)
     assert (draws[:, alone].sort(1).values == alone).all()
     assert (relations[draws[:, [1, 2, 4, 5, 6]]] == relations[[1, 2, 4, 5, 6]]).all()
     assert len(draws[:, alone].unique(dim=0)) > 20

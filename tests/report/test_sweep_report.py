@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import synthetic_records
+from declared import NEGATIVES
 from rich.console import Console
 from synthetic_records import config, write_cell, write_failed
 

@@ -12,6 +12,7 @@ from bridge.show.page import Cell, figure, number, p_value, table, text
 from bridge.show.planes import WITHOUT_NUMBERS, Field, has_numbers, plane
 from bridge.similarity.measures import MEASURES
 from bridge.tasks.base import Section
+from bridge.tasks.registry import task_of
 from bridge.tasks.similarity.matrices import (
     LayerPair,
     best,
@@ -23,7 +24,6 @@ from bridge.tasks.similarity.matrices import (
     over_layers,
     verdict,
 )
-from bridge.tasks.registry import task_of
 from bridge.tasks.similarity.task import FREE, WITHIN
 
 LEAD = (
@@ -88,7 +88,11 @@ def _maps(record: Record, scales: dict[str, float]) -> str:
         deepest = final(data, measure)
         told = f"{deepest.label}: {number(deepest.value)}, permuted {number(deepest.nulls[FREE]['mean'])}"
         told += f", inside relations {number(deepest.nulls[WITHIN]['mean'])}"
-        key = "" if has_numbers(len(data["layers"]["source"]), len(data["layers"]["target"])) else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        key = (
+            ""
+            if has_numbers(len(data["layers"]["source"]), len(data["layers"]["target"]))
+            else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        )
         panels.append(figure(MEASURES[measure].label, layer_map(data, measure, scales[measure]), key, told))
     return "\n".join(lines) + f'<div class="panels">{"".join(panels)}</div>'
 

@@ -11,7 +11,9 @@ from bridge.similarity.measures import MEASURES
 from bridge.tasks.base import Needs, Section, StatesNeed, Task
 
 if TYPE_CHECKING:
+    from rich.console import Console
 
+    from bridge.records.record import Record
     from bridge.results.comparison import Comparison
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
@@ -78,3 +80,23 @@ class Similarity(Task):
         from bridge.tasks.similarity.page import sections
 
         return sections(comparisons)
+
+    def line(self, record: "Record") -> str:
+        """Layers and rows, and how many measures are above what."""
+        from bridge.tasks.similarity.matrices import label, short
+
+        return f"{label(record.data)}: {short(record.data)}"
+
+    def print_cell(self, record: "Record", console: "Console") -> bool:
+        """Every measure at the deepest and at the best layers; see `bridge.tasks.similarity.tables`."""
+        from bridge.tasks.similarity.tables import print_matrices
+
+        print_matrices(record, console)
+        return True
+
+    def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
+        """Every measure at its best layers, a row for each cell."""
+        from bridge.tasks.similarity.tables import matrices_table
+
+        console.print(matrices_table(records))
+        return True

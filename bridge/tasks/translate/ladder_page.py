@@ -15,11 +15,12 @@ from bridge.errors import RecordError
 from bridge.records.record import write_whole
 from bridge.results.comparison import Comparison
 from bridge.results.curves import identity
+from bridge.results.ladders import Ladder, Rung, hardest
 from bridge.show.looks import QUIET, SETTINGS, accessible, inline, png, standalone
 from bridge.show.page import MANY_PANELS, Cell, figure, number, table, text
 from bridge.tasks.translate.conditions import CONDITIONS
-from bridge.tasks.translate.ladders import SHARE, SHARE_F1, Ladder, Rung, hardest, n_fit
 
+SHARE, SHARE_F1 = "fraction_of_native", "fraction_of_native_f1"
 BASELINES = CONDITIONS.baselines
 RIBBONS = ("same_model", *BASELINES, "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
 # A map trained through the target has the colour of the same map fitted on states, and a dashed line.
@@ -68,7 +69,7 @@ def ladder_plot(one: Ladder) -> str:
 
 def draw_ladder(ax: Axes, one: Ladder) -> None:
     """Draw into `ax` what `ladder_plot` shows."""
-    sizes = one.sizes
+    sizes = one.places
     xs = {n: math.log10(n) for n in sizes}
     gap = min((xs[b] - xs[a] for a, b in pairwise(sizes)), default=0.3)
     ends: list[tuple[float, str, str, bool]] = []
@@ -91,7 +92,7 @@ def draw_ladder(ax: Axes, one: Ladder) -> None:
             continue
         look = _look(rung, i)
         shift = (i - (n_rungs - 1) / 2) * 0.3 * gap / max(n_rungs, 2)
-        at = [xs[n_fit(c)] + shift for c, _ in cells]
+        at = [xs[c.axes["n_fit"]] + shift for c, _ in cells]
         mean, low, high = ([float(s[k]) for _, s in cells] for k in ("mean", "low", "high"))
         ax.vlines(at, low, high, color=look["color"], linewidth=1, alpha=0.55, zorder=2)
         ax.plot(at, mean, **look | {"marker": ""}, zorder=3)
@@ -192,13 +193,13 @@ def _numbers(one: Ladder) -> str:
 
 def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
     fit, chance = c.data["fit"], c.data["chance"]
-    against = hardest(c)
+    against = hardest(c, SHARE)
     logprob = c.scores.get("fitted", {}).get("logprob_nats")
     error = c.scores.get("fitted", {}).get("relative_error")
     training = fit.get("training")
     row: list[str] = [
         text(rung.name, "text tight"),
-        str(n_fit(c)),
+        c.place("n_fit"),
         f"{fit['n_parameters']:,}",
         _share(c.scores.get("fitted", {}).get(SHARE)),
         "–" if against is None else Cell(f"{_share(against[1])}<br><span class=quiet>{escape(against[0])}</span>"),
@@ -233,7 +234,7 @@ def write_ladders(some: Sequence[Ladder], path: str | Path) -> Path:
     """Write ladders as one figure, two in a row.
 
     Args:
-        some: what `bridge.tasks.translate.ladders.ladders` gave.
+        some: what `bridge.results.ladders.ladders` gave.
         path: where to; .svg or .png.
 
     Raises:

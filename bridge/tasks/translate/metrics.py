@@ -22,6 +22,7 @@ TOKEN = (
         mask="token",
         panel=True,
         tabled=True,
+        heading="log-prob\n(nats)",
     ),
     Metric("kl_nats", "divergence from the target's own answer (nats)", "KL", "nats", False, low=0.0, mask="token"),
     _share("agreement", "agreement with the source's own answer (share of items)", "agreement"),
@@ -30,13 +31,11 @@ TOKEN = (
 WHOLE = (
     Metric("answer_logprob_nats", "log-probability of the whole answer (nats)", "", "nats", high=0.0, mask="whole"),
     Metric("token_f1", "token F1 of the whole answer", "token F1", low=0.0, high=1.0, share=True, mask="whole"),
-    Metric(
-        "exact_match", "exact match (share of items)", "exact match", low=0.0, high=1.0, binary=True, mask="whole"
-    ),
+    Metric("exact_match", "exact match (share of items)", "exact match", low=0.0, high=1.0, binary=True, mask="whole"),
 )
 SHARES = (
     Metric("fraction_of_native", "share of the target's own top-1", "share of native top-1", low=0.0, items=None,
-           share_of="top1", tabled=True),
+           share_of="top1", tabled=True, heading="of\nnative"),
     Metric("fraction_of_native_f1", "share of the target's own token F1", "share of native F1", low=0.0, items=None,
            share_of="token_f1"),
 )  # fmt: skip

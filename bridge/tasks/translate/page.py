@@ -8,10 +8,10 @@ from bridge.records.record import Record
 from bridge.results.comparison import Comparison
 from bridge.results.curves import place_of
 from bridge.results.joining import dataset_label
+from bridge.results.ladders import ladders
 from bridge.show.page import table, text
 from bridge.tasks.base import Section
 from bridge.tasks.translate import ladder_page
-from bridge.tasks.translate.ladders import ladders
 
 DEFINITIONS = (
     "<b>top-1</b>: share of eval items whose gold answer is the most probable token. <b>Gold log-probability</b>: "
@@ -64,7 +64,10 @@ def run_facts(records: Sequence[Record]) -> dict[str, str]:
         return facts
     outside = sorted(fit["eval_variance_outside_span"] for fit in fits)
     if len(fits) == 1:
-        return facts | {"rank (n/d)": f"{fits[0]['rank']} ({fits[0]['n_over_d']:.2f})", "outside span": f"{outside[0]:.0%}"}
+        return facts | {
+            "rank (n/d)": f"{fits[0]['rank']} ({fits[0]['n_over_d']:.2f})",
+            "outside span": f"{outside[0]:.0%}",
+        }
     return facts | {"outside span": f"{outside[0]:.0%} to {outside[-1]:.0%}"}
 
 

@@ -31,7 +31,7 @@ class Translate(Task):
     conditions = CONDITIONS
     axes = (
         Axis("layer", "layer, source → target", "layer", keys=("layer.source", "layer.target"), searched=True),
-        Axis("n_fit", "items to fit on, n (log scale)", "n", "data set size", ("dataset.size",), log=True),
+        Axis("n_fit", "items to fit on, n", "n", "data set size", ("dataset.size",), log=True),
     )
     parts = (
         PartOfItems("new", "which no fit row has", tested=True),
@@ -49,13 +49,11 @@ class Translate(Task):
     }
     reference = "native_target"
     noun = "answers"
-    setting_word = "injection"
+    heading = "injection"
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Both models, the items, and states of as many positions as the injection asks for."""
-        from bridge.config import build
-
-        k, at = build(config.injection).n_states, config.layer.position
+        k, at = config.injection.n_states, config.layer.position
         own = "mean" if k == 1 and at == "mean" else "last" if k == 1 else f"last:{k}"
         # Scores of the models themselves need the last position of the final layer whatever is carried.
         positions = dict.fromkeys(["last", own])
@@ -75,6 +73,12 @@ class Translate(Task):
         injection = config["injection"]
         same = injection.get("context") == "same"
         return str(injection["name"]) + (" (same prompt)" if same else "")
+
+    def lines(self, comparison: "Comparison") -> list[str]:
+        """See `bridge.tasks.translate.lines`."""
+        from bridge.tasks.translate.lines import lines
+
+        return lines(comparison)
 
     def gate_verdict(self, comparison: "Comparison") -> str | None:
         """Dead, where nothing that is put in could be right; invalid, where the rows are out of step."""

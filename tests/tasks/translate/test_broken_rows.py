@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from bridge.controls.rows import Rows
 from torch import Tensor
 from untrained import SMALL
 
+from bridge.carry.rows import Rows
 from bridge.config import compose_config
 from bridge.data.splitting import split
 from bridge.session import Session
@@ -45,7 +45,7 @@ class Cell:
 @pytest.fixture(scope="module")
 def cell(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
     outputs = tmp_path_factory.mktemp("broken")
-    (outputs / "models").symlink_to(untrained)
+    (outputs / "artefacts").symlink_to(untrained)
     config = compose_config(*SMALL[:-1], f"paths.outputs={outputs}")
     session = Session(outputs, "cpu", 64)
     session.locate(config.pair)
