@@ -1,10 +1,10 @@
 """How the scores, intervals and p values of a report are defined."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 
 from bridge.report.gathered import Gathered
-from bridge.results.conditions import Conditions
+from bridge.results.conditions import Condition, Conditions
 from bridge.statistics.levels import ALPHA, FEW_UNITS, LEAST_UNITS, least_p
 
 
@@ -96,7 +96,8 @@ def _search(one: Gathered) -> list[str]:
     if axis is not None:
         best = "highest" if task.head.higher_is_better else "lowest"
         lines.append(
-            f"<b>Best {axis.one}</b>: the {axis.one} with the {best} {task.conditions.estimate} {escape(task.head.word)} "
+            f"<b>Best {axis.one}</b>: the {axis.one} with the {best} {task.conditions.estimate} "
+            f"{escape(task.head.word)} "
             "among the valid ones. Its p is that of the largest "
             f"standardised difference over all {axis.one}s searched, with the same sign flip of a unit in every "
             f"{axis.one} (max statistic), then corrected by Holm for the number of curves; its rank is that among the "
@@ -106,8 +107,8 @@ def _search(one: Gathered) -> list[str]:
     return lines
 
 
-def _names(conditions: Conditions, wanted) -> str:  # type: ignore[no-untyped-def, type-arg]
-    return ", ".join(name for name, c in conditions.items() if wanted(c))
+def _names(conditions: Conditions[Condition], is_meant: Callable[[Condition], bool]) -> str:
+    return ", ".join(name for name, c in conditions.items() if is_meant(c))
 
 
 def _list(numbers: Iterable[int]) -> str:

@@ -65,7 +65,7 @@ def write_toy(outputs: Path, seed: int = 0, valid: bool = True) -> None:
     points = []
     for site in SITES:
         for dose in DOSES:
-            mean, p = effect(site, dose), 0.01 if site == "late" else 0.4
+            mean, p = effect(site, dose), 0.001 if site == "late" else 0.4
             scores = {
                 "steered": {"effect": {"mean": mean, "low": None, "high": None},
                             "cost": {"mean": 0.25, "low": None, "high": None}},
