@@ -16,7 +16,8 @@ from bridge.records.manifest import Cell, Manifest
 from bridge.records.record import read_all
 from bridge.report.document import write_report
 from bridge.results.joining import comparisons
-from bridge.show.grid_tables import MOST_ROWS, grid_footer, grid_tables
+from bridge.show.grid_footer import grid_footer
+from bridge.show.grid_tables import MOST_ROWS, grid_tables
 from bridge.show.page import MANY, MANY_PANELS
 
 LAYERS, SIZES = range(11), (60, 200)
