@@ -1,11 +1,12 @@
 """Items with one gold answer each: where they come from, which can be used, and how they are split."""
 
 from bridge.data.facts import Relation, held_out_template, relations
+from bridge.data.hub import HuggingFace
 from bridge.data.pairing import aligned_contexts, aligned_positions
 from bridge.data.questions import question_word
 from bridge.data.repeats import repeated_facts
 from bridge.data.rosetta import Item, RosettaSet, describe_coverage, fingerprint, rosetta_set
-from bridge.data.sources import Attributes, Facts, HuggingFace, JsonFile, Relations, Source, Squad
+from bridge.data.sources import Attributes, Facts, JsonFile, Relations, Source, Squad
 from bridge.data.splitting import Split, labels, numbered, split
 
 __all__ = [
