@@ -243,7 +243,7 @@ def test_models_of_two_widths_and_two_depths_go_the_whole_way(
 
 
 def test_a_map_that_needs_equal_widths_is_refused(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     monkeypatch.setattr(Orthogonal, "requires_equal_widths", True)
     line = bridge(*SMALL, "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2", "layer=2").line
@@ -354,7 +354,7 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_the_other_cells(
     bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bridge.maps import Relative
+    from bridge.maps.relative import Relative
 
     monkeypatch.setattr(Relative, "fit", lambda self, X, Y, groups=None: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -394,7 +394,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
 def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, bare_outputs: Path
 ) -> None:
-    from bridge.maps import Ridge
+    from bridge.maps.ridge import Ridge
 
     def fit(*_: object) -> None:
         try:

@@ -348,7 +348,7 @@ def test_states_of_the_two_models_are_extracted_once_for_a_grid(outputs: Path) -
 
 
 def test_library_use_needs_no_config() -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     assert Orthogonal().fit(X, X).transform(X).shape == (20, 8)

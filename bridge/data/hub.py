@@ -1,7 +1,7 @@
 """Items from the Hugging Face hub."""
 
+from bridge.data.items import Item
 from bridge.data.reading import text_of
-from bridge.data.rosetta import Item
 from bridge.data.sources import Source
 from bridge.errors import DataError
 

@@ -9,7 +9,8 @@ from bridge.carry.draws import NOT_RULED_OUT, haar_rotated, haar_rows, within
 from bridge.carry.rows import Rows
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
-from bridge.maps import Orthogonal, Ridge
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.normalize import Normalize
 from bridge.permutations import permutations
 

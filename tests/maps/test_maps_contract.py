@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from bridge.errors import FitError
-from bridge.maps import IdentityMap, Map, Orthogonal
+from bridge.maps.base import Map
+from bridge.maps.identity import IdentityMap
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.registry import map_class, maps
 
 MAPS = [IdentityMap, *(c for name in maps() if (c := map_class(name)).refits)]

@@ -9,7 +9,7 @@ from untrained import SMALL
 
 from bridge.config import compose_config, conf_dir
 from bridge.errors import BridgeError, ConfigError, FitError
-from bridge.maps import Adapter
+from bridge.maps.adapter import Adapter
 from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session
