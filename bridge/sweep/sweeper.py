@@ -19,7 +19,7 @@ from bridge.records.manifest import Manifest, check_name, held, names, read
 from bridge.sweep import inputs
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.launcher import launch
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 log = logging.getLogger("bridge")
 # Axes that decide what the others are: each pair has its own layers.
@@ -196,7 +196,8 @@ def sweep(
     if LAUNCHED[-1].reused:
         log.info("%d of %d cells have their record already", len(LAUNCHED[-1].reused), len(manifest.cells))
     batch = [o for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
-    stream.ensure(manifest)
+    tracker = tracker_of(manifest.settings)
+    tracker.ensure(manifest)
     returns = []
     size = max_batch_size or len(batch) or 1
     for start in range(0, len(batch), size):
@@ -210,7 +211,7 @@ def sweep(
                 raise
             # A job that was killed hides the results of the others from its launcher; the records tell them all.
             log.warning("a job ended without a result: %s", str(error).strip().splitlines()[0])
-    stream.finish(manifest)
+    tracker.finish(manifest)
     inputs.note(manifest)
     return returns
 
