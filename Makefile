@@ -8,6 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BRIDGE := $(PY) -m bridge
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Tests start many processes, and every one would compile bridge anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help run report test test-quick test-slurm chaos mutants lint bench clean
 
@@ -26,8 +28,8 @@ test: $(VENV)/.installed-dev  ## check style and types, then run every test but 
 	@$(PY) -m mypy
 	@$(PY) -m pytest -n 3 --dist worksteal -rs -m "not slow"
 
-test-quick: $(VENV)/.installed-dev  ## the tests that train no model and start no SLURM
-	@$(PY) -m pytest -n 2 -m "not trained and not slurm and not slow"
+test-quick: $(VENV)/.installed-dev  ## the tests that train nothing, compute no cell and start no SLURM
+	@$(PY) -m pytest -n 2 --dist worksteal -m "not long and not slurm and not slow"
 
 test-slurm: $(VENV)/.installed-dev  ## the tests on a real SLURM, started on this machine (apt-get install slurm-wlm)
 	@BRIDGE_REQUIRE_SLURM=1 $(PY) -m pytest -n 2 --dist worksteal -m slurm tests/slurm

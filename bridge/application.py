@@ -9,9 +9,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
-from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws
+from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
@@ -19,6 +18,8 @@ from bridge.schema import BridgeConfig, register
 ERRORS_SHOWN = 10
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bridge.records.manifest import Manifest
 
 
@@ -44,12 +45,14 @@ class _Application:
             settings = typed(config)
             if not multirun:
                 warn_of_draws([to_plain(settings)])
+                for line in without_effect(settings, HydraConfig.get().overrides.task):
+                    console.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
             self.report_on = settings.paths.outputs if settings.report else None
             if self.report_on is not None and not self.records:
                 # The report at the end would be refused.
                 refuse_older(self.report_on)
             self._prepare(settings)
-            found = run(settings, self.session)
+            found = run(settings, self.session, before=lambda: _limit_threads(settings))
             if self.tracker is not None:
                 self.tracker.send(found)
         except Exception as error:
@@ -67,9 +70,9 @@ class _Application:
         self.records.append(found)
         if multirun:
             state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
-            from bridge.show.printing import line
+            from bridge.show.printing import line as line_of
 
-            console.print(f"  {line(found)} ({state})", highlight=False, markup=False)
+            console.print(f"  {line_of(found)} ({state})", highlight=False, markup=False)
         else:
             from bridge.show.printing import print_cell
 
@@ -78,15 +81,8 @@ class _Application:
             console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
-        import torch
-
         from bridge.session import Session
 
-        models = (settings.pair.source, settings.pair.target)
-        if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
-            # Models this small gain nothing from a second thread, and on a busy machine they lose most of their time
-            # to threads that wait for each other.
-            torch.set_num_threads(1)
         if self.session is None or not self.session.serves(settings):
             self.session = Session(settings.paths.outputs, settings.device, settings.batch_size)
         if settings.sweep.name is not None:
@@ -112,6 +108,8 @@ class _Application:
             return
         manifest = LAUNCHED[-1].manifest
         self._report_on(manifest)
+        if stopped := LAUNCHED[-1].stopped:
+            self.errors.insert(0, stopped)
         if not LAUNCHED[-1].packed:
             reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
             records = reused | {r.data["run_id"]: r for r in self.records}
@@ -125,7 +123,8 @@ class _Application:
                 failed.setdefault(state.error, []).append(manifest.label(state.cell))
         for error, labels in failed.items():
             self.errors.append(f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {error}")
-        if n := sum(s.name in ("missing", "running") for s in found):
+        n = sum(s.name in ("missing", "running") for s in found)
+        if n and not stopped:
             self.errors.append(
                 f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
                 f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
@@ -166,7 +165,22 @@ class _Application:
             print_grid(self.records, _console())
 
 
-def _console() -> Console:
+def _limit_threads(settings: BridgeConfig) -> None:
+    """Give small models one thread.
+
+    They gain nothing from a second one, and on a busy machine they lose most of their time to threads that wait for
+    each other.
+    """
+    models = (settings.pair.source, settings.pair.target)
+    if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
     # A pipe or a log file has no width of its own.
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if known else 120)

@@ -21,6 +21,7 @@ from bridge.errors import ConfigError, layer_out_of_range
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 from bridge.tasks import registry
+from bridge.tasks.base import Task
 
 T = TypeVar("T")
 # In control.names: every control that the task has.
@@ -184,6 +185,18 @@ def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
     for n_draws, some in ranked.items():
         if warning := too_few_draws(n_draws, list(some)):
             log.warning(warning)
+
+
+def without_effect(config: BridgeConfig, overrides: Sequence[str]) -> list[str]:
+    """What to say of overrides that the task does not use; one line for each."""
+    task = registry.get(config.task.name)
+    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    return [f"{key} has no effect in task={task.name}; {uses(task)}" for key in keys if task.ignores(key)]
+
+
+def uses(task: Task) -> str:
+    """The config groups that a task uses, in a sentence."""
+    return f"it uses {', '.join(task.uses) or 'no group but task'}"
 
 
 def build(node: Any, **more: Any) -> Any:

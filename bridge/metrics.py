@@ -203,5 +203,5 @@ def _check_finite(logits: Tensor, name: str) -> None:
     low, high = logits.aminmax()
     if not (torch.isfinite(low) and torch.isfinite(high)):
         n_bad = int((~torch.isfinite(logits)).any(dim=1).sum())
-        advice = "every logit must be finite: look at the states that were decoded, or load the model in float32"
+        advice = "look at the states that were decoded, or load the model in float32"
         raise not_finite(n_bad, len(logits), name, advice)

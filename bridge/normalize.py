@@ -29,7 +29,7 @@ def finite_states(states: Tensor, name: str, min_dims: int = 2) -> Tensor:
     Example:
         >>> finite_states(torch.tensor([[1.0, float("nan")], [0.0, 2.0]]), "X")
         Traceback (most recent call last):
-        bridge.errors.FitError: 1 of 2 rows of X holds NaN or infinite values; every state must be finite: \
+        bridge.errors.FitError: 1 of 2 rows of X holds NaN or infinite values; wanted finite ones: \
 drop those items, or look at the model, dtype and layer they come from
     """
     check_finite(states, name, min_dims)
@@ -50,13 +50,13 @@ def check_finite(states: Tensor, name: str, min_dims: int = 2) -> None:
         n_bad = int((~torch.isfinite(rows)).any(dim=1).sum())
         if n_bad:
             advice = "drop those items, or look at the model, dtype and layer they come from"
-            raise not_finite(n_bad, len(rows), name, f"every state must be finite: {advice}")
+            raise not_finite(n_bad, len(rows), name, advice)
 
 
 def not_finite(n_bad: int, n_rows: int, name: str, advice: str) -> FitError:
     """Return the error for rows that hold NaN or infinite values."""
     hold = "holds" if n_bad == 1 else "hold"
-    return FitError(f"{n_bad} of {n_rows} rows of {name} {hold} NaN or infinite values; {advice}")
+    return FitError(f"{n_bad} of {n_rows} rows of {name} {hold} NaN or infinite values; wanted finite ones: {advice}")
 
 
 class Normalize:

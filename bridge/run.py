@@ -4,6 +4,7 @@ import io
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge")
 
 
-def run(config: BridgeConfig, session: Session | None = None) -> Record:
+def run(config: BridgeConfig, session: Session | None = None, before: Callable[[], object] = lambda: None) -> Record:
     """Run one cell, or read its record when it was run before on the same inputs.
 
     Args:
         config: typed, from `compose_config` or the command line.
         session: what cells share; a fresh one when None.
+        before: called before anything is computed, and not where a record is read back.
 
     Returns:
         The record. One of status "done" is complete; on any error a record of status "failed" with the traceback
@@ -52,6 +54,7 @@ def run(config: BridgeConfig, session: Session | None = None) -> Record:
             inputs = session.inputs(config)
             if found is not None and found.ok and found.data["inputs"] == inputs:
                 return found
+            before()
             result = get(config.task.name).compute(config, session, inputs)
             for warning in result.warnings:
                 log.warning(warning)

@@ -15,6 +15,7 @@ from bridge.models.fingerprints import fingerprint
 from bridge.models.recipe import ZooSpec
 from bridge.records import contexts
 from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
+from bridge.tasks.registry import get
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,10 +82,12 @@ class Session:
         return self._paths.get(_key(model), model.name)
 
     def inputs(self, config: BridgeConfig) -> dict[str, str]:
-        """What the results of a cell rest on: weights and tokenizers as they are now, and the items."""
-        self.locate(config.pair)
-        source, target = (self.fingerprint(m) for m in (config.pair.source, config.pair.target))
-        return {"source": source, "target": target, "items": self._source(config.dataset)[1]}
+        """What the results of a cell rest on, as its task says: weights and tokenizers as they are now, and items."""
+        needs = get(config.task.name).needs(config)
+        if needs.sides:
+            self.locate(config.pair)
+        inputs = {side: self.fingerprint(getattr(config.pair, side)) for side in needs.sides}
+        return inputs | ({"items": self._source(config.dataset)[1]} if needs.items else {})
 
     def fingerprint(self, model: ModelConfig) -> str:
         """What identifies the weights and the tokenizer, as they are now."""

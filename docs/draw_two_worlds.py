@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from bridge.errors import BridgeError
 from bridge.records.manifest import read
 from bridge.records.record import read_all
-from bridge.results.comparison import Comparison, comparisons
+from bridge.results.comparison import Comparison
+from bridge.results.joining import comparisons
 from bridge.show.looks import LOOKS, QUIET, SETTINGS, png, standalone
 
 # Data set -> its panel of the first row, and the part of the items that is shown there.
@@ -34,13 +35,13 @@ SPLITS = {
     "attributes_unseen_combination": ("... of unseen pairs of values", "--", "s"),
     "attributes_unseen_value": ("... of an unseen value", ":", "v"),
 }
-# Where something else is on the axis: the layer that carries most, and the most fit rows.
+# Fixed values where the x axis is another one: the layer that carries most, and the largest number of fit rows.
 LAYER, N_FIT = 2, 190
 TRAINED = 260
 
 
 def draw(outputs: Path, path: Path) -> None:
-    """Each world over layers; then what the rotation carries over fit rows and over missing values."""
+    """Draw each data set over layers, then new answers over the number of fit rows and of missing values."""
     worlds = _cells(outputs, "two_worlds", lambda c: c.config["injection"]["name"] == "lm_head")
     limits = [on for c in _cells(outputs, "limits", lambda c: _layer(c) == LAYER) if (on := c.on("new")) is not None]
     with mpl.rc_context(SETTINGS):

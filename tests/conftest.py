@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import os
 import shutil
@@ -39,6 +40,7 @@ LONG = (
 collect_ignore_glob = ["*conftest.py"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the modules out, the long ones first: xdist gives each of its processes an equal part of the list."""
     n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -47,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         modules.setdefault(item.path, []).append(item)
     dealt = [list(modules.values())[i::n_processes] for i in range(n_processes)]
     items[:] = [item for hand in dealt for module in hand for item in module]
+    for item in items:
+        if {"trained", "untrained"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("long")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays; the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +89,10 @@ def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: s
 
 def recipe(overrides: tuple[str, ...]) -> str:
     """A hash of what decides the weights: code, facts, libraries, overrides."""
-    files = [(ROOT / "bridge" / name).read_text() for name in ("models/zoo.py", "data/facts.py", "data/facts.json")]
+    files = [
+        (ROOT / "bridge" / name).read_text()
+        for name in ("models/zoo.py", "models/recipe.py", "data/facts.py", "data/facts.json")
+    ]
     versions = [version(name) for name in ("torch", "transformers", "tokenizers")]
     return hashlib.sha256(repr((files, versions, overrides)).encode()).hexdigest()[:16]
 

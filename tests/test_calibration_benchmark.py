@@ -40,7 +40,6 @@ def check(rates: Rates, names: set[str], floors: set[str] = frozenset()) -> None
         assert low - spread <= rate.measured <= high + spread, f"{name}: {rate.measured:.3f}"
 
 
-@pytest.mark.trained
 def test_intervals_and_tests_of_a_cell_keep_their_level_where_items_come_in_units(cells: list[Scores]) -> None:
     rates = Rates()
     singles(rates, cells[2], 40, N, 300, "40 answers")
@@ -54,7 +53,6 @@ def test_intervals_and_tests_of_a_cell_keep_their_level_where_items_come_in_unit
     assert rates.by_name["interval of top-1, 40 answers"].measured < 1.0
 
 
-@pytest.mark.trained
 def test_items_taken_as_independent_reject_true_nulls_and_miss_the_truth(cells: list[Scores]) -> None:
     rates = Rates()
     singles(rates, cells[2], cells[2].n_units, N, 100, "blind", is_blind=True)
@@ -63,14 +61,12 @@ def test_items_taken_as_independent_reject_true_nulls_and_miss_the_truth(cells: 
     assert rates.by_name["interval of top-1, blind"].measured < 0.86
 
 
-@pytest.mark.trained
 def test_families_of_cells_keep_their_level(cells: list[Scores]) -> None:
     rates = Rates()
     families(rates, cells, cells[0].n_units, N, "answers")
     check(rates, {"Holm over 3 cells", "max statistic over 3 layers", "best layers of 1 curves"})
 
 
-@pytest.mark.trained
 def test_ranks_among_draws_and_whole_verdicts_keep_their_level(cells: list[Scores]) -> None:
     rates = Rates()
     ranks(rates, cells, "shuffled_within", N)

@@ -613,7 +613,7 @@ def test_outputs_go_to_the_working_directory_unless_told_otherwise(
     out, err = capsys.readouterr()
     assert err == ""
     assert "record written to outputs/runs/" in out
-    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "logs", "models", "runs"}
+    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "contexts", "logs", "models", "runs"}
     assert max(map(len, printed(out))) <= 80, out
 
 

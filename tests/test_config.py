@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from bridge.config import (
     build,
@@ -22,7 +24,7 @@ from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
 from bridge.maps import Orthogonal
-from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, OrthogonalConfig, register
+from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, LayerConfig, OrthogonalConfig, register
 
 register()
 YAML = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent != conf_dir())
@@ -36,19 +38,13 @@ NEEDS = {
 }
 
 
-def options() -> list[str]:
-    from_files = [f"{p.parent.relative_to(conf_dir())}={p.stem}" for p in YAML]
-    stored = ConfigStore.instance().list("layer")
-    return from_files + [f"layer={name.removesuffix('.yaml')}" for name in stored]
-
-
 # Before a test types a layer that is not among them.
-OPTIONS = options()
+STORED = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("layer")]
 
 
 def test_the_options_are_all_there() -> None:
     assert len(YAML) == 64
-    assert len(OPTIONS) == 64 + len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
+    assert len(STORED) == len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
         *("pair", "layer", "injection", "control", "dataset"),
@@ -56,9 +52,24 @@ def test_the_options_are_all_there() -> None:
     }
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", [f"{p.parent.relative_to(conf_dir())}={p.stem}" for p in YAML])
 def test_every_option_composes(option: str) -> None:
     assert isinstance(compose_config(option, *NEEDS.get(option, [])), BridgeConfig)
+
+
+@pytest.fixture(scope="module")
+def layers() -> dict[str, LayerConfig]:
+    """Every stored option of the group `layer`, composed at once, each in a package of its own."""
+    defaults = [{f"layer@option_{i}": name} for i, name in enumerate(STORED)]
+    ConfigStore.instance().store("layers", {"defaults": defaults})
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = compose("layers")
+    return {name: OmegaConf.to_object(composed[f"option_{i}"]) for i, name in enumerate(STORED)}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_stored_layer_composes(layers: dict[str, LayerConfig], name: str) -> None:
+    assert layers[name] == LayerConfig(source=float(name) if "." in name else int(name))
 
 
 @pytest.mark.parametrize("layer", [-1, 0, 128, 0.05, 0.25, 0.375])
@@ -221,8 +232,6 @@ def test_the_plain_config_holds_nothing_but_json() -> None:
 
 
 def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
-    from hydra import compose, initialize_config_dir
-
     (tmp_path / "pair").mkdir()
     (tmp_path / "pair" / "mine.yaml").write_text(
         "defaults:\n  - /schema/pair/pair@_here_\n  - _self_\nname: mine\nsource: {name: a}\ntarget: {name: b}\n"

@@ -6,15 +6,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from declared import BASELINES, NEGATIVES
 from synthetic_records import N_DRAWS, N_ITEMS, config, write_cell, write_failed
 
-from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError, RecordError
 from bridge.export import write_export
 from bridge.records.manifest import Cell, Manifest
 from bridge.records.record import read_all
-from bridge.results.comparison import comparisons
 from bridge.results.families import Family
+from bridge.results.joining import comparisons
 
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement", "fraction_of_native")
 STATES = ("explained_variance",)

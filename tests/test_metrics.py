@@ -116,7 +116,7 @@ def with_value(value: float) -> Tensor:
         ),
         (
             lambda: token_scores(torch.zeros(4, 6), torch.zeros(4).long(), with_value(float("nan"))),
-            "1 of 4 rows of native logits holds NaN or infinite values; every logit must be finite",
+            "1 of 4 rows of native logits holds NaN or infinite values; wanted finite ones: look at the states",
         ),
         (
             lambda: token_scores(torch.zeros(4, 6), torch.zeros(3).long()),

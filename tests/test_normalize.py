@@ -108,7 +108,7 @@ def bad_rows(n_bad: int) -> torch.Tensor:
     [
         (
             lambda: Normalize().fit(bad_rows(3)),
-            "3 of 200 rows of X hold NaN or infinite values; every state must",
+            "3 of 200 rows of X hold NaN or infinite values; wanted finite ones",
         ),
         (lambda: Normalize().fit(bad_rows(1)), "1 of 200 rows of X holds NaN"),
         (

@@ -1,8 +1,8 @@
 """Stratified permutation against a slow loop over labels."""
 
 import torch
-from bridge.controls.draws import permutations
 
+from bridge.carry.draws import permutations
 from bridge.permutations import stratified
 from bridge.similarity.calibration import random_permutations
 

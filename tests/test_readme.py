@@ -6,9 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from declared import REFERENCES
 
 from bridge.config import compose_config, conf_dir
-from bridge.controls.names import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS
 from bridge.schema import SlurmLauncherConfig
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,6 @@ def test_every_printed_command_composes() -> None:
         compose_config(*(word.split(",")[0] for word in words))
 
 
-@pytest.mark.trained
 def test_the_library_example_runs(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from declared import NEGATIVES
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.bench_gates import CHEAP, WEAK, settings
 from bridge.config import compose_config, to_plain
-from bridge.controls.names import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.errors import DataError
 from bridge.records import record
 from bridge.records.record import Record
-from bridge.results.comparison import comparisons
+from bridge.results.joining import comparisons
 from bridge.run import _to_yaml, run
 from bridge.session import Session
 
-pytestmark = pytest.mark.trained
 # Enough where no random control is asked about.
 FEW = ("control.n_draws=2",)
 

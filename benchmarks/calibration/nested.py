@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
+from bridge.carry.carrier import Carrier
+from bridge.carry.draws import permutations
+from bridge.carry.rows import Rows
 from bridge.config import build, compose_config
-from bridge.controls.carrier import Carrier
-from bridge.controls.draws import permutations
-from bridge.controls.rows import Rows
 from bridge.seeds import seeded
 from bridge.statistics.families import draw_family_p
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS

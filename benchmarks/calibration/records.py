@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bridge.carry.rows import Rows
 from bridge.config import compose_config
 from bridge.controls.names import NEGATIVES
-from bridge.controls.rows import Rows
 from bridge.data.splitting import split
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch, Part

@@ -1,6 +1,7 @@
 """The words of a prompt as states: what they are worth without a model that read them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,15 +31,20 @@ class TokenCounts:
     def __init__(self, texts: Sequence[tuple[int, ...]], width: int) -> None:
         self.width = width
         self.vocabulary = torch.tensor(sorted({token for text in texts for token in text}), dtype=torch.long)
-        counts = self._counts(texts)
-        self._mean, self._directions = counts.mean(0), None
-        if len(self.vocabulary) > width:
-            self._directions = thin_svd(counts - self._mean)[2][:, :width]
+        self._fitted = self._counts(texts)
+        self._mean = self._fitted.mean(0)
 
     def tells_apart(self, texts: Sequence[tuple[int, ...]]) -> bool:
         """Whether any two of the texts have different counts."""
         known = set(self.vocabulary.tolist())
         return len({tuple(sorted(token for token in text if token in known)) for text in texts}) > 1
+
+    @cached_property
+    def _directions(self) -> Tensor | None:
+        """The leading directions (V, width) of the fit rows' counts, found when states are first asked for."""
+        if len(self.vocabulary) <= self.width:
+            return None
+        return thin_svd(self._fitted - self._mean)[2][:, : self.width]
 
     def states(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
         """(m, width) float64: the counts of texts, or their centered projection."""

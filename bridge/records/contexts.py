@@ -40,4 +40,4 @@ def noted(outputs: str | Path, key: str) -> Contexts | None:
 def _path(outputs: str | Path, key: str) -> Path:
     # Another version of transformers may read another tokenizer out of the same files.
     digest = hashlib.sha256(f"{key} {version('transformers')}".encode()).hexdigest()[:32]
-    return Path(outputs) / "activations" / "contexts" / f"{digest}.json"
+    return Path(outputs) / "contexts" / f"{digest}.json"

@@ -1,7 +1,8 @@
-"""What a sweep is called, and which way a pair is run."""
+"""What a sweep is called, which cells it has beyond a plain grid, and which way a pair is run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Direction(Enum):
@@ -13,6 +14,14 @@ class Direction(Enum):
 
 @dataclass
 class SweepConfig:
-    """The sweep that a cell belongs to; null for a cell of its own."""
+    """The sweep that a cell belongs to; without a name for a cell of its own."""
 
     name: str | None = None
+    # Begin no further cell once as many cells failed with the same error. null: begin every cell.
+    fail_fast: int | None = None
+    # Axes that move together: [[layer.source, layer.target]]
+    zip: list[list[str]] = field(default_factory=list)
+    # Cells that are left out: [{injection: soft_prefix, layer: [0, final]}]
+    exclude: list[dict[str, Any]] = field(default_factory=list)
+    # Several grids in one sweep, each on top of hydra.sweeper.params: [{map: ridge, seed: [0, 1]}, {map: orthogonal}]
+    grids: list[dict[str, Any]] = field(default_factory=list)

@@ -61,7 +61,7 @@ def left_out(task: Task) -> list[tuple[str, ...]]:
     negatives = dict.fromkeys([*conditions.negatives, *(n for n in spare if not conditions[n].tested)])
     steps: list[tuple[str, ...]] = [(), spare, tuple(negatives)] if conditions.negatives else [()]
     for kind in ("ceiling", "reference", "mark"):
-        if more := [n for n in conditions.of_kind(kind) if n not in steps[-1]]:  # type: ignore[arg-type]
+        if more := [n for n in conditions.of_kind(kind) if n not in steps[-1]]:
             steps.append((*steps[-1], *more))
     return list(dict.fromkeys(steps))
 

@@ -85,7 +85,7 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
         [0.25, 1.0]
     """
     if step is not None and not step > 0.0:
-        raise FitError(f"step is {step}; wanted a positive number, or None")
+        raise FitError(f"step is {step}; wanted a positive number: give one, or None")
     values, _ = unit_sums(differences, groups)
     coarse = (values.abs().amax(dim=0) / 60.0).clamp_min(1e-300)
     unit = coarse if step is None else (coarse / 2.0).clamp_min(step)

@@ -77,7 +77,7 @@ def expanded_interval(
         FitError: a level out of range.
     """
     if not 0.0 < level < 1.0:
-        raise FitError(f"level of the interval is {level}; wanted a number between 0 and 1, such as 0.95")
+        raise FitError(f"level of the interval is {level}; wanted a number between 0 and 1: give one such as 0.95")
     ordered = resampled.sort(dim=0).values
     if n_effective <= 1.0:
         return ordered[0], ordered[-1]

@@ -44,7 +44,7 @@ def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     if groups is None:
         return values, values.new_ones(len(values), 1)
     if groups.shape != values.shape[:1]:
-        raise FitError(f"groups have shape {tuple(groups.shape)}; wanted ({len(values)},), one label an item")
+        raise FitError(f"groups have shape {tuple(groups.shape)}; wanted ({len(values)},): give one label an item")
     labels, index = groups.to(values.device).unique(return_inverse=True)
     sums = values.new_zeros(len(labels), values.shape[1]).index_add_(0, index, values)
     sizes = values.new_zeros(len(labels), 1).index_add_(0, index, values.new_ones(len(values), 1))
@@ -58,7 +58,7 @@ def check_scores(values: Tensor) -> None:
         FitError: another shape, no row, or values that are not finite.
     """
     if values.ndim != 2 or len(values) == 0:
-        raise FitError(f"scores have shape {tuple(values.shape)}; wanted (n, c) with at least one item")
+        raise FitError(f"scores have shape {tuple(values.shape)}; wanted (n, c): give at least one item")
     n_bad = int((~torch.isfinite(values)).any(dim=1).sum())
     if n_bad:
         raise FitError(
@@ -74,4 +74,4 @@ def check_resamples(n_resamples: int) -> None:
         FitError: it is not.
     """
     if n_resamples < 1:
-        raise FitError(f"number of resamples is {n_resamples}; wanted at least 1, better 1000 or more")
+        raise FitError(f"number of resamples is {n_resamples}; wanted at least 1: give 1000 or more")

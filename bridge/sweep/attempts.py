@@ -27,7 +27,7 @@ class Attempts:
         self.path = folder / "attempts" / f"{run_id}.json"
 
     def read(self) -> dict[str, Any]:
-        """The last attempt: launch, state, job, host, pid, since, n_deaths, n_cuts; {} when there is none."""
+        """The last attempt: launch, state, job, host, pid, since, n_deaths, n_cuts, error; {} when there is none."""
         try:
             found: dict[str, Any] = json.loads(self.path.read_text())
         except (FileNotFoundError, ValueError):
@@ -73,3 +73,18 @@ class Attempts:
     def _write(self, data: dict[str, Any]) -> dict[str, Any]:
         record.write_whole(self.path, (json.dumps(data) + "\n").encode())
         return data
+
+
+def errors(folder: Path, launch: str) -> dict[str, str]:
+    """Run id -> error of the cells of a sweep that failed in one launch.
+
+    Args:
+        folder: of the sweep.
+        launch: token of the launch.
+    """
+    attempts = {path.stem: Attempts(folder, path.stem).read() for path in (folder / "attempts").glob("*.json")}
+    return {
+        run_id: attempt.get("error", "")
+        for run_id, attempt in attempts.items()
+        if attempt.get("launch") == launch and attempt["state"] == "failed"
+    }

@@ -29,6 +29,9 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
     parser = argparse.ArgumentParser("bridge sweep", description=DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="a sweep file, without .yaml")
     parser.add_argument("--dry-run", action="store_true", help="say what would be run, and run nothing")
+    parser.add_argument(
+        "--fail-fast", type=int, metavar="K", help="begin no further cell once K cells failed with the same error"
+    )
     parser.add_argument("--config-dir", help="another folder of sweep files")
     chosen, words = parser.parse_known_args(list(arguments))
     folder = _folder(chosen.name, chosen.config_dir)
@@ -37,6 +40,8 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
         n = len(found.cells)
         print(f"{found.name}: {n} of {n} cells done, nothing left to do; bridge report {found.name} shows them")
         return 0
+    if chosen.fail_fast is not None:
+        words = [*words, f"sweep.fail_fast={chosen.fail_fast}"]
     from bridge.sweep import sweeper
 
     sweeper.ASKED[:] = [sweeper.Asked(key, chosen.dry_run)]

@@ -13,6 +13,7 @@ from bridge.session import Session
 from bridge.sweep.layers import model_shape
 from bridge.sweep.order import shares
 from bridge.sweep.status import states
+from bridge.tasks.registry import get
 
 CELLS_SHOWN = 24
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -105,24 +106,14 @@ def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
     seen: dict[tuple[str, ...], Extraction] = {}
     for cell in cells:
         config = from_plain(manifest.config(cell))
-        for position, layers in _positions(config):
-            for side in ("source", "target"):
-                model: ModelConfig = getattr(config.pair, side)
-                key = (str(config.pair), str(replace(config.dataset, size=None)), side, position, layers)
-                if key not in seen:
-                    seen[key] = _extraction(session, config, model, position)
+        for need in get(config.task.name).needs(config).states:
+            model: ModelConfig = getattr(config.pair, need.side)
+            layer = "" if need.layer is None else str(need.layer)
+            key = (str(config.pair), str(replace(config.dataset, size=None)), need.side, need.position, layer)
+            if key not in seen:
+                seen[key] = _extraction(session, config, model, need.position)
     apart = dict.fromkeys((layers, extraction) for (*_, layers), extraction in seen.items())
     return [extraction for _, extraction in apart if extraction.layers[0]]
-
-
-def _positions(config: BridgeConfig) -> list[tuple[str, str]]:
-    """Which positions of a prompt a cell needs states of, and for which layers where that is not all."""
-    k = config.injection.n_states
-    at = config.layer.position
-    own = ("mean", "") if k == 1 and at == "mean" else ("last" if k == 1 else f"last:{k}", "")
-    # Scores of the models themselves need the last position of the final layer whatever is carried.
-    more = [("aligned", f"{config.layer.source} {config.layer.target}")] if at == "aligned" else []
-    return list(dict.fromkeys([("last", ""), own, *more]))
 
 
 def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, position: str) -> Extraction:
@@ -131,6 +122,8 @@ def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, posi
     state_bytes = width * BYTES.get(model.dtype.value, 4)
     k = int(position.partition(":")[2] or 1)
     trained = session.is_there(config.pair.source) and session.is_there(config.pair.target)
+    if trained:
+        session.locate(config.pair)
     noted = session.noted_contexts(config) if trained else None
     if noted is None:
         bound = "no cell has read these prompts yet" if trained else "the model has yet to be trained"

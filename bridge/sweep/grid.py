@@ -8,20 +8,26 @@ import hashlib
 import itertools
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from bridge.config import from_plain, settled, to_plain, typed
-from bridge.errors import ConfigError
+from bridge.config import from_plain, settled, to_plain, typed, uses
+from bridge.errors import BridgeError, ConfigError
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest
+from bridge.sweep.axes import Axes, Exclusions, steps
 from bridge.tasks import registry
 
 Compose = Callable[[Sequence[str]], DictConfig]
+# The overrides of one step of an axis, or of axes that move together.
+Step = tuple[str, ...]
 # Combinations that are composed whole, to see that composing axis by axis gave the same.
 N_CHECKED = 3
 WHOLE = re.compile(r"\$\{([a-z_.]+)\}")
@@ -29,12 +35,16 @@ WHOLE = re.compile(r"\$\{([a-z_.]+)\}")
 SETTINGS = record.NOT_IN_RUN_ID
 
 
-def expand(axes: dict[str, list[str]], compose: Compose) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+def expand(
+    axes: Axes, compose: Compose, zipped: Sequence[Sequence[str]] = (), excluded: Exclusions | None = None
+) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
     """Every combination of the values of `axes` with its plain resolved config.
 
     Args:
         axes: override key -> values, each as it stands behind ``key=``; one value for what is fixed.
         compose: overrides -> config without the node `hydra`, not resolved.
+        zipped: groups of axes that move together.
+        excluded: the combinations that are left out.
 
     Returns:
         The overrides of each combination, the last axis fastest, and the configs in the same order.
@@ -42,51 +52,63 @@ def expand(axes: dict[str, list[str]], compose: Compose) -> tuple[list[tuple[str
     Raises:
         ConfigError, HydraException: a value that does not exist or makes no sense.
     """
-    choices = [[f"{key}={value}" for value in values] for key, values in axes.items()]
-    combinations = list(itertools.product(*choices))
+    choices = steps(axes, zipped)
+    chosen = [c for c in itertools.product(*choices) if not excluded or excluded.keeps(_flat(c))]
+    combinations = [_flat(c) for c in chosen]
     n_apart = 1 + sum(len(values) - 1 for values in choices)
-    configs = _apart(choices, combinations, compose) if n_apart + N_CHECKED < len(combinations) else None
+    configs = None
+    if n_apart + N_CHECKED < len(combinations):
+        try:
+            configs = _apart(choices, chosen, compose)
+        except (BridgeError, HydraException, OmegaConfBaseException):
+            # One of the compositions may be of a combination that is left out because it makes no sense.
+            if not excluded:
+                raise
     if configs is None:
         bar = tqdm(combinations, desc="composing the cells", delay=2.0, leave=False, disable=None)
         configs = [to_plain(typed(compose(overrides))) for overrides in bar]
     return combinations, configs
 
 
+def _flat(chosen: Iterable[Step]) -> Step:
+    return tuple(itertools.chain.from_iterable(chosen))
+
+
 def _apart(
-    choices: list[list[str]], combinations: list[tuple[str, ...]], compose: Compose
+    choices: list[list[Step]], combinations: list[tuple[Step, ...]], compose: Compose
 ) -> list[dict[str, Any]] | None:
     """The configs put together from one composition for each value; None where axes meet in one part of the config."""
     first = [values[0] for values in choices]
-    base = _leaves(compose(first))
-    changes: dict[str, dict[str, Any]] = {override: {} for override in first}
+    base = _leaves(compose(_flat(first)))
+    changes: dict[Step, dict[str, Any]] = {step: {} for step in first}
     touched: list[set[str]] = []
     n = sum(len(values) - 1 for values in choices)
     with tqdm(total=n, desc="composing the axes", delay=2.0, leave=False, disable=None) as bar:
         for i, values in enumerate(choices):
             touched.append(set())
-            for override in values[1:]:
-                composed = compose([*first[:i], override, *first[i + 1 :]])
+            for step in values[1:]:
+                composed = compose(_flat([*first[:i], step, *first[i + 1 :]]))
                 typed(composed)
                 found = _leaves(composed)
                 # None stands for a key that this value takes away; a value of its own is a one-element list.
                 gone = dict.fromkeys(base.keys() - found.keys())
-                changes[override] = gone | {k: [v] for k, v in found.items() if not _same(base.get(k, changes), v)}
-                touched[i] |= changes[override].keys()
+                changes[step] = gone | {k: [v] for k, v in found.items() if not _same(base.get(k, changes), v)}
+                touched[i] |= changes[step].keys()
                 bar.update()
     if any(a & b for a, b in itertools.combinations(touched, 2)):
         return None
     made = []
-    for overrides in tqdm(combinations, desc="putting the cells together", delay=2.0, leave=False, disable=None):
+    for chosen in tqdm(combinations, desc="putting the cells together", delay=2.0, leave=False, disable=None):
         leaves = dict(base)
-        for override in overrides:
-            for key, value in changes[override].items():
+        for step in chosen:
+            for key, value in changes[step].items():
                 if value is None:
                     leaves.pop(key, None)
                 else:
                     leaves[key] = value[0]
         made.append(_resolved(leaves))
     for i in random.Random(0).sample(range(len(combinations)), N_CHECKED):
-        if made[i] != to_plain(typed(compose(combinations[i]))):
+        if made[i] != to_plain(typed(compose(_flat(combinations[i])))):
             return None
     return made
 
@@ -133,7 +155,7 @@ def make(
     outputs: Path,
     combinations: Sequence[tuple[str, ...]],
     configs: Sequence[dict[str, Any]],
-    axes: dict[str, list[str]],
+    axes: Axes,
     composed_from: str = "",
 ) -> Manifest:
     """The manifest of composed cells.
@@ -141,9 +163,17 @@ def make(
     Raises:
         ConfigError: two combinations are one and the same cell.
     """
+    task = registry.get(configs[0]["task"]["name"])
+    idle = [key for key, values in axes.items() if len(values) > 1 and task.ignores(key)]
+    if idle and all(config["task"]["name"] == task.name for config in configs):
+        raise ConfigError(
+            f"the grid sweeps over {', '.join(idle)}, which has no effect in task={task.name}: {uses(task)}; leave it out"
+        )
     run_ids = [registry.run_id(config) for config in configs]
     seen: dict[str, tuple[str, ...]] = {}
-    swept = {key for key, values in axes.items() if len(values) > 1}
+    # A key with one value that only some cells are given tells them apart as well.
+    n_given = Counter(o.partition("=")[0] for c in combinations for o in c)
+    swept = {key for key, values in axes.items() if len(values) > 1 or n_given[key] < len(combinations)}
     # Hydra wants numbers quoted where they are options of a group.
     told = [tuple(o.replace("'", "") for o in c if o.partition("=")[0] in swept) for c in combinations]
     for run_id, overrides in zip(run_ids, told, strict=True):

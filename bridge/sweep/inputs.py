@@ -7,12 +7,12 @@ from typing import Any
 
 from bridge.config import from_plain
 from bridge.data import facts
-from bridge.data.items import fingerprint
 from bridge.errors import BridgeError
 from bridge.records import record
 from bridge.records.manifest import Manifest, held, stamp
 from bridge.schema import BridgeConfig, ModelConfig
 from bridge.session import Session
+from bridge.tasks.registry import get
 
 log = logging.getLogger("bridge")
 
@@ -42,7 +42,7 @@ def note(manifest: Manifest) -> None:
 
 def _key(manifest: Manifest, run_id: str) -> str:
     changes = manifest.by_run_id[run_id].changes
-    own = {k: v for k, v in changes.items() if k.split(".")[0] in ("pair", "dataset") and k != "dataset.size"}
+    own = {k: v for k, v in changes.items() if k.split(".")[0] in ("pair", "dataset", "task") and k != "dataset.size"}
     return json.dumps(own, sort_keys=True)
 
 
@@ -53,18 +53,18 @@ def _sources(manifest: Manifest, run_ids: list[str]) -> dict[str, tuple[dict[str
     found = {}
     for key, run_id in {_key(manifest, r): r for r in run_ids}.items():
         config = from_plain(manifest.config(manifest.by_run_id[run_id]))
-        models = {"source": config.pair.source, "target": config.pair.target}
+        needs = get(config.task.name).needs(config)
+        models = {side: getattr(config.pair, side) for side in needs.sides}
         if not all(session.is_there(model) for model in models.values()):
             # Its weights follow from the config alone, and training it again only to see that is not worth it.
             continue
         try:
-            session.locate(config.pair)
-            inputs = {side: session.fingerprint(model) for side, model in models.items()}
-            inputs["items"] = fingerprint(session.items(config.dataset))
+            inputs = session.inputs(config)
         except BridgeError as error:
             log.info("not looked whether inputs have changed: %s", error)
             continue
-        found[key] = inputs, [file for m in models.values() for file in _files(session, m)] + _data(config)
+        found[key] = inputs, [file for m in models.values() for file in _files(session, m)]
+        found[key][1].extend(_data(config) if needs.items else [])
     return found
 
 

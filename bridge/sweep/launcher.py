@@ -1,5 +1,6 @@
 """Packed launcher: a few jobs of many cells on submitit, which the launching process may leave to themselves."""
 
+import ctypes
 import io
 import json
 import os
@@ -15,7 +16,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import submitit
 from tqdm import tqdm
 
 from bridge.errors import ConfigError
@@ -100,11 +100,22 @@ def n_jobs(run_ids: Sequence[str], manifest: Manifest, params: dict[str, Any]) -
 
 def visible_gpus() -> list[str]:
     """Ids of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if not has_driver():
+        return []
     import torch
 
     n = torch.cuda.device_count()
     named = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
     return named[:n] if named else [str(i) for i in range(n)]
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is here; without it torch sees no GPU, and need not be loaded to say so."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def submit(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> list[Any]:
@@ -144,6 +155,8 @@ def _given(params: dict[str, Any]) -> dict[str, Any]:
 
 def _submit_slurm(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
     """One array, of which each task sees one GPU where GPUs are asked for."""
+    import submitit
+
     asked = any(params.get(k) for k in ("gpus_per_node", "gpus_per_task", "gres"))
     given = _given(params) | ({"gpus_per_node": 1} if params["gpus"] and not asked else {})
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=params["max_num_timeout"])
@@ -154,6 +167,8 @@ def _submit_slurm(folder: Path, workers: list[Worker], params: dict[str, Any]) -
 
 def _submit_local(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
     """One process for each worker, each with the one GPU that is its own."""
+    import submitit
+
     gpus, jobs = visible_gpus(), []
     if params["gpus"] and params["gpus"] > len(gpus):
         raise ConfigError(f"hydra.launcher.gpus={params['gpus']}, but this machine has {len(gpus)}; ask for fewer")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest, names, read
 from bridge.sweep.attempts import Attempts
+from bridge.sweep.fail_fast import stopped
 
 STATES = ("done", "running", "failed", "missing")
 LINES = 20
@@ -88,6 +89,8 @@ def status_verb(arguments: Sequence[str]) -> int:
             print(f"  {name}: {manifest.label(state.cell)}{told}")
         if len(those) > LINES:
             print(f"  {name}: and {len(those) - LINES} more (--json lists all)")
+    if counts["missing"] and (stop := stopped(manifest.folder)):
+        print(stop.line(counts["missing"], len(found)))
     if counts["failed"] or counts["missing"]:
         print(f"logs in {manifest.folder / 'jobs'}; bridge sweep {manifest.name} runs what is missing or failed")
     return 1 if counts["failed"] else 0

@@ -1,22 +1,35 @@
 """Between Hydra and a sweep: axes from the command line and the sweep file, cells to a launcher."""
 
 import logging
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
 
 from bridge.config import to_plain, typed, warn_of_draws
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Manifest, check_name, held, names, read
-from bridge.sweep import inputs
+from bridge.sweep import fail_fast, inputs
+from bridge.sweep.attempts import errors
+from bridge.sweep.axes import (
+    OWN_KEYS,
+    Axes,
+    Exclusions,
+    check_zipped,
+    grid,
+    n_grids,
+    parse,
+    product,
+    resolved,
+    steps,
+    united,
+)
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.launcher import launch
 from bridge.tracking.base import tracker_of
@@ -35,12 +48,14 @@ class Launched:
         packed: whether its cells ran in jobs, so that only the records tell what came out.
         waited: whether the jobs have ended.
         reused: run ids of the cells that had their record before.
+        stopped: what to say where further cells were not begun (`bridge.sweep.fail_fast`).
     """
 
     manifest: Manifest
     packed: bool
     waited: bool = True
     reused: list[str] = field(default_factory=list)
+    stopped: str = ""
 
 
 LAUNCHED: list[Launched] = []
@@ -75,32 +90,50 @@ def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) ->
     Raises:
         ConfigError, HydraException: the grid is empty, has a cell twice or is not the one that has its name.
     """
-    axes = _axes(_params(config), arguments, context)
-    outer = {key: axes[key] for key in axes if key.split(".")[0] in OUTER and len(axes[key]) > 1}
 
     def compose(overrides: Sequence[str]) -> DictConfig:
         return _without_hydra(config, context, overrides)
 
+    all_axes = [parse(grid(config, i), arguments, context) for i in range(n_grids(config))]
+    told = parse({}, arguments, context)
+    zipped, excluded = resolved(config.sweep.zip), Exclusions(resolved(config.sweep.exclude))
+    check_zipped(zipped, dict(ChainMap(*all_axes)))
+    axes: Axes = {}
     combinations: list[tuple[str, ...]] = []
     configs: list[dict[str, Any]] = []
-    # What is chosen for all cells, such as an experiment, may say what the axes are.
-    told = _axes({}, arguments, context).items()
-    fixed = [f"{key}={values[0]}" for key, values in told if len(values) == 1 and key not in outer]
-    for chosen in _products(outer):
-        here = context.config_loader.load_sweep_config(config, [*fixed, *chosen]) if outer else config
-        inner = _axes(_params(here), [*arguments, *chosen], context)
-        overrides, composed = expand(inner, compose)
-        combinations += overrides
-        configs += composed
-        axes |= {key: _united(axes.get(key, []), inner[key]) for key in inner if key not in outer}
+    for i, own in enumerate(all_axes):
+        axes |= {key: [] for key in own if key not in axes and key not in OWN_KEYS}
+        outer = _outer(own, told, zipped)
+        # What is chosen for all cells, such as an experiment, may say what the axes are.
+        fixed = [f"{key}={values[0]}" for key, values in told.items() if len(values) == 1 and key not in outer]
+        for chosen in product(steps(outer, zipped)):
+            here = context.config_loader.load_sweep_config(config, [*fixed, *chosen]) if outer else config
+            inner = parse(grid(here, i), [*arguments, *chosen], context)
+            inner = {key: values for key, values in inner.items() if key not in OWN_KEYS}
+            overrides, composed = expand(inner, compose, zipped, excluded)
+            combinations += overrides
+            configs += composed
+            axes |= {key: united(axes.get(key, []), values) for key, values in inner.items()}
+    excluded.check(axes, () if "sweep.exclude" in told else told)
+    if not combinations:
+        raise ConfigError("sweep.exclude leaves no cell of the grid; leave out fewer")
     warn_of_draws(configs)
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
+    fail_fast.check(config.sweep.fail_fast)
     for plain in configs:
-        plain["sweep"] = {"name": name}
+        plain["sweep"]["name"] = name
     manifest = make(name, outputs, combinations, configs, axes, _asked().composed_from)
-    return manifest, [(*overrides, f"sweep.name={name}") for overrides in combinations]
+    cleared = [f"{key}=[]" for key in OWN_KEYS if OmegaConf.select(config, key)]
+    return manifest, [(*overrides, *cleared, f"sweep.name={name}") for overrides in combinations]
+
+
+def _outer(own: Axes, told: Axes, zipped: Sequence[Sequence[str]]) -> Axes:
+    """The axes of a grid that decide what the others are, with those that move with them."""
+    some = {k for k, v in own.items() if k.split(".")[0] in OUTER and (len(v) > 1 or k not in told)}
+    some |= {key for group in zipped if some & set(group) for key in group}
+    return {key: values for key, values in own.items() if key in some}
 
 
 def _asked() -> Asked:
@@ -123,46 +156,7 @@ def _register(manifest: Manifest) -> None:
             if old.run_ids == manifest.run_ids:
                 manifest.inputs = old.inputs
         manifest.write()
-
-
-def _params(config: DictConfig) -> dict[str, Any]:
-    """The axes of the sweep file, resolved."""
-    try:
-        return OmegaConf.to_container(config.hydra.sweeper.params or OmegaConf.create({}), resolve=True)  # type: ignore
-    except OmegaConfBaseException as error:
-        if isinstance(error.__cause__, BridgeError):
-            raise error.__cause__ from error
-        raise
-
-
-def _axes(params: dict[str, Any], arguments: Sequence[str], context: HydraContext) -> dict[str, list[str]]:
-    """Override key -> values; what the command line says replaces what the sweep file says."""
-    words = [f"{key}={value}" for key, value in params.items()]
-    parser = OverridesParser.create(config_loader=context.config_loader)
-    axes: dict[str, list[str]] = {}
-    for override in parser.parse_overrides([*words, *arguments]):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [override.get_value_element_as_str()]
-        elif override.is_discrete_sweep():
-            axes[key] = list(override.sweep_string_iterator())
-        else:
-            raise ConfigError(f"{override.input_line} is no list of values; give them as {key}=A,B,C or choice(...)")
-        if not axes[key]:
-            raise ConfigError(f"{override.input_line} has no values; give at least one")
-    return axes
-
-
-def _united(values: list[str], more: list[str]) -> list[str]:
-    """The values of an axis, with those that only another pair has."""
-    return [*values, *(value for value in more if value not in values)]
-
-
-def _products(outer: dict[str, list[str]]) -> list[list[str]]:
-    chosen: list[list[str]] = [[]]
-    for key, values in outer.items():
-        chosen = [[*words, f"{key}={value}"] for words in chosen for value in values]
-    return chosen
+        fail_fast.clear(manifest.folder)
 
 
 def sweep(
@@ -175,6 +169,12 @@ def sweep(
     """
     manifest, overrides = plan(config, context, arguments)
     packed = type(launcher).__name__ == "PackedLauncher"
+    in_jobs = "submitit" in type(launcher).__module__
+    if in_jobs and config.sweep.fail_fast is not None:
+        raise ConfigError(
+            "sweep.fail_fast has no effect on a launcher that begins every cell at once; give hydra/launcher=local or "
+            "hydra/launcher=slurm, or leave it out"
+        )
     if _asked().dry_run:
         from bridge.sweep.dry_run import print_dry_run
 
@@ -187,22 +187,25 @@ def sweep(
         LAUNCHED[-1].waited = launch(manifest, todo(manifest), launcher.params)
         if LAUNCHED[-1].waited:
             inputs.note(manifest)
+            LAUNCHED[-1].stopped = _stopped(manifest)
         return []
-    in_jobs = "submitit" in type(launcher).__module__
     # To compose a cell once more takes Hydra longer than to read its record back.
     wanted = set(todo(manifest))
     LAUNCHED[-1].packed = in_jobs
     LAUNCHED[-1].reused = [r for r in manifest.run_ids if r not in wanted]
     if LAUNCHED[-1].reused:
         log.info("%d of %d cells have their record already", len(LAUNCHED[-1].reused), len(manifest.cells))
-    batch = [o for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
+    batch = [(cell.run_id, o) for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
     tracker = tracker_of(manifest.settings)
     tracker.ensure(manifest)
     returns = []
-    size = max_batch_size or len(batch) or 1
+    limit = config.sweep.fail_fast
+    size = 1 if limit is not None else max_batch_size or len(batch) or 1
+    failed: list[str] = []
     for start in range(0, len(batch), size):
+        part = batch[start : start + size]
         try:
-            returns.append(launcher.launch(batch[start : start + size], initial_job_idx=start))
+            returns.append(launcher.launch([o for _, o in part], initial_job_idx=start))
             for result in returns[-1]:
                 # Raises what the job raised.
                 _ = result.return_value
@@ -211,9 +214,27 @@ def sweep(
                 raise
             # A job that was killed hides the results of the others from its launcher; the records tell them all.
             log.warning("a job ended without a result: %s", str(error).strip().splitlines()[0])
+        heads = [record.head(manifest.outputs, run_id) or {} for run_id, _ in part]
+        failed += [head["error"] for head in heads if head.get("status") == "failed"]
+        fail_fast.note(manifest.folder, "", limit, failed)
+        left = len(batch) - start - len(part)
+        if left and (stop := fail_fast.stopped(manifest.folder)):
+            LAUNCHED[-1].stopped = stop.line(left, len(manifest.cells))
+            break
     tracker.finish(manifest)
     inputs.note(manifest)
     return returns
+
+
+def _stopped(manifest: Manifest) -> str:
+    """What to say where the jobs of a launch stopped early."""
+    stop = fail_fast.stopped(manifest.folder)
+    if stop is None:
+        return ""
+    begun = errors(manifest.folder, stop.launch)
+    heads = {r: record.head(manifest.outputs, r) or {} for r in manifest.run_ids if r not in begun}
+    left = sum(head.get("status") != "done" for head in heads.values())
+    return stop.line(left, len(manifest.cells)) if left else ""
 
 
 def todo(manifest: Manifest) -> list[str]:
@@ -234,13 +255,16 @@ def launch_overrides(
     Returns:
         One return for each cell, without a value: scores are in the records.
     """
+    if own := [key for key in OWN_KEYS if OmegaConf.select(config, key)]:
+        raise ConfigError(f"{own[0]} is read by hydra/sweeper=grid alone; leave the other sweeper or {own[0]} out")
     configs = [to_plain(typed(_without_hydra(config, context, overrides))) for overrides in job_overrides]
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
+    fail_fast.check(config.sweep.fail_fast)
     for plain in configs:
-        plain["sweep"] = {"name": name}
-    axes: dict[str, list[str]] = {}
+        plain["sweep"]["name"] = name
+    axes: Axes = {}
     for overrides in job_overrides:
         for key, _, value in (o.partition("=") for o in overrides):
             axes[key] = list(dict.fromkeys([*axes.get(key, []), value]))
@@ -248,6 +272,7 @@ def launch_overrides(
     _register(manifest)
     LAUNCHED.append(Launched(manifest, packed=True))
     LAUNCHED[-1].waited = launch(manifest, todo(manifest), params)
+    LAUNCHED[-1].stopped = _stopped(manifest) if LAUNCHED[-1].waited else ""
     return [_finished(overrides) for overrides in job_overrides]
 
 
@@ -258,8 +283,10 @@ def _finished(overrides: Sequence[str]) -> JobReturn:
 
 
 def _without_hydra(config: DictConfig, context: HydraContext, overrides: Sequence[str]) -> DictConfig:
-    """The config of one cell as Hydra composes it, without Hydra's own node."""
+    """The config of one cell as Hydra composes it, without Hydra's own node and the sweep's axes."""
     composed = context.config_loader.load_sweep_config(config, list(overrides))
     with flag_override(composed, ["struct", "readonly"], False):
         del composed["hydra"]
+        for key in OWN_KEYS:
+            OmegaConf.update(composed, key, [], merge=False)
     return composed

@@ -18,7 +18,8 @@ from bridge.errors import BridgeError
 from bridge.records import record
 from bridge.records.manifest import Cell, Manifest, read
 from bridge.records.provenance import provenance
-from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts
+from bridge.sweep import fail_fast
+from bridge.sweep.attempts import MAX_CUTS, MAX_DEATHS, Attempts, errors
 from bridge.sweep.order import shares, turns
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ class Worker:
         session = None
         streamed = 0.0
         # Each cell is looked at once; those that another job holds then are looked at again until they are settled.
-        while left and not self._told:
+        while left and not self._ends(manifest):
             busy: list[Cell] = []
             for cell in left:
-                if self._told:
+                if self._ends(manifest):
                     break
                 if time.monotonic() - streamed > STREAM_S:
                     streamed = time.monotonic()
@@ -152,11 +153,9 @@ class Worker:
         except MakeRoom:
             return self._drop(manifest, cell, attempts, time.perf_counter() - started)
         except Exception as error:
-            attempts.end("failed")
-            self._say(f"failed: {label}: {error}")
             if not isinstance(error, BridgeError):
                 self._say(traceback.format_exc())
-            return "failed"
+            return self._failed(manifest, cell, str(error))
         # Ctrl-C and the like: the cell is given back, and the signal goes on.
         except BaseException:
             attempts.end("dropped")
@@ -201,9 +200,20 @@ class Worker:
         yaml = json.dumps(whole["config"], indent=1) + "\n"
         if not record.is_done(self.outputs, cell.run_id):
             record.write(self.outputs, cell.run_id, whole, yaml, {}, error + "\n")
-        Attempts(manifest.folder, cell.run_id).end("failed")
+        return self._failed(manifest, cell, error)
+
+    def _failed(self, manifest: Manifest, cell: Cell, error: str) -> str:
+        """Leave word of a failure, and stop the launch where it is one too many of its kind."""
+        Attempts(manifest.folder, cell.run_id).end("failed", error=error)
         self._say(f"failed: {manifest.label(cell)}: {error}")
+        if limit := _limit(manifest):
+            fail_fast.note(manifest.folder, self.launch, limit, list(errors(manifest.folder, self.launch).values()))
         return "failed"
+
+    def _ends(self, manifest: Manifest) -> bool:
+        """Whether no further cell may be begun."""
+        stopped = _limit(manifest) is not None and fail_fast.stopped(manifest.folder, self.launch) is not None
+        return self._told or stopped
 
     def _listen(self) -> Any:
         """Take over the signals that submitit listens to, and return its handler."""
@@ -246,6 +256,11 @@ class Worker:
 
     def _say(self, line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stdout, flush=True)
+
+
+def _limit(manifest: Manifest) -> int | None:
+    limit: int | None = manifest.settings["sweep"].get("fail_fast")
+    return limit
 
 
 def _session(manifest: Manifest, n_jobs: int) -> "Session":

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bridge.session import Session
 
 
+# Config groups that a task may leave unused.
+GROUPS = ("pair", "layer", "injection", "control", "dataset", "map", "normalize")
+
+
 @dataclass(frozen=True)
 class StatesNeed:
     """States that a cell reads.
@@ -199,6 +203,12 @@ class Task:
     def free(self) -> tuple[str, ...]:
         """Config keys that the points of one setting may differ in."""
         return (*(key for axis in self.axes for key in axis.keys), "control.names")
+
+    def ignores(self, key: str) -> bool:
+        """Whether a config key, such as ``map`` or ``layer.source``, belongs to a group that has no effect here."""
+        return key.partition(".")[0] in GROUPS and not any(
+            f"{used}.".startswith(f"{key}.") or f"{key}.".startswith(f"{used}.") for used in self.uses
+        )
 
     def used(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a plain config that can change a result."""

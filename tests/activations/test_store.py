@@ -10,6 +10,7 @@ import torch
 import transformers
 from families import loaded, prompts, shared
 
+from bridge.activations.entries import entry_name, missing
 from bridge.activations.extract import extract
 from bridge.activations.store import Store
 from bridge.errors import StoreError
@@ -63,7 +64,7 @@ def test_only_the_layers_that_are_missing_are_extracted(tmp_path, monkeypatch):
     )
     store = Store(tmp_path)
     states_of(store, layers=[2, 1])
-    assert store.missing("test:llama", TEXTS, [0, 1, 2, 3]) == [0, 3]
+    assert missing(tmp_path, "test:llama", TEXTS, [0, 1, 2, 3]) == [0, 3]
     got = states_of(store, layers=[3, 1, 0])
     assert asked == [[1, 2], [0, 3]]
     assert list(got) == [3, 1, 0]
@@ -89,23 +90,22 @@ def test_bfloat16_and_three_dimensions_come_back_as_they_were(tmp_path):
 
 
 def test_whatever_decides_the_states_decides_the_key():
-    store = Store("nowhere")
     keys = [
-        store.key("a@1", TEXTS, 1),
-        store.key("a@2", TEXTS, 1),
-        store.key("b@1", TEXTS, 1),
-        store.key("a@1", TEXTS[::-1], 1),
-        store.key("a@1", [*TEXTS[:-1], TEXTS[-1] + " "], 1),
-        store.key("a@1", TEXTS, 2),
-        store.key("a@1", TEXTS, 1, "mean"),
-        store.key("a@1", TEXTS, 1, "index", [[0]] * 4),
-        store.key("a@1", TEXTS, 1, "index", [[1]] * 4),
-        store.key("a@1", TEXTS, 1, dtype="bfloat16"),
-        store.key("a@1", TEXTS, 1, attn_implementation="eager"),
-        store.key("a@1", TEXTS, 1, attn_implementation="sdpa"),
-        store.key("a@1", [*TEXTS[:-1], (5, 6)], 1),
-        store.key("a@1", [*TEXTS[:-1], (5, 6, 7)], 1),
-        store.key("a@1", [*TEXTS[:-1], "[5, 6]"], 1),
+        entry_name("a@1", TEXTS, 1),
+        entry_name("a@2", TEXTS, 1),
+        entry_name("b@1", TEXTS, 1),
+        entry_name("a@1", TEXTS[::-1], 1),
+        entry_name("a@1", [*TEXTS[:-1], TEXTS[-1] + " "], 1),
+        entry_name("a@1", TEXTS, 2),
+        entry_name("a@1", TEXTS, 1, "mean"),
+        entry_name("a@1", TEXTS, 1, "index", [[0]] * 4),
+        entry_name("a@1", TEXTS, 1, "index", [[1]] * 4),
+        entry_name("a@1", TEXTS, 1, dtype="bfloat16"),
+        entry_name("a@1", TEXTS, 1, attn_implementation="eager"),
+        entry_name("a@1", TEXTS, 1, attn_implementation="sdpa"),
+        entry_name("a@1", [*TEXTS[:-1], (5, 6)], 1),
+        entry_name("a@1", [*TEXTS[:-1], (5, 6, 7)], 1),
+        entry_name("a@1", [*TEXTS[:-1], "[5, 6]"], 1),
     ]
     assert len(set(keys)) == len(keys)
 
@@ -116,10 +116,10 @@ def test_another_way_of_attention_or_another_version_of_the_library_extracts_aga
     for attention in ("eager", "sdpa"):
         states_of(Store(tmp_path), loader, attn_implementation=attention)
     assert loader.calls == 3
-    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3], attn_implementation="eager") == []
-    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3], attn_implementation="flex_attention") == [1, 3]
-    monkeypatch.setattr("bridge.activations.store.transformers.__version__", "99.0")
-    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3]) == [1, 3]
+    assert missing(tmp_path, "test:llama", TEXTS, [1, 3], attn_implementation="eager") == []
+    assert missing(tmp_path, "test:llama", TEXTS, [1, 3], attn_implementation="flex_attention") == [1, 3]
+    monkeypatch.setattr("bridge.activations.entries.version", lambda package: "99.0")
+    assert missing(tmp_path, "test:llama", TEXTS, [1, 3]) == [1, 3]
     states_of(Store(tmp_path), loader)
     assert loader.calls == 4
     states_of(Store(tmp_path), loader)
@@ -138,18 +138,18 @@ def test_token_ids_are_kept_like_texts(tmp_path):
 def test_an_entry_of_an_older_format_is_never_read(tmp_path, monkeypatch):
     loader = Loader()
     with monkeypatch.context() as patch:
-        patch.setattr("bridge.activations.store.FORMAT_VERSION", 1)
+        patch.setattr("bridge.activations.entries.FORMAT_VERSION", 1)
         states_of(Store(tmp_path), loader)
-    assert Store(tmp_path).missing("test:llama", TEXTS, [1, 3]) == [1, 3]
+    assert missing(tmp_path, "test:llama", TEXTS, [1, 3]) == [1, 3]
     states_of(Store(tmp_path), loader)
     assert loader.calls == 2
     assert len(entries(tmp_path)) == 4
 
 
 def test_the_format_version_is_a_part_of_the_key(monkeypatch):
-    before = Store("nowhere").key("a@1", TEXTS, 1)
-    monkeypatch.setattr("bridge.activations.store.FORMAT_VERSION", 999)
-    assert Store("nowhere").key("a@1", TEXTS, 1) != before
+    before = entry_name("a@1", TEXTS, 1)
+    monkeypatch.setattr("bridge.activations.entries.FORMAT_VERSION", 999)
+    assert entry_name("a@1", TEXTS, 1) != before
 
 
 def test_the_states_of_another_revision_are_never_returned(tmp_path):
@@ -222,7 +222,7 @@ def test_an_entry_says_what_it_was_made_from(tmp_path):
 
 def test_what_a_killed_process_left_is_taken_away(tmp_path):
     store = Store(tmp_path)
-    left = tmp_path / f".{store.key('test:llama', TEXTS, 1)}-abc"
+    left = tmp_path / f".{entry_name('test:llama', TEXTS, 1)}-abc"
     left.mkdir()
     (left / "states.safetensors").write_bytes(b"half")
     states_of(store)

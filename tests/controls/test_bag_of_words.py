@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from bridge.controls.carrier import Carrier
-from bridge.controls.rows import Rows
 from torch import Tensor
 
-from bridge.controls.bag_of_words import BagOfWords
+from bridge.carry.carrier import Carrier
+from bridge.carry.counts import TokenCounts as BagOfWords
+from bridge.carry.rows import Rows
 from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge
 from bridge.normalize import Normalize

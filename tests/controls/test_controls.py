@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from bridge.controls.carrier import Carrier
-from bridge.controls.draws import (
+from torch import Tensor
+
+from bridge.carry.carrier import Carrier
+from bridge.carry.draws import (
     NOT_RULED_OUT,
     haar_rotated,
     haar_rows,
     permutations,
     within,
 )
-from bridge.controls.rows import Rows
-from torch import Tensor
-
+from bridge.carry.rows import Rows
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
 from bridge.maps import Orthogonal, Ridge

@@ -63,7 +63,7 @@ def test_one_template_of_each_fact_is_held_out_and_all_of_them_are_used() -> Non
 
 def test_the_held_out_template_is_the_same_in_every_process() -> None:
     code = (
-        "from bridge.data import held_out_template, relations\n"
+        "from bridge.data.facts import held_out_template, relations\n"
         "print([held_out_template(r, s) for r in relations().values() for s, _ in r.facts])"
     )
     told = [

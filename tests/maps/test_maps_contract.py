@@ -126,11 +126,11 @@ def test_states_that_no_map_can_take_are_refused_in_one_line(map_class):
     cases = [
         (
             lambda: make(map_class).fit(broken, Y),
-            "3 of 200 rows of X hold NaN or infinite values; every state must",
+            "3 of 200 rows of X hold NaN or infinite values; wanted finite ones",
         ),
         (
             lambda: make(map_class).fit(Y, broken),
-            "3 of 200 rows of Y hold NaN or infinite values; every state must",
+            "3 of 200 rows of Y hold NaN or infinite values; wanted finite ones",
         ),
         (lambda: make(map_class).fit(X, Y).transform(broken), "3 of 200 rows of X hold NaN"),
         (

@@ -8,8 +8,8 @@ from families import build, word_tokenizer
 
 from bridge.errors import ConfigError, ModelError
 from bridge.models.encoding import added_tokens, encode
-from bridge.models.fingerprints import fingerprint
-from bridge.models.loading import _commit, load, load_tokenizer
+from bridge.models.fingerprints import commit, fingerprint
+from bridge.models.loading import load, load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,10 @@ def test_the_fingerprint_does_not_depend_on_where_the_folder_lies(saved, folder)
 def test_a_hub_id_is_fingerprinted_by_its_commit_and_read_at_that_commit(monkeypatch, saved, tmp_path):
     commits = {"main": "1" * 40, "old": "2" * 40}
     monkeypatch.setattr(
-        "bridge.models.loading.cached_file",
+        "huggingface_hub.hf_hub_download",
         lambda name, file, revision=None: f"/cache/models--a--b/snapshots/{commits[revision or 'main']}/{file}",
     )
-    monkeypatch.setattr("bridge.models.loading._commit", _commit.__wrapped__)
+    monkeypatch.setattr("bridge.models.fingerprints.commit", commit.__wrapped__)
     assert fingerprint("a/b") == f"a/b@{'1' * 40}"
     assert fingerprint("a/b", "old") == f"a/b@{'2' * 40}"
     asked = []

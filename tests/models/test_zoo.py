@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bridge.data.rosetta import rosetta_set
 from bridge.data.sources import Facts
 from bridge.errors import ModelError, StoreError
-from bridge.models import zoo
+from bridge.models import recipe, zoo
 from bridge.models.recipe import ZooSpec
 from bridge.models.zoo import (
     _Lines,
@@ -75,11 +75,11 @@ def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: py
     names.add(ZooSpec().folder_name("m"))
     assert len(names) == len(changes) + 1
     assert all(name.startswith("m-") for name in names)
-    monkeypatch.setattr(zoo, "RECIPE_VERSION", 99)
+    monkeypatch.setattr(recipe, "RECIPE_VERSION", 99)
     names.add(ZooSpec().folder_name("m"))
-    monkeypatch.setattr(zoo, "relations", dict)
+    monkeypatch.setattr(recipe, "relations", dict)
     names.add(ZooSpec().folder_name("m"))
-    monkeypatch.setattr(zoo, "nouns", tuple)
+    monkeypatch.setattr(recipe, "nouns", tuple)
     names.add(ZooSpec().folder_name("m"))
     assert len(names) == len(changes) + 4
 

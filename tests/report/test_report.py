@@ -3,12 +3,13 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from declared import REFERENCES
 from synthetic_records import N_ITEMS, N_RESAMPLES, NO_RELATIONS, RATES, write_cell, write_failed
 
-from bridge.controls.names import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS
 from bridge.errors import RecordError
 from bridge.report.document import write_report
-from bridge.results.comparison import comparisons
+from bridge.results.joining import comparisons
 
 SECTIONS = ("answers", "layers", "sizes", "map", "leads", "scores")
 

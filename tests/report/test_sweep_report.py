@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import synthetic_records
+from declared import NEGATIVES
 from rich.console import Console
 from synthetic_records import config, write_cell, write_failed
 
-from bridge.controls.names import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError, RecordError
 from bridge.records.manifest import Cell, Manifest
 from bridge.records.record import read_all
 from bridge.report.document import write_report
-from bridge.results.comparison import comparisons
+from bridge.results.joining import comparisons
 from bridge.show.grid_tables import MOST_ROWS, grid_footer, grid_tables
 from bridge.show.page import MANY, MANY_PANELS
 

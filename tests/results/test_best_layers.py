@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from declared import NEGATIVES
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import NO_RELATIONS
 
-from bridge.controls.names import CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.results.curves import grids
 from bridge.results.families import Best
 from bridge.statistics.families import holm

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from declared import BASELINES, NEGATIVES
 from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
-from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
-from bridge.results.comparison import comparisons, injection_label
 from bridge.results.families import Family
+from bridge.results.joining import comparisons
 from bridge.statistics.shares import share_interval
 
 ALL_ABOVE = "above every negative control, and above lookup and bag_of_words"

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import synthetic_records
 import torch
+from declared import BASELINES, NEGATIVES
 from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import METRICS
 
-from bridge.controls.names import BASELINES, CONTROLS, NEGATIVES
+from bridge.controls.names import CONTROLS
 from bridge.results.comparison import Comparison
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch

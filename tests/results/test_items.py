@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from declared import KINDS
 from synthetic_records import METRICS, N_DRAWS, N_ITEMS, write_cell
 
-from bridge.controls.names import CONTROLS, KINDS
+from bridge.controls.names import CONTROLS
 from bridge.errors import RecordError
-from bridge.results.comparison import comparisons
 from bridge.results.items import PARTS, item_scores
+from bridge.results.joining import comparisons
 from bridge.results.scores import contrast, summarize
 
 

@@ -13,7 +13,7 @@ from bridge.errors import RecordError
 from bridge.records.record import read_all
 from bridge.report.document import render
 from bridge.report.ladder import write_ladders
-from bridge.results.comparison import comparisons
+from bridge.results.joining import comparisons
 from bridge.results.ladders import SHARE, Ladder, hardest, ladders
 from bridge.show.grid_tables import ladder_table
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from declared import BASELINES, NEGATIVES
 
-from bridge.controls.names import BASELINES, NEGATIVES
 from bridge.results.verdicts import Finding, finding, gate_verdict, is_beaten, p_of, units_note, wanted
 
 ENOUGH = {"n": 100, "n_units": 50}

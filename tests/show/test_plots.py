@@ -2,15 +2,16 @@ import re
 from pathlib import Path
 
 import pytest
+from declared import REFERENCES
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from synthetic_records import write_cell
 
-from bridge.controls.names import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS
 from bridge.errors import RecordError
 from bridge.records.record import read_all
-from bridge.results.comparison import comparisons
 from bridge.results.curves import grids, layers, withhold
+from bridge.results.joining import comparisons
 from bridge.show import plots, row_plots
 from bridge.show.looks import LOOKS
 

@@ -5,18 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+from declared import BASELINES, KINDS, NEGATIVES
 from rich.console import Console, RenderableType
 from synthetic_records import N_ITEMS, NO_RELATIONS, write_cell
 
-from bridge.controls.names import (
-    BASELINES,
-    CONTROLS,
-    KINDS,
-    NEGATIVES,
-)
+from bridge.controls.names import CONTROLS
 from bridge.records.record import read_all
-from bridge.results.comparison import Comparison, comparisons
+from bridge.results.comparison import Comparison
 from bridge.results.families import Family
+from bridge.results.joining import comparisons
 from bridge.results.ladders import SHARE, ladders
 from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
 from bridge.show.tables import print_comparison

@@ -99,7 +99,7 @@ def test_the_exact_p_does_not_depend_on_the_other_columns_or_on_chunks(monkeypat
 
 
 def test_a_step_that_is_not_positive_is_refused():
-    with pytest.raises(FitError, match=r"^step is 0.0; wanted a positive number, or None$"):
+    with pytest.raises(FitError, match=r"^step is 0.0; wanted a positive number: give one, or None$"):
         exact_sign_flip_p(torch.ones(3, 1), step=0.0)
 
 

@@ -44,5 +44,5 @@ def test_another_seed_gives_other_resamples_and_flips():
 
 
 def test_no_resamples_are_refused():
-    with pytest.raises(FitError, match=r"^number of resamples is 0; wanted at least 1, better 1000 or more$"):
+    with pytest.raises(FitError, match=r"^number of resamples is 0; wanted at least 1: give 1000 or more$"):
         Resampling(torch.arange(3), 0, seed=0)

@@ -40,5 +40,5 @@ def test_sums_and_sizes_are_those_of_each_unit_in_the_order_of_the_labels():
 
 def test_labels_that_are_not_one_an_item_are_refused():
     values, _ = clustered(3, 2, 1, seed=0)
-    with pytest.raises(FitError, match=r"^groups have shape \(2,\); wanted \(6,\), one label an item$"):
+    with pytest.raises(FitError, match=r"^groups have shape \(2,\); wanted \(6,\): give one label an item$"):
         unit_sums(values, torch.zeros(2))

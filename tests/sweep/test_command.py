@@ -151,8 +151,12 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
     assert "mine: 6 cells (6 missing); 6 to run\n  layer: 1, 2 (2)\n" in out
     # 4 blocks, so 5 layers, of 32 float32 numbers for every item.
     (source,) = (line for line in out.splitlines() if line.startswith("  tiny-llama, position last: "))
-    n = int(source.split("last: ")[1].split()[0])
-    assert source == f"  tiny-llama, position last: {n} states at 5 of 5 layers, {n * 5 * 32 * 4 / 1e3:.1f} kB"
+    told, n_bytes = source.split("last: ")[1].rsplit(", ", 1)
+    bound, n, rest = re.fullmatch(r"(.*: )(\d+)( .*)", told).groups()
+    # No tokenizer is loaded to see which answers are one token.
+    assert bound == "at most, for no cell has read these prompts yet: "
+    assert rest == " states at 5 of 5 layers"
+    assert n_bytes == f"{int(n) * 5 * 32 * 4 / 1e3:.1f} kB"
     assert "jobs: 2 on local, 3 cells to begin with" in out
     assert not (bare_outputs / "sweeps").exists()
     assert not (bare_outputs / "runs").exists()
@@ -160,6 +164,12 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(
     code, out, _ = bridge("sweep", "mine", "--dry-run")
     assert "6 cells (2 done, 4 missing); 4 to run" in out
     assert "states: all there" in out
+    # What a cell has read is counted exactly, and another model's states are still to be extracted.
+    _, out, _ = bridge("sweep", "mine", "--dry-run", "injection=soft_prefix", "injection.k=2")
+    (source,) = (line for line in out.splitlines() if line.startswith("  tiny-llama, position last:2: "))
+    (states,) = (bare_outputs / "contexts").iterdir()
+    n = 2 * len(json.loads(states.read_text())[0])
+    assert source == f"  tiny-llama, position last:2: {n} states at 5 of 5 layers, {n * 5 * 32 * 4 / 1e3:.1f} kB"
 
 
 def test_a_dry_run_counts_states_once_that_two_splits_share(bridge: Bridge, sweeps: Sweeps, bare_outputs: Path) -> None:

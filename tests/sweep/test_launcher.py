@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import submitit
 
 from bridge.records import record
 from bridge.records.manifest import Manifest
@@ -39,7 +40,7 @@ class Executor:
 def executors(monkeypatch: pytest.MonkeyPatch) -> list[Executor]:
     monkeypatch.setattr(Executor, "made", [])
     for name in ("LocalExecutor", "AutoExecutor"):
-        monkeypatch.setattr(launcher.submitit, name, Executor)
+        monkeypatch.setattr(submitit, name, Executor)
     monkeypatch.setattr(launcher, "visible_gpus", lambda: [])
     return Executor.made
 
@@ -107,6 +108,7 @@ def test_each_local_job_sees_a_gpu_of_its_own(
 def test_the_gpus_are_those_that_this_process_may_use(
     monkeypatch: pytest.MonkeyPatch, named: str, wanted: list[str]
 ) -> None:
+    monkeypatch.setattr(launcher, "has_driver", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible_gpus() == wanted

@@ -3,11 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from declared import NEGATIVES
 from wandb_account import no_account, server
 from wandb_files import arrive, sent, sweep, wandb_files
 from wandb_server import Server
 
-from bridge.controls.names import NEGATIVES
 from bridge.records.manifest import Manifest
 from bridge.records.record import read_all
 from bridge.tracking import overview as summary

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from commands import wait_for
+from declared import REFERENCES
 from synthetic_records import write_failed
 from untrained import SMALL
 from wandb_account import no_account, server
 from wandb_files import arrive, curves, expected, sweep, wandb_files
 from wandb_server import Server
 
-from bridge.controls.names import CONTROLS, REFERENCES
+from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.records.manifest import Manifest, read
 from bridge.records.record import read_all, runs_folder

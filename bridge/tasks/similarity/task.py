@@ -1,6 +1,6 @@
 """What task=similarity says of itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bridge.results.axes import Axis
@@ -11,6 +11,9 @@ from bridge.similarity.measures import MEASURES
 from bridge.tasks.base import Needs, StatesNeed, Task
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bridge.records.record import Record
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
     from bridge.session import Session

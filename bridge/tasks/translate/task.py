@@ -52,9 +52,7 @@ class Translate(Task):
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Both models, the items, and states of as many positions as the injection asks for."""
-        from bridge.config import build
-
-        k, at = build(config.injection).n_states, config.layer.position
+        k, at = config.injection.n_states, config.layer.position
         own = "mean" if k == 1 and at == "mean" else "last" if k == 1 else f"last:{k}"
         # Scores of the models themselves need the last position of the final layer whatever is carried.
         positions = dict.fromkeys(["last", own])

@@ -17,7 +17,7 @@ from bridge.errors import RecordError
 from bridge.export import write_export
 from bridge.records.record import Record, read_all
 from bridge.report.document import write_report
-from bridge.results.comparison import comparisons
+from bridge.results.joining import comparisons
 from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, short, verdict
 from bridge.tasks.similarity.page import layer_map

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from bridge.controls.rows import Rows
 from torch import Tensor
 from untrained import SMALL
 
+from bridge.carry.rows import Rows
 from bridge.config import compose_config
 from bridge.data.splitting import split
 from bridge.session import Session

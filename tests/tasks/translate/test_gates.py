@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from bridge.controls.carrier import Carrier
-from bridge.controls.draws import haar_rotated
-from bridge.controls.rows import Rows
 from torch import Tensor
 
+from bridge.carry.carrier import Carrier
+from bridge.carry.draws import haar_rotated
+from bridge.carry.rows import Rows
 from bridge.maps import Orthogonal
 from bridge.normalize import Normalize
 from bridge.results.scores import Branch

@@ -11,9 +11,9 @@ from typing import Any
 import bridge.tasks.translate.fitting
 import pytest
 import torch
-from bridge.controls.carrier import Carrier
 from untrained import FAST, SMALL
 
+from bridge.carry.carrier import Carrier
 from bridge.config import compose_config
 from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
