@@ -3,14 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import write_cell
+from synthetic_records import TASK, write_cell
 from wandb_files import WANDB
 
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.tracking import ledger as ledger_module
-from bridge.tracking.curves import Curve, Plan, Row, axis_name, lead_row
+from bridge.tracking.curves import Curve, Row, axis_name, lead_row
 from bridge.tracking.ledger import Ledger
+from bridge.tracking.plan import Plan
 
 
 def plan(*axes: str, **tracker: Any) -> Plan:
@@ -25,22 +26,23 @@ def rows(outputs: Path, how: Plan, words: tuple[str, ...] = (), **cell: Any) -> 
 def test_a_record_is_one_row_for_each_of_its_controls_and_references(outputs: Path) -> None:
     made = write_cell(outputs, layers=(2, 3))
     found = rows(outputs, plan(), layers=(2, 3))
-    assert found.keys() == made.data["scores"].keys()
+    (point,) = made.data["points"]
+    assert found.keys() == point["scores"].keys()
     for control, (curve, row) in found.items():
-        score = made.data["scores"][control]["logprob_nats"]
+        score = point["scores"][control]["logprob_nats"]
         assert (row.x, row.kind, curve.x) == (2.0, "scores", "layer")
         assert row.values["logprob_nats"] == score["mean"]
         assert (row.values["logprob_nats_low"], row.values["logprob_nats_high"]) == (score["low"], score["high"])
         assert ("explained_variance" in row.values) == (control in CONTROLS)
-        new = made.data["by_answer"]["new"]["scores"][control]["top1"]
+        new = point["parts"]["new"]["scores"][control]["top1"]
         assert [row.values[f"new/top1{end}"] for end in ("", "_low", "_high")] == [
             new[k] for k in ("mean", "low", "high")
         ]
         assert ("lead/top1" in row.values) == (control != "fitted")
-    lead = made.data["contrasts"]["mean"]["mrr"]
+    lead = point["contrasts"]["mean"]["mrr"]
     assert found["mean"][1].values["lead/mrr"] == lead["difference"]
     assert found["mean"][1].values["lead/mrr_low"] == lead["low"]
-    of_new = made.data["by_answer"]["new"]["contrasts"]["mean"]["top1"]
+    of_new = point["parts"]["new"]["contrasts"]["mean"]["top1"]
     ends = ("", "_low", "_high")
     assert [found["mean"][1].values[f"lead/new/top1{end}"] for end in ends] == [
         of_new[k] for k in ("difference", "low", "high")
@@ -144,9 +146,9 @@ def test_the_last_number_of_a_text_is_the_place(outputs: Path) -> None:
 
 def test_a_lead_is_fitted_minus_control() -> None:
     control, fitted = Row("scores", 2.0, "c", {"top1": 0.2}), Row("scores", 2.0, "f", {"top1": 0.7, "mrr": 0.8})
-    assert lead_row(control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
+    assert lead_row(TASK, control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
     control.values["new/top1"], fitted.values["new/top1"] = 0.1, 0.4
-    assert lead_row(control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
+    assert lead_row(TASK, control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
 
 
 def test_a_cell_that_scored_both_gets_no_second_lead(outputs: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, short, verdict
 from bridge.tasks.similarity.page import layer_map
 from bridge.tasks.similarity.tables import matrices_table, print_matrices
-from bridge.tracking.curves import Plan
-from bridge.tracking.single import WandbTracker
+from bridge.tracking.plan import Plan
+from bridge.tracking.wandb import WandbTracker
 
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
 
