@@ -97,14 +97,16 @@ class StreamedTracker(ABC):
             return None
         folder = self.folder(manifest)
         deadline = time.monotonic() + timeout_s
-        while self._is_streamed(manifest) and not is_sent(manifest, folder) and time.monotonic() < deadline:
-            with record.writing(manifest.folder):
-                (folder / STOP).touch()
+        process = None
+        while not is_sent(manifest, folder) and time.monotonic() < deadline:
+            if self._is_streamed(manifest):
+                with record.writing(manifest.folder):
+                    (folder / STOP).touch()
+            elif process is None:
+                process = self._start(manifest)
+            elif process.poll() is not None and not is_sent(manifest, folder):
+                break
             time.sleep(0.1)
-        if not is_sent(manifest, folder) and not self._is_streamed(manifest):
-            process = self._start(manifest)
-            while process.poll() is None and not is_sent(manifest, folder) and time.monotonic() < deadline:
-                time.sleep(0.1)
         later = f"bridge sync {manifest.name}"
         if not is_sent(manifest, folder):
             log.warning("%s has not got everything yet; see how far it is with: %s", self.title or self.name, later)
