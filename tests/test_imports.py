@@ -15,7 +15,7 @@ TIERS = (
     ("results", "show"),
     ("tasks",),
     ("run", "tracking", "sweep", "report", "export"),
-    ("application", "cli", "__main__"),
+    ("shell", "application", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
 CORE = ("normalize", "maps", "metrics", "similarity", "statistics")

@@ -53,9 +53,7 @@ class ShuffledWithin(Shuffled):
     """
 
     name: str = "shuffled_within"
-    rules_out: str = (
-        "that only the kind of answer carries over: the same fit on rows permuted inside each relation"
-    )
+    rules_out: str = "that only the kind of answer carries over: the same fit on rows permuted inside each relation"
     heading: str = "shuf.\nwith-\nin"
     look: Look | None = Look("#0072b2", "D")
     order: int = 3

@@ -50,11 +50,13 @@ class Calibrated:
     Attributes:
         over_layers: "max" and "mean" over the counted pairs of layers, with scalars in place of matrices. The maximum
             is compared with the maxima of the permutations, so it needs no correction for the search over layers.
+        draws: null -> (n_permutations, S, T) scores of permuted rows, which it was made of.
     """
 
     value: Tensor
     nulls: dict[str, Null]
     over_layers: "dict[str, Calibrated]" = field(default_factory=dict)
+    draws: dict[str, Tensor] = field(default_factory=dict)
 
 
 def random_permutations(
@@ -136,7 +138,7 @@ def _calibrated(value: Tensor, draws: dict[str, Tensor], counted: Tensor | None)
         nulls = {null: _null(one, over(some[:, counted])[:, None]) for null, some in draws.items()}
         scalars = {null: Null(**{k: v[0] for k, v in vars(each).items()}) for null, each in nulls.items()}
         over_layers[name] = Calibrated(one[0], scalars)
-    return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers)
+    return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers, draws)
 
 
 def _null(value: Tensor, draws: Tensor) -> Null:

@@ -32,6 +32,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_two_trainings_of_one_seed_give_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
     for name, spec in (("a", SPEC), ("b", SPEC), ("c", replace(SPEC, seed=1))):
         train(spec, tmp_path / name)
@@ -84,6 +85,7 @@ def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: py
     assert len(names) == len(changes) + 4
 
 
+@pytest.mark.long
 def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None:
     code = textwrap.dedent(
         """
@@ -152,6 +154,7 @@ def test_a_training_that_is_killed_is_an_error_that_says_what_to_do(
         ensure({"mine": SPEC}, tmp_path)
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
@@ -160,6 +163,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ensure({"mine": SPEC}, tmp_path / "file" / "models")
 
 
+@pytest.mark.long
 def test_a_script_without_a_main_guard_trains_its_models(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

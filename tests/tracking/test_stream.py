@@ -28,6 +28,7 @@ from bridge.tracking.base import tracker_of
 from bridge.tracking.ledger import Ledger
 
 __all__ = ["no_account", "server"]
+pytestmark = pytest.mark.long
 # The controls, own_state and both native scores.
 N_CURVES = len(CONTROLS) + 3
 

@@ -20,7 +20,7 @@ from bridge.similarity.measures import MEASURES
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.scorers import SCORERS
 from bridge.similarity.states import LayerStates, clip_outliers, varies
-from bridge.tasks.similarity.points import over_layers, points
+from bridge.tasks.similarity.points import null_draws, over_layers, points
 
 NULLS = ("shuffled", "shuffled_within")
 LEAST_ROWS = 4
@@ -158,6 +158,7 @@ class LayerSimilarity:
         layers = {side: list(states) for side, states in sides.items()}
         return Result(
             points(found, layers, n),
+            {"draws": null_draws(found)},
             gates={
                 "planted": self._planted_gate(last[1], generator),
                 "permuted": self._permuted_gate(last[0], last[1], found, generator),
