@@ -32,7 +32,7 @@ from bridge.sweep.axes import (
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.handover import Handover
 from bridge.sweep.launcher import launch
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 log = logging.getLogger("bridge")
 # Axes that decide what the others are: each pair has its own layers.
@@ -165,7 +165,8 @@ def sweep(
     if handover.reused:
         log.info("%d of %d cells have their record already", len(handover.reused), len(manifest.cells))
     batch = [(cell.run_id, o) for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
-    stream.ensure(manifest)
+    tracker = tracker_of(manifest.settings)
+    tracker.ensure(manifest)
     returns = []
     limit = config.sweep.fail_fast
     size = 1 if limit is not None else max_batch_size or len(batch) or 1
@@ -189,7 +190,7 @@ def sweep(
         if left and (stop := fail_fast.stopped(manifest.folder)):
             handover.stopped = stop.line(left, len(manifest.cells))
             break
-    stream.finish(manifest)
+    tracker.finish(manifest)
     inputs.note(manifest)
     return returns
 
