@@ -46,7 +46,9 @@ CONTRAST = {
     "p_exact": "p_exact",
     "p_holm": "p_holm",
 }
-SCORE = ("mean", "low", "high", "n_draws")
+# What scores and contrasts hold that has a column of its own; draws are counted.
+SCORE = frozenset({"mean", "low", "high", "n_draws"})
+CONTRASTED = frozenset(CONTRAST.values())
 
 
 def write_export(
@@ -119,15 +121,15 @@ def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
                     **{name: score[name] for name in ("mean", "low", "high")},
                     **_further(score, SCORE),
                     **{column: contrast.get(key) for column, key in CONTRAST.items()},
-                    **_further(contrast, CONTRAST.values()),
+                    **_further(contrast, CONTRASTED),
                     **said,
                     "run_id": homes[condition],
                 }
 
 
-def _further(numbers: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
+def _further(numbers: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:
     """The numbers that only some tasks have."""
-    return {name: x for name, x in numbers.items() if name not in set(named) and isinstance(x, int | float | None)}
+    return {name: x for name, x in numbers.items() if name not in named and isinstance(x, int | float | None)}
 
 
 def _abouts(cells: Sequence[Comparison]) -> list[dict[str, Any]]:

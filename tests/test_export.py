@@ -215,6 +215,14 @@ def test_items_of_several_kinds_and_points_lie_below_each_other(tmp_path: Path) 
     assert {row["found"] for row in found if row["table"] == "items"} == {None}
 
 
+def test_records_without_scores_by_item_have_no_table_of_them(tmp_path: Path) -> None:
+    write_cell(tmp_path).table_path().unlink()
+    with pytest.raises(RecordError, match=r"^task=translate has no scores by item; leave out --items$"):
+        write_export(tmp_path, items=True)
+    assert not (tmp_path / "reports").exists()
+    assert len(rows(write_export(tmp_path, to=tmp_path / "all.parquet"))) > 0
+
+
 def test_records_whose_contrasts_are_all_there_are_exported_without_torch(tmp_path: Path) -> None:
     write_cell(tmp_path)
     script = f"import sys; from bridge.export import write_export; write_export({str(tmp_path)!r}); print('torch' in sys.modules)"
