@@ -26,6 +26,7 @@ class BagOfWords(Control):
     fits: bool = True
     heading: str = "bag\nof\nwords"
     word: str = "words"
+    what: str = "the prompt's tokens, counted"
     look: Look | None = Look("#5a3a22", "p", width=2.0)
     order: int = 2
 

@@ -32,6 +32,7 @@ class Clustered(Control):
     drawn: bool = True
     fits: bool = True
     heading: str = "clus-\ntered"
+    what: str = "knowing only which items share an answer"
     look: Look | None = Look("#6a9a12", "d", (6, 2, 1, 2))
 
     def states(self, carrier: "Carrier", rows: Carried) -> "Tensor":

@@ -19,6 +19,7 @@ class Fitted(Control):
     name: str = "fitted"
     kind: Kind = "estimate"
     rules_out: str = "the fitted map itself"
+    what: str = "the fitted map"
     heading: str = "fit-\nted"
     look: Look | None = Look("#d55e00", "o", width=2.8)
 

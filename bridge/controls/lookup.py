@@ -23,6 +23,7 @@ class Lookup(Control):
     )
     heading: str = "look-\nup"
     word: str = "lookup"
+    what: str = "a table of known answers"
     look: Look | None = Look("#7f1d4e", "h", width=2.0)
     order: int = 1
 

@@ -1,64 +1,61 @@
-"""What stands behind the scores in a report: gates, warnings, coverage, and what is missing or failed."""
+"""What stands behind the scores in a report: gates, warnings, and what is missing or failed."""
 
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from bridge.controls.names import CONTROLS
 from bridge.records.record import Record
-from bridge.results.comparison import Comparison, injection_label
-from bridge.results.curves import Grid, is_withheld, layer_label, layers, pair_label, spans
+from bridge.report.gathered import Gathered, points_of
+from bridge.results.axes import Axis
+from bridge.results.comparison import Comparison
+from bridge.results.curves import Grid, curve_place, place_of, places, spans
+from bridge.results.joining import dataset_label
 from bridge.results.verdicts import units_note, wanted
 from bridge.show.page import MANY, Cell, table, text
-from bridge.tasks.similarity.matrices import is_similarity
-
-GATES = {
-    "states": "stored states, put into the stream of their own texts, give both models' own logits (largest "
-    "difference, relative)",
-    "drift": "texts read alone, and behind padding, have the stored states (largest difference, relative)",
-    "pairing": "permuting rows worsens a probe fitted from source to target, a ridge regression whatever the cell's "
-    "map (rank p; of rows permuted freely and inside their relation the larger)",
-    "known": "the target's own top-1 is above that of always saying the commonest answer",
-    "alive": "the target's own states, put in without a map, reach 70 to 143 % of its native top-1",
-    "planted": "a known rotation is found again (relative error on the span of the fit rows)",
-}
+from bridge.tasks.base import Task
+from bridge.tasks.registry import get, task_of
 
 
-def gates(cells: Sequence[Comparison], found: Sequence[Grid]) -> str:
+def gates(one: Gathered) -> str:
     """The value of each gate against its threshold: a row per finished cell, or per curve where there are many."""
-    done = [(c, r) for c in cells for r in c.records]
-    names = [n for n in dict.fromkeys([*GATES, *(n for _, r in done for n in r.data["gates"])])
-             if any(n in r.data["gates"] for _, r in done)]  # fmt: skip
-    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(GATES[n])}</li>" for n in names if n in GATES)
-    shown = _gates_by_cell(done, names) if len(done) <= MANY else _gates_by_curve(found, names)
-    return f"{shown}<ul>{meaning}</ul>"
+    done = [(points, r) for points in points_of(one.cells) for r in points[0].records]
+    every = [n for _, r in done for n in r.data["gates"]]
+    names = [n for n in dict.fromkeys([*one.task.gates, *every]) if n in every]
+    known = one.task.gates
+    meaning = "".join(f"<li><b>{escape(n)}</b>: {escape(known[n])}</li>" for n in names if n in known)
+    shown = _by_cell(one.task, done, names) if len(done) <= MANY else _by_curve(one.grids, names)
+    return shown + (f"<ul>{meaning}</ul>" if meaning else "")
 
 
-def _gates_by_cell(done: Sequence[tuple[Comparison, Record]], names: Sequence[str]) -> str:
+def _by_cell(task: Task, done: Sequence[tuple[Sequence[Comparison], Record]], names: Sequence[str]) -> str:
     rows = []
-    for c, found in done:
-        valid = found.data["valid"]
-        row: list[str] = [*_cell_names(c), text("valid" if valid else "invalid", "text" if valid else "text bad")]
+    for points, record in done:
+        valid = record.data["valid"]
+        row: list[str] = [*cell_names(points), text("valid" if valid else "invalid", "text" if valid else "text bad")]
         for name in names:
-            gate = found.data["gates"].get(name)
+            gate = record.data["gates"].get(name)
             if gate is None:
                 row.append("–")
                 continue
             mark = "" if gate["passed"] else "FAILED "
-            shown = escape(f"{mark}{_against(gate)}")
-            row.append(Cell(shown, "tight" if gate["passed"] else "tight bad"))
-        rows.append([*row, text(found.data["run_id"], "text tight")])
-    heading = ["pair", "injection", "layer", "n", "gates", *names, "run id"]
+            row.append(Cell(escape(f"{mark}{_against(gate)}"), "tight" if gate["passed"] else "tight bad"))
+        rows.append([*row, text(record.data["run_id"], "text tight")])
+    heading = [*cell_headings(task), "gates", *names, "run id"]
     return table(heading, rows, [not r.data["valid"] for _, r in done])
 
 
-def _gates_by_curve(found: Sequence[Grid], names: Sequence[str]) -> str:
+def _by_curve(grids: Sequence[Grid], names: Sequence[str]) -> str:
     rows, muted = [], []
-    for grid in found:
+    axis = grids[0].task.searched
+    for grid in grids:
         for curve in grid.curves():
             valid = [c for c in curve if c.valid]
-            row: list[str] = [text(grid.heading), text(grid.title, "text tight"), str(curve[0].data["n_fit"])]
+            row: list[str] = [
+                text(grid.heading),
+                text(grid.title, "text tight"),
+                text(curve_place(curve), "text tight"),
+            ]
             row.append(text(f"{len(valid)} of {len(curve)}", "text" if len(valid) == len(curve) else "text bad"))
             for name in names:
                 failed = [c for c in curve if not c.gates.get(name, {"passed": True})["passed"]]
@@ -66,11 +63,11 @@ def _gates_by_curve(found: Sequence[Grid], names: Sequence[str]) -> str:
                     row.append(text("passed"))
                     continue
                 worst = max((c.gates[name] for c in failed), key=lambda gate: abs(gate["value"] - gate["threshold"]))
-                at = spans(layers(c)[0] for c in failed)
-                row.append(Cell(escape(f"FAILED at layer {at}, worst {_against(worst)}"), "text bad"))
+                at = "" if axis is None else f" at {axis.word} {places(axis, failed)}"
+                row.append(Cell(escape(f"FAILED{at}, worst {_against(worst)}"), "text bad"))
             rows.append(row)
             muted.append(not valid)
-    return table(["pair", "injection", "n", "valid", *names], rows, muted)
+    return table(["pair", grids[0].task.heading, "at", "valid", *names], rows, muted)
 
 
 def _against(gate: dict[str, Any]) -> str:
@@ -80,12 +77,12 @@ def _against(gate: dict[str, Any]) -> str:
 def warnings(cells: Sequence[Comparison]) -> str:
     """Warnings of the cells, controls that are missing, and cells that saw different inputs."""
     alike: dict[str, dict[str, list[str]]] = {}
-    for c in cells:
-        for found in c.records:
-            for warning in found.data["warnings"]:
+    for points in points_of(cells):
+        for record in points[0].records:
+            for warning in record.data["warnings"]:
                 # Those of a sweep differ in their numbers.
                 kind = alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", warning), {})
-                kind.setdefault(warning, []).append(found.data["run_id"])
+                kind.setdefault(warning, []).append(record.data["run_id"])
     told = []
     for lines in alike.values():
         ids = [one for some in lines.values() for one in some]
@@ -93,67 +90,59 @@ def warnings(cells: Sequence[Comparison]) -> str:
         told.append(f"{escape(next(iter(lines)))} <span class=quiet>({_several(ids)}{other})</span>")
     absent: dict[str, list[Comparison]] = {}
     for c in cells:
-        if is_withheld(c):
-            line = "its fitted score is not shown</b>, because no negative control was scored beside it"
+        if c.is_withheld:
+            line = f"its {escape(c.estimate)} score is not shown</b>, because no negative control was scored beside it"
             absent.setdefault(f"{line}; run it with control=all", []).append(c)
         for name, why in c.absent.items():
             absent.setdefault(f"no {escape(name)}</b>: {escape(why)}", []).append(c)
-        if note := units_note(c.data):
+        if note := units_note(c.point):
             absent.setdefault(f"few units</b>: {escape(note)}", []).append(c)
         if c.missing:
             line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"
             absent.setdefault(line, []).append(c)
     told += [f'<b class="bad">{escape(_where(some))}: {line}' for line, some in absent.items()]
-    for pair, inputs in _inputs(cells).items():
+    for place, inputs in _inputs(cells).items():
         if len(inputs) > 1:
             told.append(
-                f'<b class="bad">the cells of {escape(pair)} were computed on {len(inputs)} different sets of '
+                f'<b class="bad">the cells of {escape(place)} were computed on {len(inputs)} different sets of '
                 "weights or items</b>; run them again before comparing them"
             )
     return "<ul>" + "".join(f"<li>{line}</li>" for line in told) + "</ul>" if told else '<p class="quiet">none</p>'
 
 
 def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
-    """Cells of a sweep that have no record, one row per pair and injection."""
+    """Cells of a sweep that have no record, one row per pair and setting."""
     if not configs:
         return '<p class="quiet">none</p>'
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    by_task: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for config in configs:
-        groups.setdefault((config["pair"]["name"], injection_label(config)), []).append(config)
-    rows = [
-        [
-            text(pair),
-            text(injection, "text tight"),
-            str(len(some)),
-            text(_values(config["layer"]["source"] for config in some)),
-            text(_values(config["dataset"]["size"] for config in some)),
-            text(controls_label({name for config in some for name in config["control"]["names"]})),
-        ]
-        for (pair, injection), some in groups.items()
-    ]
+        task = get(config["task"]["name"])
+        groups = by_task.setdefault(task.name, {})
+        groups.setdefault((_pair(task, config), task.setting(config)), []).append(config)
     told = f'<p class="bad">bridge sweep {escape(str(sweep))} runs them.</p>'
-    return told + table(["pair", "injection", "cells", "layers", "sizes", "controls"], rows)
-
-
-def coverage(cells: Sequence[Comparison]) -> str:
-    """How many items were loaded and kept, and why the others fell out, for each pair and data set."""
-    seen: dict[str, list[str]] = {}
-    reasons: list[str] = list(dict.fromkeys(k for c in cells for k in c.data["coverage"]))
-    for c in cells:
-        config, counts = c.config, c.data["coverage"]
-        row: list[str] = [text(pair_label(config), "text tight"), text(config["dataset"]["name"])]
-        row += [str(counts.get(reason, "–")) for reason in reasons]
-        row += [str(c.data["n_eval"]), f"{c.data['n_units']} ({escape(c.data['unit'])})"]
-        seen["|".join(row)] = row
-    return table(["pair", "data set", *(r.replace("_", " ") for r in reasons), "eval items", "units"], seen.values())
+    for name, groups in by_task.items():
+        task = get(name)
+        keyed = [axis for axis in task.axes if axis.keys]
+        rows = [
+            [
+                *([text(pair)] if "pair" in task.uses else []), text(setting, "text tight"), str(len(some)),
+                *(text(_values(at_key(config, axis) for config in some)) for axis in keyed),
+                *([text(controls_label(task, (n for config in some for n in config["control"]["names"])))]
+                  if "control" in task.uses else []),
+            ]
+            for (pair, setting), some in groups.items()
+        ]  # fmt: skip
+        heading = ["pair"] * ("pair" in task.uses) + [task.heading, "cells", *(f"{axis.one}s" for axis in keyed)]
+        told += table(heading + ["controls"] * ("control" in task.uses), rows)
+    return told
 
 
 def failures(records: Sequence[Record]) -> str:
     """Every failed cell; those with the same error together, with the folded traceback of the first."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for found in records:
-        if not found.ok:
-            groups.setdefault(found.data["error"], []).append(found.data)
+    for record in records:
+        if not record.ok:
+            groups.setdefault(record.data["error"], []).append(record.data)
     told = []
     for error, some in groups.items():
         first = some[0]
@@ -171,19 +160,44 @@ def failures(records: Sequence[Record]) -> str:
 
 
 def _failed(data: dict[str, Any]) -> str:
-    config = data["config"]
-    if is_similarity(data):
-        what = f"{config['pair']['name']}, similarity, size {config['dataset']['size']}"
-        return f"{escape(what)} <code>{escape(data['run_id'])}</code>"
-    what = f"{config['pair']['name']}, {injection_label(config)}, layer {config['layer']['source']}, "
-    what += f"size {config['dataset']['size']}, {controls_label(config['control']['names'])}"
-    return f"{escape(what)} <code>{escape(data['run_id'])}</code>"
+    task, config = task_of(data), data["config"]
+    what = [_pair(task, config)] if "pair" in task.uses else []
+    what += [task.setting(config), *(f"{axis.one} {at_key(config, axis)}" for axis in task.axes if axis.keys)]
+    if "control" in task.uses:
+        what.append(controls_label(task, config["control"]["names"]))
+    return f"{escape(', '.join(what))} <code>{escape(data['run_id'])}</code>"
 
 
-def controls_label(names: Iterable[str]) -> str:
-    """Names of controls in the order of every table, or that they are all."""
+def controls_label(task: Task, names: Iterable[str]) -> str:
+    """Names of conditions in the order of every table, or that they are all that can be asked for."""
     some = set(names)
-    return "all controls" if some == set(CONTROLS) else ", ".join(n for n in CONTROLS if n in some)
+    return "all controls" if some == set(task.conditions.chosen) else ", ".join(task.conditions.ordered(some))
+
+
+def at_key(config: dict[str, Any], axis: Axis) -> Any:
+    """Where a config asks a cell to lie on an axis; of several keys the first counts."""
+    node: Any = config
+    for name in axis.keys[0].split("."):
+        node = node[name]
+    return node
+
+
+def cell_headings(task: Task) -> list[str]:
+    """Headings of `cell_names`."""
+    return [*(["pair"] if "pair" in task.uses else []), task.heading, *(axis.word for axis in task.axes)]
+
+
+def cell_names(points: Sequence[Comparison]) -> list[str]:
+    """What tells a cell from others in a table: its setting, and where its points lie."""
+    c = points[0]
+    names = [text(_pair(c.task, c.config), "text tight")] if "pair" in c.task.uses else []
+    return [*names, text(c.task.setting(c.config), "text tight"),
+            *(Cell(escape(places(a, points) if len(points) > 1 else a.label(c.axes)), "tight") for a in c.task.axes),
+            ]  # fmt: skip
+
+
+def _pair(task: Task, config: dict[str, Any]) -> str:
+    return str(config["pair"]["name"]) if "pair" in task.uses else task.name
 
 
 def _values(values: Iterable[Any]) -> str:
@@ -196,24 +210,21 @@ def _values(values: Iterable[Any]) -> str:
 
 def _where(cells: Sequence[Comparison]) -> str:
     """Which cells, in a few words."""
+    first = cells[0]
     if len(cells) == 1:
-        return f"{cells[0].config['pair']['name']}, {cells[0].label}"
-    return f"in {len(cells)} cells (layer {spans(layers(c)[0] for c in cells)})"
-
-
-def _cell_names(c: Comparison) -> list[str]:
-    names = [text(c.config["pair"]["name"], "text tight"), text(injection_label(c.config), "text tight")]
-    return [*names, Cell(layer_label(c), "tight"), str(c.data["n_fit"])]
+        return f"{_pair(first.task, first.config)}, {first.label}"
+    axis, n = first.task.searched, len(points_of(cells))
+    at = "" if axis is None or any(c.task is not first.task for c in cells) else f" ({axis.word} {places(axis, cells)})"
+    return f"in {n} {'cell' if n == 1 else 'cells'}{at}"
 
 
 def _inputs(cells: Iterable[Comparison]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for r in (r for c in cells for r in c.records):
-        if r.data.get("inputs"):
-            config = r.data["config"]
-            home = found.setdefault(f"{pair_label(config)} ({config['dataset']['name']})", set())
-            home.add(str(sorted(r.data["inputs"].items())))
-    return found
+    by_place: dict[str, set[str]] = {}
+    for c in cells:
+        for inputs in (r.data["inputs"] for r in c.records if r.data.get("inputs")):
+            dataset = f" ({dataset_label(c.config)})" if "dataset" in c.task.uses else ""
+            by_place.setdefault(f"{place_of(c.task, c.config)}{dataset}", set()).add(str(sorted(inputs.items())))
+    return by_place
 
 
 def _several(ids: Sequence[Any]) -> str:

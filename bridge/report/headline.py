@@ -1,69 +1,36 @@
-"""The head of a report: what was asked, and what may be concluded, never a fitted number alone."""
+"""The head of a report: what was asked, and what may be concluded, never an estimate alone."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from html import escape
 
-from bridge.controls.names import BASELINES
 from bridge.records.record import Record
+from bridge.report.gathered import Gathered, points_of
+from bridge.results.best import Best
 from bridge.results.comparison import Comparison
-from bridge.results.curves import Grid, hardest_negative, layer_label, missing_in, pair_label, state, verdict
-from bridge.results.families import Best
+from bridge.results.curves import Grid, missing_in, place_of
+from bridge.results.metrics import Metric
 from bridge.results.verdicts import ABOVE, counted, units_note
 from bridge.show.looks import swatch
 from bridge.show.page import MANY_PANELS, figure, number, p_value, sentence
-
-QUESTION = (
-    "Does a map fitted between two models' hidden states carry anything that works inside the other model, and by how "
-    "much does it beat its controls?"
-)
-LIKENESS = (
-    "Are the states of two models alike, layer by layer, and by how much more than rows that were paired at random?"
-)
+from bridge.show.places import place_text
 
 # In more cells than this the reasons why cells are dead or invalid differ too much to be named.
 FEW = 8
-SECTIONS = {
-    "answers": "new / known",
-    "best": "best layers",
-    "map": "heat maps",
-    "layers": "layers",
-    "sizes": "sizes",
-    "leads": "fitted − control",
-    "scores": "all scores",
-}
 
 
-def head(
-    records: Sequence[Record],
-    cells: Sequence[Comparison],
-    found: Sequence[Grid],
-    bests: Sequence[Best],
-    sweep: str | None,
-    n_missing: int,
-    n_matrices: int = 0,
-    between: str = "",
-) -> str:
-    """What was asked, what was run, and what may be concluded; `between` comes before the card of every setting."""
-    states = Counter(state(c) for c in cells)
+def head(records: Sequence[Record], every: Sequence[Gathered], sweep: str | None, n_missing: int) -> str:
+    """What was asked, and what was run."""
     n_failed = sum(not r.ok for r in records)
-    counts = [
-        f"{len(cells)} {'cell' if len(cells) == 1 else 'cells'} finished",
-        f"{states['valid']} valid",
-        f"{states['dead']} dead",
-    ]
-    counts += [f"{states['invalid']} otherwise invalid"]
-    if n_matrices:
-        counts = [*(counts if cells else []), f"{n_matrices} of task=similarity finished"]
-    counts.append(f"{n_failed} failed")
-    pairs = dict.fromkeys(pair_label(r.data["config"]) for r in records)
-    absent = missing_in(cells)
+    places = dict.fromkeys(place_of(one.task, r.data["config"]) for one in every for r in one.records)
+    absent = missing_in(c for one in every if one.is_common for c in one.shown)
     title = "bridge report" if sweep is None else f"bridge report: {sweep}"
+    of_pairs = any("pair" in one.task.uses for one in every)
+    what = ("Pair" if of_pairs else "Task") + ("" if len(places) == 1 else "s")
     lines = [
-        f"<h1>{escape(title)}</h1><p>{escape(QUESTION if cells or not n_matrices else LIKENESS)}</p>",
-        f"<p><b>{'Pair' if len(pairs) == 1 else 'Pairs'}</b>: {escape('; '.join(pairs))}.<br><b>Cells</b>: "
-        f"{', '.join(counts)}.</p>",
+        f"<h1>{escape(title)}</h1>" + "".join(f"<p>{escape(told)}</p>" for told in _questions(every)),
+        f"<p><b>{what}</b>: {escape('; '.join(places))}.<br><b>Cells</b>: "
+        f"{', '.join([*_counts(every), f'{n_failed} failed'])}.</p>",
     ]
     if sweep is not None:
         n_done = sum(r.ok for r in records)
@@ -76,44 +43,63 @@ def head(
         )
     if absent:
         lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
-    if not cells and not n_matrices:
+    if not any(one.cells for one in every):
         lines.append('<p class="bad">No cell was finished, so there is nothing to conclude.</p>')
-    anchors = (
-        ({"ladder": "ladder"} if between else {})
-        | (SECTIONS if cells else {})
-        | ({"similarity": "similarity"} if n_matrices else {})
-        | {"gates": "gates, missing, failed", "run": "what was run"}
-    )
-    links = "".join(f'<a href="#{k}">{v}</a>' for k, v in anchors.items())
-    cards = each(found, lambda grid: _card(grid, [b for b in bests if b.grid is grid], len(bests)))
-    return "\n".join([*lines, f"<nav>{links}</nav>", between, cards])
+    return "\n".join(lines)
 
 
-def fits(found: Sequence[Grid]) -> tuple[list[Grid], str]:
+def _questions(every: Sequence[Gathered]) -> list[str]:
+    """What the tasks ask; where the common sections are of some alone, what these ask."""
+    some = [one for one in every if one.is_common] or [one for one in every if one.cells] or every
+    return list(dict.fromkeys(one.task.question for one in some))
+
+
+def _counts(every: Sequence[Gathered]) -> list[str]:
+    """How many cells of which task are finished, and how many of them are valid."""
+    common = [one for one in every if one.is_common]
+    counts = []
+    for one in common:
+        cells = points_of(one.shown)
+        states = Counter(points[0].state for points in cells)
+        of_task = f" of task={one.task.name}" if len(common) > 1 else ""
+        n_points = f" ({len(one.shown)} points)" if len(one.shown) > len(cells) else ""
+        counts += [f"{counted(len(cells), 'cell')}{of_task} finished{n_points}"]
+        counts += [f"{states['valid']} valid", f"{states['dead']} dead", f"{states['invalid']} otherwise invalid"]
+    counts += [f"{sum(r.ok for r in one.records)} of task={one.task.name} finished"
+               for one in every if one.cells and not one.is_common]  # fmt: skip
+    return counts or ["0 cells finished, 0 valid, 0 dead, 0 otherwise invalid"]
+
+
+def fits(every: Sequence[Grid]) -> tuple[list[Grid], str]:
     """As many grids as there is room for panels, the same ones everywhere, and a line about the others."""
-    shown, n_left = list(found[:MANY_PANELS]), len(found) - MANY_PANELS
+    shown, n_left = list(every[:MANY_PANELS]), len(every) - MANY_PANELS
     if n_left <= 0:
         return shown, ""
     return shown, (
-        f'<p class="quiet">Panels of the first {MANY_PANELS} of {len(found)} settings, in order of their names; the '
-        'others are among the <a href="#best">best layers</a> and in what bridge export writes.</p>'
+        f'<p class="quiet">Panels of the first {MANY_PANELS} of {len(every)} settings, in order of their names; the '
+        "others are among the best places and in what bridge export writes.</p>"
     )
 
 
-def by_pair(found: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
+def by_pair(every: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
     """What `draw` makes of the grids of each pair and data set, under their names where there are several."""
-    headings = list(dict.fromkeys(grid.heading for grid in found))
+    headings = list(dict.fromkeys(grid.heading for grid in every))
     parts = []
     for name in headings:
         heading = f"<h3>{escape(name)}</h3>" if len(headings) > 1 else ""
-        parts.append(heading + draw([grid for grid in found if grid.heading == name]))
+        parts.append(heading + draw([grid for grid in every if grid.heading == name]))
     return "\n".join(parts)
 
 
-def each(found: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
+def each(every: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
     """One panel per grid, side by side where there is room."""
-    found, told = fits(found)
-    return told + by_pair(found, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
+    shown, told = fits(every)
+    return told + by_pair(shown, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
+
+
+def cards(one: Gathered) -> str:
+    """What may be concluded about every setting."""
+    return each(one.grids, lambda grid: _card(grid, [b for b in one.bests if b.grid is grid], len(one.bests)))
 
 
 def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
@@ -121,52 +107,64 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     conclusion = "".join(
         f'<p class="note"><b class="{css}">{escape(told)}.</b></p>' for told, css in _conclusions(grid.cells)
     )
+    estimate = grid.task.conditions.estimate
     valid = [c for c in grid.cells if c.valid]
-    scored = [c for c in valid or grid.cells if "fitted" in c.scores]
+    scored = [c for c in valid or grid.cells if c.mean(estimate) is not None]
     if not scored:
-        return figure(grid.title, "", conclusion + '<p class="note">No fitted score to show beside its controls.</p>')
-    found = max(bests, key=lambda b: float(b.cell.scores["fitted"]["top1"]["mean"]), default=None)
-    best = max(scored, key=lambda c: float(c.scores["fitted"]["top1"]["mean"])) if found is None else found.cell
-    kind = "valid cell" if valid else "cell, not valid"
-    many = "valid cells" if valid else "cells, none of them valid"
-    chosen = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
-    few = units_note(best.data)
+        none = f'<p class="note">No {estimate} score to show beside its controls.</p>'
+        return figure(grid.title, "", conclusion + none)
+
+    def score(c: Comparison) -> float:
+        mean = c.mean(estimate)
+        assert mean is not None
+        return mean if c.task.by_name[c.head].higher_is_better else -mean
+
+    chosen = max(bests, key=lambda b: score(b.cell), default=None)
+    best = max(scored, key=score) if chosen is None else chosen.cell
+    noun = "cell" if len(points_of(grid.cells)) == len(grid.cells) else "point"
+    kind = f"valid {noun}" if valid else f"{noun}, not valid"
+    many = f"valid {noun}s" if valid else f"{noun}s, none of them valid"
+    why_this = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
+    few = units_note(best.point)
     lines = [
-        f"{chosen}: layer {layer_label(best)}, n={best.data['n_fit']}.",
-        _new(best),
-        _all(best) + ("" if found is None else _searched(found, n_curves)),
+        f"{': '.join(told for told in (why_this, place_text(best)) if told)}.",
+        _on_headline(best) if best.headline != "all" else "",
+        _on_all(best) + (_searched(chosen, n_curves) if chosen else ""),
         _beside(best),
         "" if few is None else f"{few.capitalize()}.",
     ]
-    why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(verdict(best)))}.</p>'
+    why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(best.conclusion))}.</p>'
     told = "".join(f'<p class="note">{escape(line)}</p>' for line in lines if line)
-    return figure(grid.title, "", conclusion + why + told + chips(best, "top1"))
+    return figure(grid.title, "", conclusion + why + told + chips(best, best.task.by_name[best.head]))
 
 
 def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
     """What may be concluded about the cells of one grid, line by line, with its CSS class."""
-    n = len(cells)
+    n, task = len(cells), cells[0].task
     if n == 1:
         (c,) = cells
-        return [(sentence(verdict(c)), "good" if c.is_above and c.finding("new").is_above else "bad")]
+        return [(sentence(c.conclusion), "good" if c.is_above_everywhere else "bad")]
+    noun = "cells" if len(points_of(cells)) == n else "points"
     lines = []
-    off = Counter(state(c) if n > FEW else verdict(c) for c in cells if not c.valid)
-    lines += [(sentence(f"{told} in {k} of {n} cells"), "bad") for told, k in off.items()]
+    off = Counter(c.state if n > FEW else c.conclusion for c in cells if not c.valid)
+    lines += [(sentence(f"{told} in {k} of {n} {noun}"), "bad") for told, k in off.items()]
     valid = [c for c in cells if c.valid]
-    scored = [c for c in valid if "fitted" in c.scores]
-    lines += [(sentence(verdict(c)), "bad") for c in valid[:1] if not scored]
-    for part in () if not scored else ("new",) if all(c.is_all_new for c in scored) else ("new", "all"):
-        found = [c.finding(part) for c in scored]
-        tested = [f for f in found if f.is_tested]
+    scored = [c for c in valid if c.has_estimate]
+    lines += [(sentence(c.conclusion), "bad") for c in valid[:1] if not scored]
+    parts = task.part_names[:1] if all(c.is_all_headline for c in scored) else task.part_names
+    for part in parts if scored else ():
+        findings = [c.finding(part) for c in scored]
+        tested = [f for f in findings if f.is_tested]
+        title = f"{sentence(scored[0].title_of(part))}: " if task.parts else ""
         if not tested:
-            lines.append((f"{part.capitalize()} answers: {found[0]}", "bad"))
+            lines.append((sentence(f"{title}{findings[0]}"), "bad"))
             continue
         above = sum(f.is_above for f in tested)
-        told = f"{part.capitalize()} answers: {ABOVE} in {above} of {len(tested)} valid cells"
+        told = sentence(f"{title}{ABOVE} in {above} of {len(tested)} valid {noun}")
         if waiting := list(dict.fromkeys(name for f in tested for name in f.missing)):
             told += f" (open: no score yet for {', '.join(waiting)})"
         is_clear = above == len(scored)
-        for name in BASELINES:
+        for name in task.conditions.baselines:
             if beside := [f.baselines[name] for f in tested if name in f.baselines]:
                 told += f", above {name} in {sum(beside)}" + (f" of {len(beside)}" if len(beside) < len(tested) else "")
                 is_clear &= all(beside)
@@ -175,70 +173,94 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
     return lines + [(sentence(told), "bad") for told in absent]
 
 
-def _all(c: Comparison) -> str:
-    """The fitted map beside the hardest negative control and its ceiling, on all eval items."""
-    hardest = hardest_negative(c)
+def _on_all(c: Comparison) -> str:
+    """The estimate beside the hardest negative control and its ceiling, on all items."""
+    hardest, metric = c.hardest, c.task.by_name[c.head]
     assert hardest is not None
-    lead = c.contrasts[hardest]["top1"]
-    scores = {name: _interval_text(score["top1"]) for name, score in c.scores.items()}
+    scores = {name: _interval_text(score[c.head]) for name, score in c.scores.items() if c.head in score}
     told = (
-        f"On all {counted(c.data['n_eval'], 'eval item')} ({counted(c.data['n_units'], 'unit')}), top-1: fitted "
-        f"{scores['fitted']} against {scores[hardest]} for {hardest}, the hardest negative control: "
+        f"On all {counted(c.point['n'], 'eval item')} ({counted(c.point['n_units'], 'unit')}), {metric.word}: "
+        f"{c.estimate} {scores[c.estimate]} against {scores[hardest]} for {hardest}, the hardest negative control: "
     )
-    told += f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}].".replace("-", "−")
-    return told + (f" The ceiling same_model is at {scores['same_model']}." if "same_model" in scores else "")
+    lead = c.contrasts.get(hardest, {}).get(c.head)
+    told += "not paired." if lead is None else f"{lead_text(lead)}."
+    ceiling = next((name for name in c.task.conditions.of_kind("ceiling") if name in scores), None)
+    return told + ("" if ceiling is None else f" The ceiling {ceiling} is at {scores[ceiling]}.")
 
 
 def _searched(best: Best, n_curves: int) -> str:
-    """What is left of a best layer after the search."""
+    """What is left of a best place after the search."""
     if not best.p:
         return f" {sentence(best.verdict())}."
-    if best.n_layers == 1:
+    if best.n_searched == 1:
         # Nothing was searched, and the headline has this cell's verdict.
         return ""
-    layers = f"{best.n_layers} layers"
+    axis = best.cell.task.searched
+    places = counted(best.n_searched, "place" if axis is None else axis.one)
     rank = f", rank among draws {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
-    where = f"{layers} on {n_curves} curves" if n_curves > 1 else layers
-    return f" On all answers, corrected for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
+    where = f"{places} on {n_curves} curves" if n_curves > 1 else places
+    task = best.cell.task
+    on = f"On all {task.noun}, corrected" if task.parts else "Corrected"
+    return f" {on} for the search over {where}: {best.verdict()}, p {p_value(best.p_holm)}{rank}."
 
 
-def _new(c: Comparison) -> str:
-    """The same cell on the answers that no fit row has."""
-    part = c.by_answer["new"]
-    if "scores" not in part:
-        few = "Every eval answer also occurs among the fit rows" if part["n"] == 0 else "Only one unit has a new answer"
-        return f"{few}, so nothing is said about new answers."
-    hardest = hardest_negative(replace(c, scores=part["scores"]))
-    names = [n for n in ("fitted", hardest, *BASELINES, "same_model") if n in part["scores"]]
-    numbers = ", ".join(f"{n} {_interval_text(part['scores'][n]['top1'])}" for n in names)
+def _on_headline(c: Comparison) -> str:
+    """The same cell on the part of the items that comes first."""
+    part, title = c.parts[c.headline], c.title_of(c.headline)
+    on = c.on(c.headline)
+    if on is None:
+        few = f"There are no eval items with {title}" if part["n"] == 0 else f"Only one unit has {title}"
+        return f"{few}, so nothing is said about {'them' if part['n'] == 0 else 'these'}."
+    conditions = c.task.conditions
+    names = [c.estimate, on.hardest, *conditions.baselines, *conditions.of_kind("ceiling")[:1]]
+    numbers = ", ".join(f"{n} {_interval_text(on.scores[n][c.head])}" for n in names if n in on.scores)
     sizes = f"{counted(part['n'], 'eval item')} ({counted(part['n_units'], 'unit')})"
-    return f"On the {sizes} with new answers, which no fit row has, top-1: {numbers}."
+    (what,) = (f", {p.what}" if p.what else "" for p in c.task.parts if p.name == c.headline)
+    return f"On the {sizes} with {title}{what}, {c.task.by_name[c.head].word}: {numbers}."
 
 
 def _beside(c: Comparison) -> str:
-    """What the baselines are worth, and knowing the answers alone, beside the fitted map."""
-    what = {"lookup": "a table of known answers", "bag_of_words": "the prompt's tokens, counted"}
+    """What the baselines are worth, and what the marks are, beside the estimate."""
+    conditions = c.task.conditions
     parts = [
-        f"{'' if above else 'not '}above {name}, {what[name]}, which reaches {_interval_text(c.scores[name]['top1'])}"
+        f"{'' if above else 'not '}above {name}{_what(conditions[name].what)}, which reaches "
+        f"{_interval_text(c.scores[name][c.head])}"
         for name, above in c.finding().baselines.items()
     ]
-    told = f"On all items it is {', and '.join(parts)}." if parts else ""
-    mark = c.scores.get("clustered", {}).get("top1")
-    if mark is None or not told:
-        return told
-    return f"{told} Knowing only which items share an answer is worth {number(mark['mean'])}."
+    if not parts:
+        return ""
+    told = f"On all items it is {', and '.join(parts)}."
+    for name in conditions.of_kind("mark"):
+        mean = c.mean(name)
+        if mean is not None:
+            told += f" {sentence(conditions[name].what or name)} is worth {number(mean)}."
+    return told
+
+
+def _what(text: str) -> str:
+    return f", {text}" if text else ""
 
 
 def _interval_text(score: dict[str, float]) -> str:
+    if score["low"] is None or score["high"] is None:
+        return number(score["mean"])
     return f"{number(score['mean'])} [{number(score['low'])}, {number(score['high'])}]"
 
 
-def chips(c: Comparison, metric: str) -> str:
-    """Legend and means in one: every control of a cell with its look and its number."""
+def lead_text(lead: dict[str, float]) -> str:
+    """A paired difference with its interval."""
+    if lead["difference"] is None:
+        return "–"
+    bounds = "" if lead["low"] is None or lead["high"] is None else f" [{lead['low']:+.2f}, {lead['high']:+.2f}]"
+    return f"{lead['difference']:+.2f}{bounds}".replace("-", "−")
+
+
+def chips(c: Comparison, metric: Metric) -> str:
+    """Legend and means in one: every condition of a cell with its look and its number."""
     items = "".join(
-        f'<li class="{name}">{swatch(name)}<span class="name">{name}</span> '
-        f'<span class="number">{number(scores[metric]["mean"])}</span></li>'
-        for name, scores in c.scores.items()
-        if metric in scores
+        f'<li class="{c.task.conditions[name].kind}">{swatch(c.task, name)}<span class="name">{name}</span> '
+        f'<span class="number">{number(mean)}</span></li>'
+        for name in c.scores
+        if (mean := c.mean(name, metric.name)) is not None
     )
     return f'<ul class="chips">{items}</ul>'

@@ -1,51 +1,56 @@
-"""Best layers with the correction for having searched, and the lead of every cell."""
+"""Best places with the correction for having searched, and the lead of every cell."""
 
 from collections.abc import Sequence
 from html import escape
 
-from bridge.controls.names import BASELINES, NEGATIVES
-from bridge.report.headline import by_pair
+from bridge.report.gathered import Gathered
+from bridge.report.headline import by_pair, lead_text
 from bridge.report.leadmap import lead_map
+from bridge.results.axes import Axis
 from bridge.results.comparison import Comparison
-from bridge.results.curves import Grid, controls_in, hardest_negative, layer_label
-from bridge.results.families import Best
-from bridge.show.page import MANY, Cell, figure, number, p_value, table, text
-
-LEGEND = (
-    "Fitted − hardest negative control, top-1. Bold: above every negative control after Holm's correction. ×: dead or "
-    "invalid. ·: no fitted score beside a negative control."
-)
+from bridge.results.curves import Grid, conditions_in
+from bridge.results.verdicts import ABOVE
+from bridge.show.page import MANY, Cell, figure, interval, number, p_value, table, text
+from bridge.show.places import lines, main_axis
+from bridge.show.plots import on_part
+from bridge.tasks.base import Task
 
 
-def best_layers(bests: Sequence[Best]) -> str:
-    """One row per curve: its best layer beside every negative control, and what is left after the search."""
-    shown = (*NEGATIVES, *BASELINES, "clustered", "same_model")
-    names = [n for n in controls_in(b.cell for b in bests) if n in shown]
-    several = len({best.grid.heading for best in bests}) > 1
+def best_places(one: Gathered) -> str:
+    """One row per curve: its best place beside every negative control, and what is left after the search."""
+    task, conditions, axis = one.task, one.task.conditions, one.task.searched
+    shown = (*conditions.of_kind("negative", "baseline", "mark"), *conditions.of_kind("ceiling")[:1])
+    names = [n for n in conditions_in(b.cell for b in one.bests) if n in shown]
+    several = len({best.grid.heading for best in one.bests}) > 1
+    others = [other for other in task.axes if other is not axis]
+    part = task.part_names[0]
     rows, muted = [], []
-    for best in bests:
-        c, hardest = best.cell, hardest_negative(best.cell)
-        lead = c.contrasts[hardest]["top1"] if hardest is not None and hardest in c.contrasts else None
-        fitted, said = c.scores["fitted"]["top1"], best.verdict()
-        pair = f"{best.grid.place}, " if several else ""
+    for best in one.bests:
+        c, hardest, said = best.cell, best.cell.hardest, best.verdict()
+        lead = None if hardest is None else c.contrasts.get(hardest, {}).get(c.head)
+        place = f"{best.grid.place}, " if several else ""
         is_above = said.startswith("above")
-        verdict = "above all" if is_above else escape(said)
         p = f"p {p_value(best.p_holm)}" if best.p else ""
         p += f", rank {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
-        searched = f"{best.n_layers}" + (f", {best.n_off} not valid" if best.n_off else "")
+        searched = f"{best.n_searched}" + (f", {best.n_off} not valid" if best.n_off else "")
+        where = [] if axis is None else [
+            Cell(f"{escape(axis.label(c.axes))}<br><span class=quiet>of {searched}</span>", "tight")
+        ]  # fmt: skip
         rows.append([
-            text(f"{pair}{best.grid.title}"), str(c.data["n_fit"]),
-            Cell(f"{layer_label(c)}<br><span class=quiet>of {searched}</span>", "tight"),
-            Cell(f"{verdict}<br>{_beside(c)}", "text tight" if is_above else "text bad"),
-            *_new(c),
-            _interval(fitted["mean"], fitted["low"], fitted["high"]),
+            text(f"{place}{best.grid.title}"), *(text(other.label(c.axes), "") for other in others), *where,
+            Cell(f"{'above all' if said == ABOVE else escape(said)}<br>{_beside(c)}",
+                 "text tight" if is_above else "text bad"),
+            *(_on_headline(c) if part != "all" else []),
+            interval(c.scores[c.estimate][c.head]),
             *[_mean(c, name) for name in names],
-            "–" if lead is None else _lead(lead, p),
+            "–" if lead is None else Cell(f"{lead_text(lead)}<br><span class=quiet>{escape(p)}</span>", "tight"),
         ])  # fmt: skip
         muted.append(not is_above)
-    names = [n.replace("_", " ") for n in names]
-    heading = ["injection", "n", "best layer", "verdict, all answers", "fitted, new", "hardest, new", "fitted, all"]
-    heading += [*names, "fitted − hardest, all"]
+    estimate, every = conditions.estimate, ", all" if part != "all" else ""
+    heading = [task.heading, *(other.word for other in others), *([] if axis is None else [f"best {axis.one}"])]
+    heading += [f"verdict, all {task.noun}" if every else "verdict"]
+    heading += [f"{estimate}, {part}", f"hardest, {part}"] if every else []
+    heading += [f"{estimate}{every}", *(n.replace("_", " ") for n in names), f"{estimate} − hardest{every}"]
     first = table(heading, rows[:MANY], muted[:MANY])
     if len(rows) <= MANY:
         return first
@@ -53,56 +58,56 @@ def best_layers(bests: Sequence[Best]) -> str:
     return f"{first}<details><summary>{len(rows) - MANY} more curves</summary>{rest}</details>"
 
 
-def leads(found: Sequence[Grid]) -> str:
-    """The lead of every cell, one picture per pair."""
+def lead_maps(task: Task, grids: Sequence[Grid]) -> str:
+    """The lead of every cell, one picture per pair and part of the items, the headline first."""
 
     def draw(some: list[Grid]) -> str:
-        every = [(grid, curve) for grid in some for curve in grid.curves()]
-        # New answers are the headline; where all items are new there is nothing else to show.
-        new = [(grid, on) for grid, curve in every if (on := [n for c in curve if (n := c.on("new")) is not None])]
-        rest = [(grid, curve) for grid, curve in every if not all(c.is_all_new for c in curve)]
-        return "".join(_map(rows, part) for rows, part in ((new, "new"), (rest, "all")) if rows)
+        axis = main_axis(some[0])
+        every = [(grid, curve) for grid in some for curve in lines(grid, axis)]
+        # Where the headline has all items there is nothing else to show.
+        shown = {part: [(grid, on) for grid, curve in every if (on := on_part(curve, part))]
+                 for part in task.part_names}  # fmt: skip
+        return "".join(_map(rows, part, axis) for part, rows in shown.items() if rows)
 
-    return by_pair(found, draw)
+    return by_pair(grids, draw)
 
 
-def _map(rows: Sequence[tuple[Grid, list[Comparison]]], part: str) -> str:
-    """The leads of one pair on new answers or on all."""
+def _map(rows: Sequence[tuple[Grid, list[Comparison]]], part: str, axis: Axis | None) -> str:
+    """The leads of one pair on one part of the items."""
+    first = rows[0][1][0]
     left_out = len(rows) - MANY
-    told = f'<p class="note">{LEGEND}</p>'
+    task = first.task
+    legend = (
+        f"{task.conditions.estimate.capitalize()} − hardest negative control, {task.by_name[first.head].word}. Bold: "
+        "above every negative control after Holm's correction. ×: dead or invalid. ·: no "
+        f"{task.conditions.estimate} score beside a negative control."
+    )
+    told = f'<p class="note">{escape(legend)}</p>'
     if left_out > 0:
         told += f'<p class="note bad">The first {MANY} of {len(rows)} curves.</p>'
     title = f"{len(rows)} curves" if len(rows) > 1 else rows[0][0].title
-    plot = figure(title, lead_map(rows[:MANY]), told, f"{part} answers", full=True)
+    plot = figure(title, lead_map(rows[:MANY], axis), told, first.title_of(part) if task.parts else "", full=True)
     return f'<div class="panels">{plot}</div><p></p>'
 
 
-def _new(c: Comparison) -> list[str]:
-    """The fitted map and the hardest negative control on new answers."""
-    scores = {name: score["top1"] for name, score in c.by_answer["new"].get("scores", {}).items()}
-    hardest = max((n for n in NEGATIVES if n in scores), key=lambda n: float(scores[n]["mean"]), default=None)
-    fitted = scores.get("fitted")
+def _on_headline(c: Comparison) -> list[str]:
+    """The estimate and the hardest negative control on the headline part."""
+    on = c.on(c.headline)
+    if on is None:
+        return ["–", "–"]
+    estimate, hardest = on.scores.get(c.estimate, {}).get(c.head), on.hardest
     return [
-        "–" if fitted is None else _interval(fitted["mean"], fitted["low"], fitted["high"]),
-        "–" if hardest is None else number(scores[hardest]["mean"]),
+        "–" if estimate is None else interval(estimate),
+        "–" if hardest is None else number(float(on.scores[hardest][c.head]["mean"])),
     ]
 
 
 def _beside(c: Comparison) -> str:
-    """Which baselines the fitted map is above on all answers."""
+    """Which baselines the estimate is above on all items."""
     told = c.finding().baselines.items()
-    return "<br>".join(f"{'' if above else 'not '}above {name.replace('_', ' ')}" for name, above in told)
+    return "<br>".join(f"{'' if above else 'not '}above {escape(name.replace('_', ' '))}" for name, above in told)
 
 
 def _mean(c: Comparison, name: str) -> str:
-    found = c.mean(name)
-    return "–" if found is None else number(found)
-
-
-def _interval(mean: float, low: float, high: float) -> Cell:
-    return Cell(f"{number(mean, 3)}<br><span class=quiet>[{number(low)}, {number(high)}]</span>", "tight")
-
-
-def _lead(lead: dict[str, float], p: str) -> Cell:
-    told = f"{lead['difference']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]".replace("-", "−")
-    return Cell(f"{told}<br><span class=quiet>{escape(p)}</span>", "tight")
+    mean = c.mean(name)
+    return "–" if mean is None else number(mean)

@@ -13,6 +13,7 @@ class Axis:
         name: key in a point's `axes`.
         title: under a plot.
         heading: over a column.
+        noun: one of its places, in a sentence.
         keys: config keys that it stands for; none where the points of one record differ in it.
         log: whether plots have a logarithmic scale.
         searched: whether a best place is looked for along it. One axis of a task may be.
@@ -21,6 +22,7 @@ class Axis:
     name: str
     title: str
     heading: str = ""
+    noun: str = ""
     keys: tuple[str, ...] = ()
     log: bool = False
     searched: bool = False
@@ -29,6 +31,11 @@ class Axis:
     def word(self) -> str:
         """What it is called over a column."""
         return self.heading or self.name
+
+    @property
+    def one(self) -> str:
+        """What one of its places is called in a sentence."""
+        return self.noun or self.word.replace("_", " ")
 
     def value(self, axes: Mapping[str, Any]) -> Any:
         """The place of a point, as something that sorts."""

@@ -37,6 +37,7 @@ class Condition:
             score; a mark to read it against, which is not tested; a ceiling, which it cannot pass; or a reference,
             which involves no map.
         rules_out: the sentence that says what it rules out, or is.
+        what: what it is, in a few words of a longer sentence.
         drawn: whether it is made of random draws, whose range is reported.
         always: whether it is scored in every cell, whatever `control.names` says.
         heading: the name over a narrow column; its lines are separated by line breaks.
@@ -56,6 +57,7 @@ class Condition:
     spare: bool = False
     look: Look | None = None
     order: int = 0
+    what: str = ""
 
     @property
     def ranked(self) -> bool:

@@ -54,9 +54,15 @@ class Grid:
 
     def along(self, axis: Axis) -> list[Comparison]:
         """The cells along an axis, in order, where the others are at the last place that has (nearly) most of them."""
-        others = [other for other in self.task.axes if other is not axis]
+        return self.across(axis)
+
+    def across(self, *axes: Axis) -> list[Comparison]:
+        """The cells on some axes, in order, where the others are at the last place that has (nearly) most of them."""
+        others = [other for other in self.task.axes if other not in axes]
         at = self._most(lambda c: tuple(_at(other, c) for other in others))
-        return _by(axis, (c for c in self.cells if tuple(_at(other, c) for other in others) == at))
+        there = {tuple(_at(axis, c) for axis in axes): c for c in self.cells
+                 if tuple(_at(other, c) for other in others) == at}  # fmt: skip
+        return [there[place] for place in sorted(there)]
 
     def curves(self) -> list[list[Comparison]]:
         """One curve along the searched axis for every place on the others, in order; each cell where none is."""

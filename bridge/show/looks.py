@@ -1,10 +1,9 @@
-"""How each control looks wherever it is drawn, and figures turned into text and bytes."""
+"""How each condition looks wherever it is drawn, and figures turned into text and bytes."""
 
 import hashlib
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -16,7 +15,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-METRIC_LABELS = {"top1": "top-1 (share of items)", "logprob_nats": "gold log-probability (nats)"}
+from bridge.tasks.base import Task
+
 INK, QUIET, BAD = "#1b1f24", "#59636e", "#b3161b"
 SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -35,80 +35,64 @@ SETTINGS: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """How one control is drawn; markers tell what colour cannot.
-
-    Ceilings and references are dashed. Those that often coincide start their dashes where the others pause, so
-    that lines on top of each other all stay visible.
-    """
-
-    color: str
-    marker: str
-    dash: tuple[float, ...] = ()
-    start: float = 0.0
-    width: float = 1.4
+def swatch(task: Task, condition: str) -> str:
+    """A condition's line and marker beside text; the page must hold `swatches` of the task once."""
+    return (
+        f'<svg class="swatch" width="30" height="14" aria-hidden="true"><use href="#{_mark(task, condition)}"/></svg>'
+    )
 
 
-LOOKS: dict[str, Look] = {
-    "fitted": Look("#d55e00", "o", width=2.8),
-    "random": Look("#8c8c8c", "v"),
-    "shuffled": Look("#56b4e9", "s"),
-    "shuffled_within": Look("#0072b2", "D"),
-    "identity": Look("#cc79a7", "P"),
-    "mean": Look("#009e73", "X"),
-    "lookup": Look("#7f1d4e", "h", width=2.0),
-    "bag_of_words": Look("#5a3a22", "p", width=2.0),
-    "clustered": Look("#6a9a12", "d", (6, 2, 1, 2)),
-    "same_model": Look("#000000", "^", (3, 9)),
-    "planted": Look("#a6761d", "<", (3, 9), 3),
-    "own_state": Look("#3f7d8c", "3", (3, 9), 6),
-    "native_source": Look("#aa4499", "1", (1, 1.6)),
-    "native_target": Look("#4b3fb5", "2", (3, 9), 9),
-    "gold_embedding": Look("#b8a000", "*", (5, 1.5, 1, 1.5)),
-}
-
-
-def swatch(control: str) -> str:
-    """A control's line and marker beside text; the page must hold `swatches` once."""
-    return f'<svg class="swatch" width="30" height="14" aria-hidden="true"><use href="#look-{control}"/></svg>'
+def swatches(tasks: Iterable[Task]) -> str:
+    """What every `swatch` of a page refers to, drawn once and itself invisible."""
+    symbols = "".join(_symbols(task) for task in tasks)
+    return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true">{symbols}</svg>'
 
 
 @cache
-def swatches() -> str:
-    """What every `swatch` of a page refers to, drawn once and itself invisible."""
+def _symbols(task: Task) -> str:
     symbols = []
-    for control in LOOKS:
+    for name in task.conditions:
         with mpl.rc_context(SETTINGS):
             figure = Figure(figsize=(0.34, 0.16))
             figure.patch.set_visible(False)
             ax = figure.add_axes((0, 0, 1, 1))
             ax.set_axis_off()
             ax.set(xlim=(0, 1), ylim=(0, 1))
-            ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **legend_line(control) | {"markevery": [1]})
-            drawn = inline(figure, f"look-{control}", f'id="look-{control}"')
+            ax.plot([0.0, 0.5, 1.0], [0.5] * 3, **legend_line(task, name) | {"markevery": [1]})
+            mark = _mark(task, name)
+            drawn = inline(figure, mark, f'id="{mark}"')
         symbols.append(drawn.replace("<svg", "<symbol", 1).removesuffix("</svg>") + "</symbol>")
-    return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true">{"".join(symbols)}</svg>'
+    return "".join(symbols)
 
 
-def line(control: str) -> dict[str, Any]:
-    """Keyword arguments of `Axes.plot` for a control."""
-    look = LOOKS[control]
+def _mark(task: Task, condition: str) -> str:
+    # Two tasks may draw conditions of one name in two ways.
+    return f"look-{task.name}-{condition}"
+
+
+def line(task: Task, condition: str) -> dict[str, Any]:
+    """Keyword arguments of `Axes.plot` for a condition."""
+    look = task.conditions.look(condition)
     return {
         "color": look.color,
         "linewidth": look.width,
         "linestyle": (look.start, look.dash) if look.dash else "-",
         "marker": look.marker,
-        "markersize": 6.5 if control == "fitted" else 5,
+        "markersize": 6.5 if condition == task.conditions.estimate else 5,
         "markeredgewidth": 1.1,
         "dash_capstyle": "butt",
     }
 
 
-def legend_line(control: str) -> dict[str, Any]:
+def legend_line(task: Task, condition: str) -> dict[str, Any]:
     """The same for a legend, where pauses are as short as the line."""
-    pauses = {"linestyle": (0, (3, 2))} if LOOKS[control].dash[1:] == (9,) else {}
-    return line(control) | {"markersize": 5} | pauses
+    pauses = {"linestyle": (0, (3, 2))} if task.conditions.look(condition).dash[1:] == (9,) else {}
+    return line(task, condition) | {"markersize": 5} | pauses
+
+
+def weight(task: Task, condition: str) -> str:
+    """The estimate's name is bold."""
+    return "bold" if condition == task.conditions.estimate else "normal"
 
 
 def fields(ax: Axes, corners: Sequence[tuple[int, int]], colors: Sequence[Any]) -> None:

@@ -1,7 +1,8 @@
 """The parts of an HTML page that needs nothing from outside."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 # More rows than this are drawn together in one row per curve, and more panels than this are left out.
 MANY, MANY_PANELS = 60, 12
@@ -30,7 +31,7 @@ svg.plot text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial
   font-size: .84rem; }
 .chips li { white-space: nowrap; display: inline-flex; align-items: center; gap: 5px; }
 .chips .name { color: var(--quiet); }
-.chips li.fitted .name, .chips li.fitted .number { color: var(--ink); font-weight: 700; }
+.chips li.estimate .name, .chips li.estimate .number { color: var(--ink); font-weight: 700; }
 .number, td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: .5em 0 1em; }
 table { border-collapse: collapse; font-size: .82rem; line-height: 1.35; width: 100%; }
@@ -92,6 +93,16 @@ def _td(cell: Cell) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number with a true minus sign."""
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(score: Mapping[str, Any]) -> Cell:
+    """A mean, and below it its interval where it has one."""
+    if score["mean"] is None:
+        return Cell("–")
+    mean, low, high = number(score["mean"], 3), score["low"], score["high"]
+    if low is None or high is None:
+        return Cell(mean, "tight")
+    return Cell(f"{mean}<br><span class=quiet>[{number(low)}, {number(high)}]</span>", "tight")
 
 
 def p_value(p: float) -> str:

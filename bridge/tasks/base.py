@@ -55,13 +55,25 @@ class Needs:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report that only one task has: HTML under a title, with what it shows in one sentence."""
+    """A part of a report.
+
+    Attributes:
+        name: its anchor.
+        title: over it.
+        body: HTML.
+        lead: what it shows, in a sentence or two.
+        link: what leads to it at the head of the report; the title where empty.
+        first: whether it stands before the card of every setting.
+        within: name of the common section that it ends, "gates" or "run"; empty where it is one of its own.
+    """
 
     name: str
     title: str
     body: str
     lead: str = ""
+    link: str = ""
     first: bool = False
+    within: str = ""
 
 
 class Task:
@@ -82,6 +94,7 @@ class Task:
         heading: over the column of what `setting` gives.
         curves: whether trackers join its points into curves unasked; one run for each cell where a cell has so many
             that nobody would look at their curves.
+        own_report: whether its own sections take the place of the common ones in a report.
     """
 
     name: str = ""
@@ -97,6 +110,7 @@ class Task:
     noun: str = "items"
     heading: str = "setting"
     curves: bool = True
+    own_report: bool = False
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Models, items and states that a cell reads; feeds the dry run and the order of cells."""
@@ -171,6 +185,10 @@ class Task:
     def sections(self, comparisons: Sequence["Comparison"]) -> list[Section]:
         """Further sections of a report."""
         return []
+
+    def run_facts(self, records: Sequence["Record"]) -> dict[str, str]:
+        """Heading -> what a report's table of what was run says of one record, or of all of one setting."""
+        return {}
 
     def definitions(self, comparisons: Sequence["Comparison"]) -> list[str]:
         """Further definitions at the end of a report, as HTML."""

@@ -3,15 +3,15 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from declared import REFERENCES
 from synthetic_records import N_ITEMS, N_RESAMPLES, NO_RELATIONS, RATES, write_cell, write_failed
 
 from bridge.controls.names import CONTROLS
 from bridge.errors import RecordError
 from bridge.report.document import write_report
 from bridge.results.joining import comparisons
+from bridge.tasks.translate.conditions import CONDITIONS
 
-SECTIONS = ("answers", "layers", "sizes", "map", "leads", "scores")
+SECTIONS = ("answers", "over-layer", "over-n_fit", "map", "leads", "scores")
 
 
 def sections(page):
@@ -78,7 +78,7 @@ def test_every_control_stands_beside_the_fitted_score_in_every_section(page, nam
         new, every = panels.pop(0), panels.pop(0)
         assert "Fitted − hardest negative control" in new
         assert "Fitted − hardest negative control" in every
-    assert len(panels) == {"": 2, "layers": 6, "sizes": 6, "scores": 1, "map": 4, "leads": 4}.get(name, 2)
+    assert len(panels) == {"": 2, "over-layer": 6, "over-n_fit": 6, "scores": 1, "map": 4, "leads": 4}.get(name, 2)
     for panel in panels:
         for control in RATES:
             if not (name == "leads" and control == "fitted"):
@@ -102,21 +102,22 @@ def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell
     assert head.count("The ceiling same_model is at") == 2
     assert "Best of 4 valid cells, so chosen after looking" in head
     (c, *_) = comparisons([write_cell(tmp_path)])
-    new = c.by_answer["new"]
+    new = c.parts["new"]
     told = (
         f"On the {new['n']} eval items ({new['n_units']} units) with new answers, which no fit row has, top-1: fitted "
     )
     assert told in head
-    whole = f"On all {N_ITEMS} eval items ({c.data['n_units']} units), top-1: fitted "
+    whole = f"On all {N_ITEMS} eval items ({c.point['n_units']} units), top-1: fitted "
     assert head.index(told) < head.index(whole)
     assert "On all items it is above lookup, a table of known answers, which reaches 0." in head
     assert f"Knowing only which items share an answer is worth {c.mean('clustered'):.2f}." in head
 
 
 def test_new_answers_come_before_everything_else_in_the_page_and_its_links(page):
-    ids = re.findall(r'<section id="(\w+)">', page)
-    assert ids == ["answers", "best", "map", "layers", "sizes", "leads", "scores", "gates", "run"]
-    assert re.findall(r'<a href="#(\w+)">', page[: page.index("</nav>")]) == ids
+    ids = re.findall(r'<section id="([\w-]+)">', page)
+    shown = ["answers", "best", "map", "plane", "over-layer", "over-n_fit", "leads", "scores", "gates", "run"]
+    assert ids == shown
+    assert re.findall(r'<a href="#([\w-]+)">', page[: page.index("</nav>")]) == ids
     part = sections(page)["answers"]
     assert "Bold marks: new answers, which no fit row has. Faint marks: known answers." in part
     rows = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", part)[1:]]
@@ -137,10 +138,10 @@ def test_without_new_answers_nothing_is_said_about_them(tmp_path):
     record = write_cell(tmp_path)
     path = record.folder / "record.json"
     data = json.loads(path.read_text())
-    data["by_answer"]["new"] = {"n": 0, "n_units": 0}
+    data["points"][0]["parts"]["new"] = {"n": 0, "n_units": 0}
     path.write_text(json.dumps(data))
     found = sections(write_report(tmp_path).read_text())
-    assert "Every eval answer also occurs among the fit rows, so nothing is said about new answers." in found[""]
+    assert "There are no eval items with new answers, so nothing is said about them." in found[""]
     assert "New answers: none; all answers: above every negative control" in found[""]
 
 
@@ -171,18 +172,18 @@ def test_that_a_table_is_not_beaten_is_said_plainly(tmp_path):
 
 def test_records_of_an_older_version_are_refused(tmp_path):
     path = write_cell(tmp_path).folder / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
-    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 5; move "):
+    path.write_text(path.read_text().replace('"record_version": 6', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 6; move "):
         write_report(tmp_path)
 
 
 def test_invalid_cells_are_marked_wherever_they_are_shown(page):
     found = sections(page)
-    assert found["layers"].count("hollow: dead") == 3
-    assert found["sizes"].count("hollow: dead") == 3
+    assert found["over-layer"].count("hollow: dead") == 3
+    assert found["over-n_fit"].count("hollow: dead") == 3
     assert found["map"].count("red: dead") == 2
     told = "dead: the target&#x27;s own states, put in without a map, reach only 14% of its native score"
-    for name in ("layers", "sizes", "map", "leads", "answers", "scores"):
+    for name in ("over-layer", "over-n_fit", "map", "leads", "answers", "scores"):
         assert told in found[name].replace("Dead:", "dead:"), name
     assert found["gates"].count('<td class="tight bad">FAILED 0.14 (0.8 to 1.25)</td>') == 4
     assert found["gates"].count('<td class="tight">0.98 (0.8 to 1.25)</td>') == 4
@@ -201,7 +202,7 @@ def test_warnings_coverage_and_what_was_run_are_in_the_report(page):
     assert ">46</td>" in found["gates"]
     assert found["run"].count("tiny: tiny-llama → tiny-mistral") == 9
     assert "bridge 0.1.0, torch 2.13.0" in found["run"]
-    for control in [*CONTROLS.values(), *REFERENCES.values()]:
+    for control in CONDITIONS.values():
         assert control.rules_out.replace("'", "&#x27;") in found["run"]
     assert f"a bootstrap over units ({N_RESAMPLES} resamples)" in found["run"]
     assert "20 draws cannot push it below 0.048" in found["run"]
@@ -246,7 +247,7 @@ def test_missing_controls_are_named_in_the_head_the_panels_and_the_warnings(tmp_
     found = sections(write_report(tmp_path).read_text())
     told = "Not scored in every cell: identity, planted."
     assert told in found[""]
-    for name in ("layers", "map", "leads", "answers"):
+    for name in ("over-layer", "map", "leads", "answers"):
         assert told in found[name], name
     assert "not scored: identity, planted</b>; control=all scores everything" in found["gates"]
     assert "New answers: open: no score yet for identity" in found[""]
@@ -277,7 +278,7 @@ def test_several_pairs_stand_under_their_own_names(tmp_path):
     write_cell(tmp_path)
     write_cell(tmp_path, pair={"name": "seeds", "source": {"name": "a"}, "target": {"name": "b"}}, layers=(2, 4))
     found = sections(write_report(tmp_path).read_text())
-    for name in ("", "layers", "map", "leads", "answers"):
+    for name in ("", "over-layer", "map", "leads", "answers"):
         assert "<h3>tiny: tiny-llama → tiny-mistral</h3>" in found[name]
         assert "<h3>seeds: a → b</h3>" in found[name]
 
@@ -325,21 +326,21 @@ def test_no_two_pictures_of_a_page_share_a_name(page):
 
 
 def test_curves_and_maps_show_new_answers_first(page):
-    for name in ("layers", "sizes"):
+    for name in ("over-layer", "over-n_fit"):
         part = sections(page)[name]
         assert 0 < part.index("top-1, new answers") < part.index("top-1, all answers") < part.index("gold log-prob")
     part = sections(page)["map"]
     assert 0 < part.index("new answers") < part.index("all answers")
     assert part.count("all answers") == part.count("new answers") == 3
     part = sections(page)["leads"]
-    assert 0 < part.index("eval items with new answers") < part.index(f"all {N_ITEMS} eval items")
+    assert 0 < part.index("items with new answers") < part.index(f"all {N_ITEMS} items")
 
 
 def test_where_all_answers_are_new_nothing_is_drawn_twice(tmp_path):
     for layer in (3, 4):
         write_cell(tmp_path, layers=(layer, 4), all_new=True)
     found = sections(write_report(tmp_path).read_text())
-    assert "all answers" not in found["layers"] + found["map"]
+    assert "all answers" not in found["over-layer"] + found["map"]
     assert found["leads"].count("<figure") == 1
     assert "All answers: above" not in found[""]
 

@@ -20,6 +20,7 @@ from bridge.show.grid_tables import MOST_ROWS, grid_footer, grid_tables
 from bridge.show.page import MANY, MANY_PANELS
 
 LAYERS, SIZES = range(11), (60, 200)
+NEGATIVES = CONTROLS.negatives
 
 
 def sections(page: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def test_missing_cells_are_listed_by_injection_with_their_layers_sizes_and_contr
 def test_failed_cells_with_one_error_are_told_once(page: str) -> None:
     part = sections(page)["gates"]
     assert part.count("out of memory") == 1
-    assert "layer 8, size 200, all controls" in part
+    assert "layer 8, data set size 200, all controls" in part
     assert "all 2 cells with this error" in part
 
 
@@ -159,7 +160,7 @@ def test_more_settings_than_panels_are_told_and_listed_in_counting_order(
         write_cell(tmp_path, seed=seed)
     found = sections(write_report(tmp_path).read_text())
     told = f"Panels of the first {MANY_PANELS} of {n} settings"
-    for name in ("", "layers", "map", "leads", "answers"):
+    for name in ("", "over-layer", "map", "leads", "answers"):
         assert told in found[name], name
         assert f"seed={MANY_PANELS - 1}<" in found[name], name
         # the picture of all leads goes further than the panels

@@ -2,38 +2,37 @@ import re
 from pathlib import Path
 
 import pytest
-from declared import REFERENCES
+from declared import TASK
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from synthetic_records import write_cell
 
-from bridge.controls.names import CONTROLS
 from bridge.errors import RecordError
 from bridge.records.record import read_all
-from bridge.results.curves import grids, layers, withhold
+from bridge.results.curves import grids
 from bridge.results.joining import comparisons
 from bridge.show import plots, row_plots
-from bridge.show.looks import LOOKS
+
+LOOKS = {name: TASK.conditions.look(name) for name in TASK.conditions}
+LAYER, N_FIT = TASK.axes
+TOP1, LOGPROB = TASK.head, TASK.by_name["logprob_nats"]
 
 
 def test_every_control_and_reference_has_a_look_of_its_own():
-    assert list(LOOKS) == [*CONTROLS, *REFERENCES]
     assert len({look.color for look in LOOKS.values()}) == len(LOOKS)
     assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
 
 
 def test_ceilings_references_and_the_mark_are_dashed_and_the_others_are_not():
-    kinds = {**CONTROLS, **REFERENCES}
-    assert {n for n, look in LOOKS.items() if look.dash} == {
-        n for n, c in kinds.items() if c.kind in ("ceiling", "reference") or c.kind == "mark"
-    }
+    dashed = TASK.conditions.of_kind("ceiling", "reference", "mark")
+    assert {n for n, look in LOOKS.items() if look.dash} == set(dashed)
 
 
 def test_a_curve_has_a_line_and_a_ribbon_for_every_control(tmp_path):
     for layer in (2, 3, 4):
         write_cell(tmp_path, layers=(layer, layer))
     (grid,) = grids(comparisons(read_all(tmp_path)))
-    svg = plots.curves(grid.along_layers(), "top1", "layers")
+    svg = plots.curves(grid.along(LAYER), TOP1, LAYER)
     drawn = [look.color for name, look in LOOKS.items() if name != "gold_embedding"]
     for color in drawn:
         assert f"stroke: {color}" in svg
@@ -42,10 +41,10 @@ def test_a_curve_has_a_line_and_a_ribbon_for_every_control(tmp_path):
     assert LOOKS["gold_embedding"].color not in svg
 
 
-@pytest.mark.parametrize("along", ["layers", "sizes"])
-def test_one_single_point_is_drawn_with_its_interval(tmp_path, along):
+@pytest.mark.parametrize("axis", [LAYER, N_FIT, None])
+def test_one_single_point_is_drawn_with_its_interval(tmp_path, axis):
     write_cell(tmp_path)
-    svg = plots.curves(comparisons(read_all(tmp_path)), "logprob_nats", along)
+    svg = plots.curves(comparisons(read_all(tmp_path)), LOGPROB, axis)
     assert "gold log-probability (nats)" in svg
     assert f"stroke: {LOOKS['fitted'].color}; stroke-opacity" in svg
 
@@ -54,10 +53,10 @@ def test_points_of_invalid_cells_are_hollow_and_the_panel_says_so(tmp_path):
     write_cell(tmp_path, layers=(3, 3), failed_gate="alive")
     write_cell(tmp_path, layers=(4, 4))
     found = comparisons(read_all(tmp_path))
-    both = plots.curves(found, "top1", "layers")
+    both = plots.curves(found, TOP1, LAYER)
     assert "hollow: dead" in both
     assert "fill: #ffffff; stroke: #d55e00" in both
-    valid = plots.curves(found[1:], "top1", "layers")
+    valid = plots.curves(found[1:], TOP1, LAYER)
     assert "hollow" not in valid
     assert "fill: #ffffff; stroke: #d55e00" not in valid
 
@@ -66,7 +65,7 @@ def test_the_heat_map_writes_the_score_of_every_control_and_layer(tmp_path):
     for layer in (2, 3, 4):
         write_cell(tmp_path, layers=(layer, 4))
     found = comparisons(read_all(tmp_path))
-    svg = plots.heat_map(found)
+    svg = plots.heat_map(found, TOP1, LAYER)
     for name in found[0].scores:
         assert f">{name}</text>" in svg
     assert svg.count(f">{found[0].mean('fitted'):.2f}</text>") >= 3
@@ -77,7 +76,7 @@ def test_the_heat_map_writes_the_score_of_every_control_and_layer(tmp_path):
 def test_a_field_without_a_score_is_marked_in_the_heat_map(tmp_path):
     write_cell(tmp_path, layers=(3, 3), controls=("fitted", "random"))
     write_cell(tmp_path, layers=(4, 4), controls=("fitted", "random", "identity"))
-    assert plots.heat_map(comparisons(read_all(tmp_path))).count(">·</text>") == 1
+    assert plots.heat_map(comparisons(read_all(tmp_path)), TOP1, LAYER).count(">·</text>") == 1
 
 
 def test_leads_are_shown_for_everything_but_the_fitted_map(tmp_path):
@@ -92,9 +91,9 @@ def test_leads_are_shown_for_everything_but_the_fitted_map(tmp_path):
 def test_the_same_cells_give_the_same_plot_and_plots_share_no_ids(tmp_path):
     write_cell(tmp_path)
     found = comparisons(read_all(tmp_path))
-    one, two = (plots.curves(found, "top1", "layers") for _ in range(2))
+    one, two = (plots.curves(found, TOP1, LAYER) for _ in range(2))
     assert one == two
-    other = plots.curves(found, "logprob_nats", "layers")
+    other = plots.curves(found, LOGPROB, LAYER)
     ids = [{part.split('"')[0] for part in svg.split(' id="')[1:]} for svg in (one, other)]
     assert ids[0]
     assert not ids[0] & ids[1]
@@ -104,9 +103,9 @@ def test_a_grid_follows_the_fullest_row_and_fixes_its_cell_without_looking(tmp_p
     for layer, n in ((2, 60), (3, 60), (4, 60), (4, 200)):
         write_cell(tmp_path, layers=(layer, layer), n=n)
     (grid,) = grids(comparisons(read_all(tmp_path)))
-    assert [layers(c) for c in grid.along_layers()] == [(2, 2), (3, 3), (4, 4)]
-    assert [c.data["n_fit"] for c in grid.along_sizes()] == [60, 200]
-    assert (layers(grid.fixed), grid.fixed.data["n_fit"]) == ((4, 4), 200)
+    assert [c.place("layer") for c in grid.along(LAYER)] == ["2→2", "3→3", "4→4"]
+    assert [c.place("n_fit") for c in grid.along(N_FIT)] == ["60", "200"]
+    assert grid.fixed.axes == {"layer": [4, 4], "n_fit": 200}
 
 
 def test_a_curve_never_joins_cells_that_differ_in_more_than_layer_and_size(tmp_path):
@@ -125,11 +124,10 @@ def test_a_fitted_score_without_a_negative_control_is_withheld(tmp_path):
     write_cell(tmp_path, controls=("fitted", "same_model"))
     (c,) = comparisons(read_all(tmp_path))
     assert "fitted" in c.scores
-    shown = withhold(c)
+    shown = c.shown()
     assert "fitted" not in shown.scores
     assert not shown.contrasts
-    assert "fitted" not in shown.state_scores
-    assert all("fitted" not in part["scores"] for part in shown.by_answer.values())
+    assert all("fitted" not in part["scores"] for part in shown.parts.values())
 
 
 @pytest.mark.parametrize(("name", "start"), [("figure.svg", b"<?xml"), ("figure.png", b"\x89PNG")])
@@ -141,7 +139,7 @@ def test_write_figure_writes_the_same_bytes_twice(tmp_path, name, start):
     assert first.startswith(start)
     assert plots.write_figure(comparisons(read_all(tmp_path / "outputs")), tmp_path / name).read_bytes() == first
     if name.endswith("svg"):
-        assert all(f">{control}</text>" in first.decode() for control in CONTROLS)
+        assert all(f">{control}</text>" in first.decode() for control in TASK.conditions.chosen)
 
 
 def test_a_figure_has_a_row_for_each_data_set_and_part_new_answers_first(tmp_path):
@@ -183,7 +181,7 @@ def test_ceilings_that_coincide_leave_each_other_room(tmp_path):
     for layer in (3, 4):
         write_cell(tmp_path, layers=(layer, 4), rates=dict.fromkeys(same, 0.9))
     ax = Figure().add_subplot()
-    plots.draw_curves(ax, comparisons(read_all(tmp_path)), "top1", "layers")
+    plots.draw_curves(ax, comparisons(read_all(tmp_path)), TOP1, LAYER)
     lines = {line.get_color(): line for line in ax.lines if line.get_linestyle() != "None"}
     ends = {name: lines[LOOKS[name].color].get_xdata() for name in same}
     assert all(list(xs) == pytest.approx([3.0, 4.0]) for xs in ends.values())
@@ -205,9 +203,9 @@ def test_new_answers_are_the_bold_marks_above_the_known_ones(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Axes, "plot", plot)
-        row_plots.by_answer(c)
+        row_plots.by_part(c)
     marks = [(x[0], y[0], style["marker"]) for x, y, style in drawn if "marker" in style]
-    new, known = (c.by_answer[part]["scores"]["fitted"]["top1"]["mean"] for part in ("new", "known"))
+    new, known = (c.parts[part]["scores"]["fitted"]["top1"]["mean"] for part in ("new", "known"))
     assert (new, -0.17, "o") in marks
     assert (known, 0.17, "|") in marks
     assert new < known - 0.2

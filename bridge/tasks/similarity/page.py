@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from bridge.records.record import Record
+from bridge.results.comparison import Comparison
 from bridge.results.curves import pair_label
-from bridge.show.looks import INK, QUIET, SETTINGS, accessible, fields, inline
 from bridge.show.page import Cell, figure, number, p_value, table, text
+from bridge.show.planes import WITHOUT_NUMBERS, Field, has_numbers, plane
 from bridge.similarity.measures import MEASURES
+from bridge.tasks.base import Section
+from bridge.tasks.registry import task_of
 from bridge.tasks.similarity.matrices import (
     LayerPair,
     best,
@@ -35,24 +34,23 @@ LEAD = (
     "darkest where it is highest above layer 0. Layer 0 at the last position is the embedding of one token; it is "
     "shown and never best."
 )
-GATES = {
-    "planted": "the deepest layer of the target scores 1 beside itself, rotated and scaled (furthest of any measure)",
-    "permuted": "the deepest layers score nothing once rows are permuted (largest calibrated score of any measure)",
-}
 # Further cells are in the table alone.
 MOST_MAPS = 6
-# With more layers than this there is no room for numbers.
-MOST_NUMBERS = 8
-NO_ROOM = "Dots in place of bold numbers, crosses in place of grey ones; the darkest field is"
+NO_ROOM = f"{WITHOUT_NUMBERS}; the darkest field is"
 LEAST_SCALE = 0.1
-WIDTH, EDGE, CELL = 4.2, 0.62, 0.56
+
+
+def sections(comparisons: Sequence[Comparison]) -> list[Section]:
+    """All that a report says of task=similarity."""
+    records = {c.data["run_id"]: c.records[0] for c in comparisons}
+    return [Section("similarity", "Similarity", section(list(records.values())), LEAD, "similarity")]
 
 
 def section(records: Sequence[Record]) -> str:
     """Heat maps, table, gates and definitions of finished cells of task=similarity."""
     ordered = sorted(records, key=lambda r: (pair_label(r.data["config"]), r.data["n_rows"], r.data["config"]["seed"]))
     scales = _scales(ordered)
-    parts = [_maps(found, scales) for found in ordered[:MOST_MAPS]]
+    parts = [_maps(record, scales) for record in ordered[:MOST_MAPS]]
     if len(ordered) > MOST_MAPS:
         told = f"Maps of the first {MOST_MAPS} of {len(ordered)} cells; the table has all of them."
         parts.append(f'<p class="quiet">{told}</p>')
@@ -62,22 +60,22 @@ def section(records: Sequence[Record]) -> str:
 
 def _scales(records: Sequence[Record]) -> dict[str, float]:
     """Measure -> the calibrated score that has the darkest colour."""
-    found: dict[str, float] = {}
+    scales: dict[str, float] = {}
     for r in records:
         for measure in measures(r.data):
             scores = [_calibrated(pair) for pair in deep(layer_pairs(r.data, measure))]
             largest = max((s for s in scores if not math.isnan(s)), default=0.0)
-            found[measure] = max(found.get(measure, LEAST_SCALE), largest)
-    return found
+            scales[measure] = max(scales.get(measure, LEAST_SCALE), largest)
+    return scales
 
 
 def _calibrated(pair: LayerPair) -> float:
-    found = pair.nulls[FREE]["calibrated"]
-    return math.nan if found is None else float(found)
+    calibrated = pair.nulls[FREE]["calibrated"]
+    return math.nan if calibrated is None else float(calibrated)
 
 
-def _maps(found: Record, scales: dict[str, float]) -> str:
-    data = found.data
+def _maps(record: Record, scales: dict[str, float]) -> str:
+    data = record.data
     good = "bad" if not data["valid"] else "" if not_above(data, WITHIN) else "good"
     lines = [
         f"<h3>{escape(pair_label(data['config']))}, {data['n_rows']} rows</h3>",
@@ -90,14 +88,13 @@ def _maps(found: Record, scales: dict[str, float]) -> str:
         deepest = final(data, measure)
         told = f"{deepest.label}: {number(deepest.value)}, permuted {number(deepest.nulls[FREE]['mean'])}"
         told += f", inside relations {number(deepest.nulls[WITHIN]['mean'])}"
-        key = "" if has_numbers(data) else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        key = (
+            ""
+            if has_numbers(len(data["layers"]["source"]), len(data["layers"]["target"]))
+            else f'<p class="note">{NO_ROOM} {number(scales[measure])}.</p>'
+        )
         panels.append(figure(MEASURES[measure].label, layer_map(data, measure, scales[measure]), key, told))
     return "\n".join(lines) + f'<div class="panels">{"".join(panels)}</div>'
-
-
-def has_numbers(data: dict[str, Any]) -> bool:
-    """Whether there is room for numbers in the fields of a map."""
-    return max(len(data["layers"][side]) for side in ("source", "target")) <= MOST_NUMBERS
 
 
 def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
@@ -109,49 +106,20 @@ def layer_map(data: dict[str, Any], measure: str, scale: float) -> str:
         scale: the calibrated score that has the darkest colour.
     """
     sources, targets = data["layers"]["source"], data["layers"]["target"]
-    width = min(CELL, (WIDTH - EDGE - 0.1) / len(targets))
-    height = min(0.6 * CELL, 3.4 / len(sources)) if has_numbers(data) else width
-    low, across = 0.42, WIDTH - EDGE - 0.1 if len(targets) <= MOST_NUMBERS else width * len(targets)
-    total = low + 0.08 + height * len(sources)
-    with mpl.rc_context(SETTINGS):
-        drawn = Figure(figsize=(WIDTH, total))
-        ax = drawn.add_axes((EDGE / WIDTH, low / total, across / WIDTH, height * len(sources) / total))
-        colors = mpl.colormaps["Blues"]
-        filled: list[tuple[tuple[int, int], Any]] = []
-        for place, pair in enumerate(layer_pairs(data, measure)):
-            i, j = divmod(place, len(targets))
-            calibrated = _calibrated(pair)
-            shade = 0.0 if math.isnan(calibrated) else min(max(calibrated / scale, 0.0), 1.0)
-            filled.append(((j, i), "#eceff2" if math.isnan(calibrated) else colors(0.9 * shade)))
-            _mark(ax, i, j, pair, shade, has_numbers(data))
-        fields(ax, *zip(*filled, strict=True))
-        ax.set(xlim=(0, len(targets)), ylim=(len(sources), 0))
-        for axis, layers in ((ax.yaxis, sources), (ax.xaxis, targets)):
-            step = -(-len(layers) // 12)
-            axis.set_ticks([k + 0.5 for k in range(0, len(layers), step)], [str(n) for n in layers[::step]])
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-        ax.set_xlabel("layer of the target", labelpad=2)
-        ax.set_ylabel("layer of the source", labelpad=2)
-        name = f"{MEASURES[measure].label} by layers, calibrated"
-        return inline(drawn, f"{name} {data['run_id']}", accessible(name))
+    filled = {divmod(place, len(targets)): _field(pair, scale)
+              for place, pair in enumerate(layer_pairs(data, measure))}  # fmt: skip
+    name = f"{MEASURES[measure].label} by layers, calibrated"
+    titles = "layer of the source", "layer of the target"
+    rows, columns = ([str(layer) for layer in layers] for layers in (sources, targets))
+    return plane(rows, columns, filled, titles, name, f"{name} {data['run_id']}")
 
 
-def _mark(ax: Axes, i: int, j: int, pair: LayerPair, shade: float, is_told: bool) -> None:
-    """The calibrated score, or a dot where there is no room: bold above both nulls, grey (a cross) above neither."""
-    calibrated = _calibrated(pair)
+def _field(pair: LayerPair, scale: float) -> Field:
+    """The calibrated score: bold above both nulls, grey above neither."""
+    calibrated = pair.nulls[FREE]["calibrated"]
     above, within = pair.is_above(FREE), pair.is_above(FREE) and pair.is_above(WITHIN)
-    ink = "white" if shade > 0.6 else INK if above else QUIET
-    if not is_told:
-        told = "" if above and not within else "·" if within else "×"
-        size = 9.0 if within else 4.0
-    else:
-        told = "–" if math.isnan(calibrated) else number(calibrated).replace("0.", ".", 1)
-        size = 8.5
-    ax.text(
-        j + 0.5, i + 0.5, told,
-        ha="center", va="center", fontsize=size, color=ink, weight="bold" if within else "normal",
-    )  # fmt: skip
+    shade = 0.0 if calibrated is None else min(max(calibrated / scale, 0.0), 1.0)
+    return Field(calibrated, shade, "bold" if within else "plain" if above else "quiet")
 
 
 def _numbers(records: Sequence[Record]) -> str:
@@ -212,8 +180,8 @@ def _gates(records: Sequence[Record]) -> str:
             row.append(text(told.replace("-", "−"), "text tight" if gate["passed"] else "text bad"))
         row += [str(data["n_permutations"]), text(data["run_id"], "text tight"), f"{data['wall_s']:.1f}"]
         rows.append(row)
-    names = list(records[0].data["gates"])
-    meaning = "".join(f"<li><b>{escape(name)}</b>: {escape(GATES[name])}</li>" for name in names)
+    names, meanings = list(records[0].data["gates"]), task_of(records[0].data).gates
+    meaning = "".join(f"<li><b>{escape(name)}</b>: {escape(meanings[name])}</li>" for name in names)
     heading = ["pair", "rows", *names, "permutations", "run id", "wall s"]
     return f"<h3>Gates of similarity</h3>{table(heading, rows)}<ul>{meaning}</ul>"
 

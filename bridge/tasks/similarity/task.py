@@ -8,12 +8,13 @@ from bridge.results.conditions import Condition, Conditions, Look
 from bridge.results.metrics import Metric
 from bridge.schema.similarity import SimilarityConfig
 from bridge.similarity.measures import MEASURES
-from bridge.tasks.base import Needs, StatesNeed, Task
+from bridge.tasks.base import Needs, Section, StatesNeed, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bridge.records.record import Record
+    from bridge.results.comparison import Comparison
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
     from bridge.session import Session
@@ -31,6 +32,7 @@ class Similarity(Task):
     )
     config = SimilarityConfig
     uses = ("pair", "layer.position", "dataset")
+    own_report = True
     metrics = (
         *(
             Metric(named.name, named.label, named.label, high=1.0, items=None, heads=i == 0)
@@ -54,7 +56,7 @@ class Similarity(Task):
     axes = (
         Axis("source_layer", "layer of the source", "source layer", searched=True),
         Axis("target_layer", "layer of the target", "target layer"),
-        Axis("n_rows", "rows", "rows", ("dataset.size",), log=True),
+        Axis("n_rows", "rows", "rows", "number of rows", ("dataset.size",), log=True),
     )
     curves = False
     gates = {  # noqa: RUF012
@@ -73,6 +75,12 @@ class Similarity(Task):
         from bridge.tasks.similarity.cell import compute
 
         return compute(config, session, inputs)
+
+    def sections(self, comparisons: "Sequence[Comparison]") -> list[Section]:
+        """A heat map for every measure, and all numbers beside both nulls."""
+        from bridge.tasks.similarity.page import sections
+
+        return sections(comparisons)
 
     def line(self, record: "Record") -> str:
         """Layers and rows, and how many measures are above what."""

@@ -1,15 +1,16 @@
 """What task=translate says of itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bridge.results.axes import Axis, PartOfItems
 from bridge.schema.translate import TranslateConfig
-from bridge.tasks.base import Needs, StatesNeed, Task
+from bridge.tasks.base import Needs, Section, StatesNeed, Task
 from bridge.tasks.translate.conditions import CONDITIONS
 from bridge.tasks.translate.metrics import METRICS
 
 if TYPE_CHECKING:
+    from bridge.records.record import Record
     from bridge.results.comparison import Comparison
     from bridge.results.points import Result
     from bridge.schema import BridgeConfig
@@ -29,8 +30,8 @@ class Translate(Task):
     metrics = METRICS
     conditions = CONDITIONS
     axes = (
-        Axis("layer", "layer, source → target", "layer", ("layer.source", "layer.target"), searched=True),
-        Axis("n_fit", "items to fit on", "n", ("dataset.size",), log=True),
+        Axis("layer", "layer, source → target", "layer", keys=("layer.source", "layer.target"), searched=True),
+        Axis("n_fit", "items to fit on, n", "n", "data set size", ("dataset.size",), log=True),
     )
     parts = (
         PartOfItems("new", "which no fit row has", tested=True),
@@ -84,3 +85,21 @@ class Translate(Task):
         from bridge.tasks.translate.verdicts import gate_verdict
 
         return gate_verdict(comparison.gates, comparison.mean("native_target"))
+
+    def sections(self, comparisons: "Sequence[Comparison]") -> list[Section]:
+        """The ladder of maps, and which items were kept."""
+        from bridge.tasks.translate.page import sections
+
+        return sections(comparisons)
+
+    def run_facts(self, records: "Sequence[Record]") -> dict[str, str]:
+        """Map and normalisation, and what the fit had to go on."""
+        from bridge.tasks.translate.page import run_facts
+
+        return run_facts(records)
+
+    def definitions(self, comparisons: "Sequence[Comparison]") -> list[str]:
+        """What the scores, the parts and the conditions are."""
+        from bridge.tasks.translate.page import DEFINITIONS
+
+        return list(DEFINITIONS)

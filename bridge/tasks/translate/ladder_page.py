@@ -11,15 +11,17 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridge.controls.names import BASELINES
 from bridge.errors import RecordError
 from bridge.records.record import write_whole
 from bridge.results.comparison import Comparison
-from bridge.results.curves import identity, verdict
-from bridge.results.ladders import SHARE, SHARE_F1, Ladder, Rung, hardest
-from bridge.show.looks import LOOKS, QUIET, SETTINGS, accessible, inline, png, standalone
+from bridge.results.curves import identity
+from bridge.results.ladders import Ladder, Rung, hardest
+from bridge.show.looks import QUIET, SETTINGS, accessible, inline, png, standalone
 from bridge.show.page import MANY_PANELS, Cell, figure, number, table, text
+from bridge.tasks.translate.conditions import CONDITIONS
 
+SHARE, SHARE_F1 = "fraction_of_native", "fraction_of_native_f1"
+BASELINES = CONDITIONS.baselines
 RIBBONS = ("same_model", *BASELINES, "clustered", "shuffled_within", "shuffled", "random", "identity", "mean")
 # A map trained through the target has the colour of the same map fitted on states, and a dashed line.
 COLORS = {
@@ -39,14 +41,14 @@ LEAD = (
 )
 
 
-def section(found: Sequence[Ladder]) -> str:
+def section(some: Sequence[Ladder]) -> str:
     """Figure and table of every ladder; empty where there is none."""
-    if not found:
+    if not some:
         return ""
-    panels = "".join(_panel(one) for one in found[:MANY_PANELS])
-    more = len(found) - MANY_PANELS
+    panels = "".join(_panel(one) for one in some[:MANY_PANELS])
+    more = len(some) - MANY_PANELS
     told = f'<p class="quiet">{more} more ladders as numbers only.</p>' if more > 0 else ""
-    return f'<div class="panels wide">{panels}</div>{told}' + "".join(_numbers(one) for one in found)
+    return f'<div class="panels wide">{panels}</div>{told}' + "".join(_numbers(one) for one in some)
 
 
 def _panel(one: Ladder) -> str:
@@ -67,20 +69,19 @@ def ladder_plot(one: Ladder) -> str:
 
 def draw_ladder(ax: Axes, one: Ladder) -> None:
     """Draw into `ax` what `ladder_plot` shows."""
-    sizes = one.sizes
+    sizes = one.places
     xs = {n: math.log10(n) for n in sizes}
     gap = min((xs[b] - xs[a] for a, b in pairwise(sizes)), default=0.3)
     ends: list[tuple[float, str, str, bool]] = []
     for control in RIBBONS:
-        found = {n: one.envelope(control, n) for n in sizes}
-        there = {n: bounds for n, bounds in found.items() if bounds is not None}
+        there = {n: bounds for n in sizes if (bounds := one.envelope(control, n)) is not None}
         if not there:
             continue
         at = [xs[n] for n in there]
         low, high = ([bounds[i] for bounds in there.values()] for i in (0, 1))
         if len(at) == 1:
             at, low, high = [at[0] - gap / 4, at[0] + gap / 4], low * 2, high * 2
-        color = LOOKS[control].color
+        color = CONDITIONS.look(control).color
         ax.fill_between(at, low, high, color=color, alpha=0.22, linewidth=0, zorder=1)
         ends.append(((low[-1] + high[-1]) / 2, control, color, False))
     ax.axhline(1.0, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -91,7 +92,7 @@ def draw_ladder(ax: Axes, one: Ladder) -> None:
             continue
         look = _look(rung, i)
         shift = (i - (n_rungs - 1) / 2) * 0.3 * gap / max(n_rungs, 2)
-        at = [xs[c.data["n_fit"]] + shift for c, _ in cells]
+        at = [xs[c.axes["n_fit"]] + shift for c, _ in cells]
         mean, low, high = ([float(s[k]) for _, s in cells] for k in ("mean", "low", "high"))
         ax.vlines(at, low, high, color=look["color"], linewidth=1, alpha=0.55, zorder=2)
         ax.plot(at, mean, **look | {"marker": ""}, zorder=3)
@@ -192,13 +193,13 @@ def _numbers(one: Ladder) -> str:
 
 def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
     fit, chance = c.data["fit"], c.data["chance"]
-    against = hardest(c)
+    against = hardest(c, SHARE)
     logprob = c.scores.get("fitted", {}).get("logprob_nats")
-    error = c.state_scores.get("fitted", {}).get("relative_error")
+    error = c.scores.get("fitted", {}).get("relative_error")
     training = fit.get("training")
     row: list[str] = [
         text(rung.name, "text tight"),
-        str(c.data["n_fit"]),
+        c.place("n_fit"),
         f"{fit['n_parameters']:,}",
         _share(c.scores.get("fitted", {}).get(SHARE)),
         "–" if against is None else Cell(f"{_share(against[1])}<br><span class=quiet>{escape(against[0])}</span>"),
@@ -217,7 +218,7 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         if training is None
         else f"{number(training['held_loss_nats'])} ({number(training['start_loss_nats'])}; "
         f"{number(-chance['uniform_logprob_nats'])}, {number(-chance['prior_logprob_nats'])})",
-        text(verdict(c), "text long" if c.valid else "text long bad"),
+        text(c.conclusion, "text long" if c.valid else "text long bad"),
     ]
     return row
 
@@ -229,24 +230,24 @@ def _share(score: dict[str, float] | None) -> str:
     return Cell(f"{score['mean']:.0%}<br><span class=quiet>{bounds}</span>", "tight")
 
 
-def write_ladders(found: Sequence[Ladder], path: str | Path) -> Path:
+def write_ladders(some: Sequence[Ladder], path: str | Path) -> Path:
     """Write ladders as one figure, two in a row.
 
     Args:
-        found: what `bridge.results.ladders.ladders` gave.
+        some: what `bridge.results.ladders.ladders` gave.
         path: where to; .svg or .png.
 
     Raises:
         RecordError: no ladder, or `path` cannot be written.
     """
-    if not found:
+    if not some:
         raise RecordError("no ladder to draw; run bridge experiment=interlingua first")
     path = Path(path)
     with mpl.rc_context(SETTINGS):
-        n_columns = min(2, len(found))
-        n_rows = -(-len(found) // n_columns)
+        n_columns = min(2, len(some))
+        n_rows = -(-len(some) // n_columns)
         made = Figure(figsize=(6.2 * n_columns, 4.6 * n_rows), facecolor="white")
-        for i, one in enumerate(found):
+        for i, one in enumerate(some):
             row, column = divmod(i, n_columns)
             left, bottom = (column + 0.085) / n_columns, (n_rows - 1 - row + 0.11) / n_rows
             ax = made.add_axes((left, bottom, 0.68 / n_columns, 0.75 / n_rows))
