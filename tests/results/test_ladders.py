@@ -9,13 +9,10 @@ import pytest
 from rich.console import Console
 from synthetic_records import write_cell
 
-from bridge.errors import RecordError
 from bridge.records.record import read_all
-from bridge.report.document import render
-from bridge.report.ladder import write_ladders
 from bridge.results.joining import comparisons
-from bridge.results.ladders import SHARE, Ladder, hardest, ladders
-from bridge.show.grid_tables import ladder_table
+from bridge.results.ladders import Ladder, hardest, ladders
+from bridge.show.ladder_tables import ladder_table
 
 
 def rung(outputs: Path, map: dict[str, Any], rate: float, *, n: int = 100, **changes: Any) -> None:
@@ -35,9 +32,9 @@ def one(tmp_path: Path) -> Ladder:
 
 def test_maps_of_one_setting_are_one_ladder_in_the_order_of_the_plan(one: Ladder) -> None:
     assert [r.name for r in one.rungs] == ["orthogonal", "lora rank=4", "lora rank=8", "mlp"]
-    assert one.sizes == [100, 500]
+    assert one.places == [100, 500]
     assert one.title == "lm_head, layer 4→4, all answers"
-    assert all([c.data["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
+    assert all([c.axes["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
     assert one.rungs[0].at(500) is one.rungs[0].cells[1]
     assert one.rungs[0].at(7) is None
 
@@ -54,7 +51,7 @@ def test_other_layers_pairs_and_seeds_are_other_ladders_and_one_map_is_none(tmp_
 
 
 def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -> None:
-    scores = [c.scores["shuffled_within"][SHARE] for c in one.cells if c.data["n_fit"] == 100]
+    scores = [c.scores["shuffled_within"]["fraction_of_native"] for c in one.cells if c.axes["n_fit"] == 100]
     low, high = one.envelope("shuffled_within", 100) or (0.0, 0.0)
     assert (low, high) == (min(s["low"] for s in scores), max(s["high"] for s in scores))
     assert low < high
@@ -71,9 +68,9 @@ def test_every_share_on_the_terminal_stands_beside_its_hardest_control(one: Ladd
         cells = re.findall(r"(\d+) \[ *(\d+), *(\d+)\] \| +(\d+) +\d+([ ~x]|$)", line)
         assert len(cells) == 2
         for (share, low, high, control, _), c in zip(cells, r.cells, strict=True):
-            score = c.scores["fitted"][SHARE]
+            score = c.scores["fitted"]["fraction_of_native"]
             assert [int(share), int(low), int(high)] == [round(100 * score[k]) for k in ("mean", "low", "high")]
-            assert int(control) == round(100 * (hardest(c) or ("", {"mean": -1}))[1]["mean"])
+            assert int(control) == round(100 * (hardest(c, one.metric) or ("", {"mean": -1}))[1]["mean"])
 
 
 def test_an_invalid_cell_and_one_below_its_controls_are_marked(tmp_path: Path) -> None:
@@ -87,37 +84,6 @@ def test_an_invalid_cell_and_one_below_its_controls_are_marked(tmp_path: Path) -
     assert re.search(r"lora .*~$", text, re.M)
 
 
-def test_the_report_draws_the_ladder_with_its_controls_and_marks_what_is_invalid(tmp_path: Path) -> None:
-    rung(tmp_path, {"name": "orthogonal"}, 0.5, failed_gate="pairing")
-    for n in (100, 500):
-        rung(tmp_path, {"name": "mlp_target"}, 0.6, n=n)
-    html = render(read_all(tmp_path))
-    section = html[html.index('<section id="ladder">') : html.index('<section id="best">')]
-    new, plot = re.findall(r"<svg class=\"plot\".*?</svg>", section.partition("<details")[0], re.S)
-    assert 0 < section.index("layer 4→4, new answers") < section.index("layer 4→4, all answers")
-    assert ">mlp_target</text>" in new
-    for name in ("orthogonal", "mlp_target", "shuffled_within", "shuffled", "random", "identity", "mean", "same_model"):
-        assert f">{name}</text>" in plot, name
-    assert "1 of 3 cells are dead or invalid (hollow)." in section
-    assert '<a href="#ladder">ladder</a>' in html
-    assert "−7.80" in section  # the uniform guess stands beside the log-probability
-    assert render(read_all(tmp_path)) == html
-
-
-@pytest.mark.parametrize(("name", "start"), [("ladder.svg", b"<?xml"), ("ladder.png", b"\x89PNG")])
-def test_a_figure_of_ladders_is_the_same_bytes_twice(tmp_path: Path, one: Ladder, name: str, start: bytes) -> None:
-    first = write_ladders([one, one], tmp_path / name).read_bytes()
-    assert first.startswith(start)
-    assert write_ladders([one, one], tmp_path / name).read_bytes() == first
-    with pytest.raises(RecordError, match="no ladder to draw; run bridge experiment=interlingua first"):
-        write_ladders([], tmp_path / name)
-
-
-def test_a_report_of_one_map_has_no_ladder(tmp_path: Path) -> None:
-    rung(tmp_path, {"name": "orthogonal"}, 0.5)
-    assert 'id="ladder"' not in render(read_all(tmp_path))
-
-
 def test_a_ladder_of_new_answers_holds_their_scores_alone(tmp_path: Path) -> None:
     for name in ("orthogonal", "linear"):
         write_cell(tmp_path, map={"name": name}, new_rates={"fitted": 0.1})
@@ -127,8 +93,8 @@ def test_a_ladder_of_new_answers_holds_their_scores_alone(tmp_path: Path) -> Non
     assert attributes.title.endswith("dataset=attributes, new answers")
     for one, is_new in ((attributes, True), (facts, False)):
         for c in one.cells:
-            assert c.is_all_new == is_new
-            assert c.scores == c.by_answer["new"]["scores"]
-            assert c.sizes.startswith(f"{c.by_answer['new']['n']} eval items with new answers, ")
+            assert c.is_all_headline == is_new
+            assert c.scores == c.parts["new"]["scores"]
+            assert c.sizes.startswith(f"{c.parts['new']['n']} items with new answers, ")
     (every,) = ladders(cells)
     assert every.title == "lm_head, layer 4→4, all answers"
