@@ -46,7 +46,7 @@ def swept_s(name: str, outputs: Path, *words: str) -> tuple[float, int]:
 def fresh(root: Path) -> Path:
     """An outputs folder with the trained models and their states in it, and no record."""
     outputs = Path(tempfile.mkdtemp(dir=root))
-    for kept in ("models", "activations"):
+    for kept in ("artefacts", "activations"):
         (outputs / kept).symlink_to((root / kept).resolve())
     return outputs
 
@@ -54,7 +54,7 @@ def fresh(root: Path) -> Path:
 def prepare(root: Path) -> None:
     """Train the models of pair=tiny where they are missing, and extract their states, from which every side starts."""
     Session("outputs", "cpu", 64).locate(compose_config().pair)
-    (root / "models").symlink_to(Path("outputs/models").resolve())
+    (root / "artefacts").symlink_to(Path("outputs/artefacts").resolve())
     command_s(f"paths.outputs={root}", "device=cpu", "control=mean")
 
 

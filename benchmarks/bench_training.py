@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bridge.injection import LateLayer
-from bridge.maps import Linear
+from bridge.maps.linear import Linear
+from bridge.maps.schedule import Schedule
 from bridge.models.anatomy import anatomy
 from bridge.models.loading import LoadedModel
 from bridge.normalize import Normalize
@@ -51,8 +52,8 @@ def bench() -> dict[str, dict[str, float | str]]:
     X, Y = torch.randn(2, N_ROWS, WIDTH, dtype=torch.float64)
     gold = torch.randint(4, VOCAB, (N_ROWS,))
     source, goal = Normalize().fit(X), Normalize().fit(Y)
-    options = {"n_steps": N_STEPS, "batch_size": BATCH, "check_every": N_STEPS, "inner_fraction": 0.01}
-    trainer = ThroughTarget(**options).prepare(injection, gold, VOCAB, seed=0)  # type: ignore[arg-type]
+    schedule = Schedule(n_steps=N_STEPS, lr=2e-3, batch_size=BATCH, inner_fraction=0.01, check_every=N_STEPS)
+    trainer = ThroughTarget(schedule).prepare(injection, gold, VOCAB, seed=0)
 
     def ours(n_copies: int = 1) -> None:
         trainer.fit(Linear(), source, goal, X, Y, torch.arange(N_ROWS).expand(n_copies, -1))

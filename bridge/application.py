@@ -14,6 +14,8 @@ from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register
+from bridge.shell.groups import register_groups
+from bridge.sweep.handover import Handover
 
 ERRORS_SHOWN = 10
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class _Application:
     """Runs cells one after the other in this process and remembers what came out."""
 
-    def __init__(self) -> None:
+    def __init__(self, handover: Handover) -> None:
+        self.handover = handover
         self.records: list[Any] = []
         self.errors: list[str] = []
         self.session: Any = None
@@ -102,16 +105,15 @@ class _Application:
         """Take over the records of a grid that this process did not compute: its jobs' and those of earlier runs."""
         from bridge.records import record
         from bridge.sweep.status import states
-        from bridge.sweep.sweeper import LAUNCHED
 
-        if not LAUNCHED or not LAUNCHED[-1].waited:
+        manifest = self.handover.manifest
+        if manifest is None or not self.handover.waited:
             return
-        manifest = LAUNCHED[-1].manifest
         self._report_on(manifest)
-        if stopped := LAUNCHED[-1].stopped:
+        if stopped := self.handover.stopped:
             self.errors.insert(0, stopped)
-        if not LAUNCHED[-1].packed:
-            reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, LAUNCHED[-1].reused) if r.ok}
+        if not self.handover.packed:
+            reused = {r.data["run_id"]: r for r in record.read_all(manifest.outputs, self.handover.reused) if r.ok}
             records = reused | {r.data["run_id"]: r for r in self.records}
             self.records = [records[run_id] for run_id in manifest.run_ids if run_id in records]
             return
@@ -186,26 +188,29 @@ def _console() -> "Console":
     return Console(width=None if known else 120)
 
 
-def run_hydra(arguments: Sequence[str]) -> int:
+def run_hydra(arguments: Sequence[str], handover: Handover | None = None) -> int:
     """Run the Hydra application on a command line.
+
+    Args:
+        arguments: the words of the command line.
+        handover: what a named sweep asks for; None for a plain command line.
 
     Returns:
         The exit status: 1 where a cell failed or was left undone.
     """
-    from bridge.sweep import sweeper
     from bridge.sweep.layers import register_resolvers
     from bridge.sweep.sources import composed_from
 
     register()
     register_resolvers()
-    application = _Application()
+    register_groups()
+    application = _Application(handover or Handover())
     decorated = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(application.cell)
     # Hydra takes -m only before or after all overrides; people put it anywhere.
     first = [a for a in arguments if a in ("-m", "--multirun")]
     sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
-    sweeper.LAUNCHED.clear()
     # Options, such as another folder of configs, may name what the key does not hold.
-    is_plain = not sweeper.ASKED and not any(a.startswith("-") and a not in first for a in arguments)
+    is_plain = handover is None and not any(a.startswith("-") and a not in first for a in arguments)
     key = composed_from(sys.argv[1:]) if is_plain and "hydra.searchpath" not in str(arguments) else ""
     if key and application.read_back(arguments, key):
         application.print_grid()
@@ -223,16 +228,12 @@ def run_hydra(arguments: Sequence[str]) -> int:
 
 def _run(application: _Application, decorated: Callable[[], Any], key: str) -> None:
     """Run Hydra, and show what came of it however it ended."""
-    from bridge.sweep import sweeper
-
     if key:
-        sweeper.ASKED[:] = [sweeper.Asked(key)]
+        application.handover.composed_from = key
     try:
         decorated()
         application.close()
     finally:
-        if key:
-            sweeper.ASKED.clear()
         application.read_records()
         application.print_grid()
 

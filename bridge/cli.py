@@ -5,13 +5,18 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bridge.errors import BridgeError, interrupted
+
+if TYPE_CHECKING:
+    from bridge.sweep.handover import Handover
 
 # What the file system refuses; a folder that cannot be made under /proc is "not found".
 REFUSED = {
@@ -32,10 +37,13 @@ OPTIONS_SHOWN = 30
 STOPPED = "bridge: stopped; run the same command again to go on"
 
 
-def _hydra(arguments: Sequence[str]) -> int:
+def _hydra(arguments: Sequence[str], handover: "Handover | None" = None) -> int:
     from bridge.application import run_hydra
+    from bridge.shell.completion import complete, is_query
 
-    return run_hydra(arguments)
+    if is_query(arguments):
+        return complete(arguments, run_hydra, list(VERBS))
+    return run_hydra(arguments, handover)
 
 
 def _sweep(arguments: Sequence[str]) -> int:
@@ -91,14 +99,21 @@ def _export(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _list(name: str, arguments: Sequence[str]) -> int:
+    from bridge.shell.listing import LISTS
+
+    return LISTS[name](arguments)
+
+
 # Each imports what it needs when it is called, so that the cheap ones answer at once.
-VERBS = {
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": _sweep,
     "status": _status,
     "report": _report,
     "export": _export,
     "sync": _sync,
     "dashboard": _dashboard,
+    **{name: partial(_list, name) for name in ("tasks", "maps", "controls")},
 }
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,9 +12,10 @@ from bridge.config import build
 from bridge.data import items as data_items
 from bridge.data.items import Item
 from bridge.models.fingerprints import fingerprint
-from bridge.models.recipe import ZooSpec
+from bridge.models.recipe import KIND, ZooSpec
 from bridge.records import contexts
-from bridge.schema import BridgeConfig, DatasetConfig, ModelConfig, PairConfig
+from bridge.records.artefacts import Artefacts
+from bridge.schema import BridgeConfig, DatasetConfig, MapConfig, ModelConfig, PairConfig
 from bridge.tasks.registry import get
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from bridge.activations.checking import Checker
     from bridge.activations.store import Store
+    from bridge.activations.tokens import TokenStates
     from bridge.data.rosetta import RosettaSet
+    from bridge.maps.base import Map
     from bridge.models.encoding import Text
     from bridge.models.loading import LoadedModel
 
@@ -45,6 +48,7 @@ class Session:
         self.outputs = Path(outputs)
         self.device = device
         self.batch_size = batch_size
+        self.artefacts = Artefacts(self.outputs / "artefacts")
         self._models: dict[str, LoadedModel] = {}
         self._items: dict[str, tuple[list[Item], str]] = {}
         self._sets: dict[str, RosettaSet] = {}
@@ -69,13 +73,13 @@ class Session:
         if not all(map(self.is_there, both)):
             from bridge.models.zoo import ensure
 
-            ensure(specs, self.outputs / "models")
-        folders = {name: self.outputs / "models" / spec.folder_name(name) for name, spec in specs.items()}
+            ensure(specs, self.artefacts)
+        folders = {name: self.artefacts.path(KIND, spec.made_from()) for name, spec in specs.items()}
         self._paths |= {_key(m): str(folders[m.name]) for m in both}
 
     def is_there(self, model: ModelConfig) -> bool:
         """Whether a model need not be trained first."""
-        return model.zoo is None or (self.outputs / "models" / _spec(model).folder_name(model.name)).is_dir()
+        return model.zoo is None or self.artefacts.find(KIND, _spec(model).made_from()) is not None
 
     def path(self, model: ModelConfig) -> str:
         """A local folder or a hub id."""
@@ -87,7 +91,26 @@ class Session:
         if needs.sides:
             self.locate(config.pair)
         inputs = {side: self.fingerprint(getattr(config.pair, side)) for side in needs.sides}
-        return inputs | ({"items": self._source(config.dataset)[1]} if needs.items else {})
+        if needs.items:
+            inputs["items"] = self._source(config.dataset)[1]
+        if "map" in get(config.task.name).uses and (kept := self._kept_map(config.map)) is not None:
+            from bridge.maps.stored import content_of
+
+            inputs["map"] = content_of(kept)
+        return inputs
+
+    def map(self, config: MapConfig) -> "Map":
+        """The unfitted map of a cell; one that was kept is found by its folder, or in the store by its key."""
+        kept = self._kept_map(config)
+        map_: Map = build(config if kept is None else replace(config, path=str(kept)))  # type: ignore[call-arg]
+        return map_
+
+    def _kept_map(self, config: MapConfig) -> Path | None:
+        """The folder of a map that was kept; None for a map to fit."""
+        path: str | None = getattr(config, "path", None)
+        if path is None or Path(path).expanduser().is_dir():
+            return None if path is None else Path(path).expanduser()
+        return self.artefacts.get("map", path)
 
     def fingerprint(self, model: ModelConfig) -> str:
         """What identifies the weights and the tokenizer, as they are now."""
@@ -140,6 +163,7 @@ class Session:
                 device_map=config.device_map,
                 attn_implementation=config.attn_implementation,
                 trust_remote_code=config.trust_remote_code,
+                kind=config.kind.value,
             )
         self._models[key] = self._models.pop(key)
         return self._models[key]
@@ -208,6 +232,22 @@ class Session:
                 batch_size=self.batch_size,
             )
         return self._states[key][layer]
+
+    def token_states(self, model: ModelConfig, texts: "Sequence[Text]", layers: Sequence[int]) -> "dict[int, TokenStates]":
+        """States of every token of the texts, special ones too, in shards from the store where they are there."""
+        from bridge.activations.tokens import token_states
+
+        loaded = self.model(model)
+        return token_states(
+            self.store,
+            loaded.fingerprint,
+            lambda: loaded,
+            [tuple(ids) for ids in loaded.encode(texts)],
+            layers,
+            dtype=model.dtype.value,
+            attn_implementation=model.attn_implementation,
+            batch_size=self.batch_size,
+        )
 
     def serves(self, config: BridgeConfig) -> bool:
         """Whether this session was made for the outputs, device and batch size of `config`."""

@@ -148,7 +148,7 @@ def beside(shell: Shell, name: str) -> Shell:
     """Another outputs folder with the same models."""
     outputs = shell.outputs.with_name(name)
     outputs.mkdir()
-    (outputs / "models").symlink_to((shell.outputs / "models").resolve())
+    (outputs / "artefacts").symlink_to((shell.outputs / "artefacts").resolve())
     return Shell(outputs, shell.environment)
 
 

@@ -62,13 +62,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models of pair=tiny."""
+    """The artefacts that hold the models of pair=tiny."""
     return models_of(tmp_path_factory, "trained")
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the models of pair=tiny with `UNTRAINED`; tests may put more of their kind into it."""
+    """The artefacts that hold the models of pair=tiny with `UNTRAINED`; tests may put more into them."""
     return models_of(tmp_path_factory, "untrained", *UNTRAINED)
 
 
@@ -84,7 +84,7 @@ def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: s
     with FileLock(shared.with_suffix(".lock")):
         if not shared.exists():
             shutil.copytree(kept, shared)
-    return shared / "models"
+    return shared / "artefacts"
 
 
 def recipe(overrides: tuple[str, ...]) -> str:
@@ -102,7 +102,7 @@ def outputs(tmp_path: Path, trained: Path) -> Path:
     """An outputs folder of its own that holds the trained models."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    (folder / "models").symlink_to(trained)
+    (folder / "artefacts").symlink_to(trained)
     return folder
 
 
@@ -111,5 +111,5 @@ def bare_outputs(tmp_path: Path, untrained: Path) -> Path:
     """An outputs folder of its own that holds the models that have learnt nothing."""
     folder = tmp_path / "outputs"
     folder.mkdir()
-    (folder / "models").symlink_to(untrained)
+    (folder / "artefacts").symlink_to(untrained)
     return folder

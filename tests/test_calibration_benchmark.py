@@ -21,7 +21,7 @@ KINDS = (("joint rank over", ""), ("ranks of", ", none corrected"))
 def cells(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Scores]:
     """Three layers at the largest size, by lm_head."""
     outputs = tmp_path_factory.mktemp("calibration")
-    (outputs / "models").symlink_to(trained)
+    (outputs / "artefacts").symlink_to(trained)
     session = Session(outputs, "cpu", 64)
     return [scores(session, *words) for words in GRID[6:9]]
 

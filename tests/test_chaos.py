@@ -15,8 +15,8 @@ from untrained import SMALL
 
 from bridge.records.manifest import read
 
-AXES = ["layer=1,2", "injection=lm_head,late_layer", "seed=0,1,2,3"]
-N_CELLS = 2 * 2 * 4
+AXES = ["layer=1,2", "injection=lm_head,late_layer", "seed=0,1"]
+N_CELLS = 2 * 2 * 2
 CHAOS_AXES = ["layer=1,2,3,4", "injection=lm_head,soft_prefix", f"seed={','.join(map(str, range(25)))}"]
 N_CHAOS_CELLS = 4 * 2 * 25
 SECONDS_BETWEEN_KILLS = (2.0, 5.0)

@@ -18,7 +18,7 @@ import pytest
 from commands import held, wait_for
 from declared import point
 from safetensors.torch import load_file, save_file
-from untrained import SMALL, UNTRAINED
+from untrained import SMALL, UNTRAINED, untrained_model
 
 from bridge.cli import main
 from bridge.config import compose_config, run_id
@@ -100,7 +100,7 @@ def test_an_unknown_pair_is_refused_with_those_there_are(bridge: Bridge, bare_ou
     assert "Could not find 'pair/tinny'" in line
     options = "custom, llama31_mistral, llama3_mistral, pythia_70m_seeds, tiny, tiny_same"
     assert line == f"In 'config': Could not find 'pair/tinny'. Available options in 'pair': {options}"
-    assert [p.name for p in bare_outputs.iterdir()] == ["models"]
+    assert [p.name for p in bare_outputs.iterdir()] == ["artefacts"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_model_that_is_nowhere_is_refused_with_what_to_do(bridge: Bridge, bare
 
 
 def test_a_folder_without_weights_is_refused(bridge: Bridge, untrained: Path, tmp_path: Path) -> None:
-    bare = copy_of(untrained, "tiny-llama", tmp_path / "bare")
+    bare = copy_of(untrained, "llama", tmp_path / "bare")
     (bare / "model.safetensors").unlink()
     line = bridge("pair=custom", f"pair.source.name={bare}", f"pair.target.name={bare}").line
     assert line.startswith(f"{bare} is a model folder without weights: no *.safetensors file in it; save the model")
@@ -156,11 +156,11 @@ def test_a_folder_that_is_no_model_is_refused(bridge: Bridge, tmp_path: Path) ->
 def test_weights_that_hold_nan_are_refused_before_anything_is_stored(
     bridge: Bridge, bare_outputs: Path, tmp_path: Path
 ) -> None:
-    broken = copy_of(bare_outputs / "models", "tiny-llama", tmp_path / "broken")
+    broken = copy_of(bare_outputs / "artefacts", "llama", tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     weights["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    names = [f"pair.source.name={broken}", f"pair.target.name={bare_outputs / 'models'}"]
+    names = [f"pair.source.name={broken}", f"pair.target.name={bare_outputs / 'artefacts'}"]
     line = bridge(
         "pair=custom", names[0], f"pair.target.name={broken}", *(word for word in SMALL if "zoo" not in word)
     ).line
@@ -171,13 +171,8 @@ def test_weights_that_hold_nan_are_refused_before_anything_is_stored(
     assert not half_written(bare_outputs)
 
 
-def copy_of(models: Path, name: str, to: Path) -> Path:
-    (folder,) = [
-        p
-        for p in models.glob(f"{name}-*")
-        if json.loads((p / "config.json").read_text())["num_hidden_layers"] == 4
-        and json.loads((p / "config.json").read_text())["hidden_size"] == 32
-    ]
+def copy_of(artefacts: Path, name: str, to: Path) -> Path:
+    folder = untrained_model(artefacts, name)
     to.mkdir()
     for path in folder.iterdir():
         (to / path.name).write_bytes(path.read_bytes())
@@ -249,7 +244,7 @@ def test_models_of_two_widths_and_two_depths_go_the_whole_way(
 
 
 def test_a_map_that_needs_equal_widths_is_refused(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     monkeypatch.setattr(Orthogonal, "requires_equal_widths", True)
     line = bridge(*SMALL, "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2", "layer=2").line
@@ -304,26 +299,24 @@ def small_disk(at: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", str(at)], check=True)
 
 
-@pytest.mark.parametrize("full", ["activations", "runs", "logs", "models"])
+@pytest.mark.parametrize("full", ["activations", "runs", "logs", "artefacts"])
 def test_a_disk_that_fills_up_leaves_nothing_half_written_and_the_command_goes_on_later(
     bridge: Bridge, bare_outputs: Path, full: str
 ) -> None:
-    if full == "models":
-        (bare_outputs / "models").unlink()
-    with small_disk(bare_outputs / full, {"activations": "64k", "runs": "16k", "logs": "4k", "models": "64k"}[full]):
+    if full == "artefacts":
+        (bare_outputs / "artefacts").unlink()
+    with small_disk(bare_outputs / full, {"activations": "64k", "runs": "16k", "logs": "4k", "artefacts": "64k"}[full]):
         if full == "logs":
             (bare_outputs / full / "filler").write_bytes(b"x" * 4096)
         line = bridge(*SMALL).line
         if full == "activations":
             assert re.fullmatch(r".*/activations has no space left for \d+\.\d kB of states; free some, .*", line), line
-        elif full == "models":
-            assert re.fullmatch(
-                r"cannot write the models to .*/models \(.*No space left on device.*\); free some space, .*", line
-            )
+        elif full == "artefacts":
+            assert re.fullmatch(r"cannot write to .*/artefacts: .*No space left on device.*; free some space .*", line)
         else:
             assert re.match(r"cannot write .* ?\(?.*No space left on device", line), line
         assert not half_written(bare_outputs)
-        assert not [p for p in (bare_outputs / "models").iterdir() if p.name.endswith(".unfinished")]
+        assert not [p for p in (bare_outputs / "artefacts").rglob("*") if p.name.endswith(".unfinished")]
         subprocess.run(["mount", "-o", "remount,size=64m", str(bare_outputs / full)], check=True)
         said = bridge(*SMALL)
         assert (said.code, said.err) == (0, "")
@@ -364,7 +357,7 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_the_other_cells(
     bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bridge.maps import Relative
+    from bridge.maps.relative import Relative
 
     monkeypatch.setattr(Relative, "fit", lambda self, X, Y, groups=None: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -404,7 +397,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
 def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, bare_outputs: Path
 ) -> None:
-    from bridge.maps import Ridge
+    from bridge.maps.ridge import Ridge
 
     def fit(*_: object) -> None:
         try:
@@ -420,7 +413,7 @@ def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
 
 def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) -> None:
     process = spawn("pair.source.zoo.n_steps=100000", "pair.target.zoo.n_steps=100000", cwd=tmp_path)
-    locks = tmp_path / "outputs" / "models" / ".locks"
+    locks = tmp_path / "outputs" / "artefacts" / "model" / ".locks"
     wait_for(lambda: len(list(locks.glob("*"))) == 2, "both trainings have begun")
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     process.send_signal(signal.SIGINT)
@@ -435,7 +428,7 @@ def test_ctrl_c_while_the_models_are_trained_stops_the_training(tmp_path: Path) 
     assert process.returncode == 130
     assert len(children.stdout.split()) == 2
     assert not [pid for pid in children.stdout.split() if Path(f"/proc/{pid}").exists()]
-    assert [p.name for p in (tmp_path / "outputs" / "models").iterdir()] == [".locks"]
+    assert [p.name for p in (tmp_path / "outputs" / "artefacts" / "model").iterdir()] == [".locks"]
 
 
 def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
@@ -608,7 +601,7 @@ def test_outputs_go_to_the_working_directory_unless_told_otherwise(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs" / "models").symlink_to(untrained)
+    (tmp_path / "outputs" / "artefacts").symlink_to(untrained)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit, match="0"):
@@ -616,7 +609,7 @@ def test_outputs_go_to_the_working_directory_unless_told_otherwise(
     out, err = capsys.readouterr()
     assert err == ""
     assert "record written to outputs/runs/" in out
-    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "contexts", "logs", "models", "runs"}
+    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "artefacts", "contexts", "logs", "runs"}
     assert max(map(len, printed(out))) <= 80, out
 
 

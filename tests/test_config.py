@@ -23,8 +23,8 @@ from bridge.config import (
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
-from bridge.maps import Orthogonal
-from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, LayerConfig, OrthogonalConfig, register
+from bridge.maps.orthogonal import Orthogonal
+from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, LayerConfig, MapConfig, register
 
 register()
 YAML = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent != conf_dir())
@@ -35,6 +35,7 @@ NEEDS = {
     "dataset=squad": ["dataset.path=x.json"],
     "dataset=relations": ["dataset.path=x", "dataset.prompt='{input} gives'"],
     "dataset=huggingface": ["dataset.repository=a/b"],
+    "map=saved": ["map.path=x"],
 }
 
 
@@ -43,7 +44,7 @@ STORED = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("la
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 64
+    assert len(YAML) == 65
     assert len(STORED) == len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
@@ -122,7 +123,7 @@ def test_a_foreign_target_is_refused(target: str) -> None:
 
 def test_a_target_that_bridge_has_not_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"_target_=bridge\.maps\.Nothing is not a class of bridge"):
-        build(OrthogonalConfig(_target_="bridge.maps.Nothing"))
+        build(MapConfig(_target_="bridge.maps.Nothing"))
 
 
 def test_no_yaml_file_names_a_class() -> None:

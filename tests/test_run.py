@@ -32,7 +32,7 @@ def common(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Session:
     """What all tests share that need no outputs folder of their own: models, states, records."""
     outputs = tmp_path_factory.mktemp("common") / "outputs"
     outputs.mkdir()
-    (outputs / "models").symlink_to(trained)
+    (outputs / "artefacts").symlink_to(trained)
     return Session(outputs, "cpu", 64)
 
 
@@ -136,18 +136,19 @@ def test_answers_known_from_the_fit_and_new_ones_are_told_apart(cell: Cell) -> N
 
 
 def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
-    found = cell("dataset.split.by=answer", "dataset.size=300")
+    found = cell(*FEW, "dataset.split.by=answer", "dataset.size=300")
     assert point(found.data)["parts"]["known"] == {"n": 0, "n_units": 0}
     assert point(found.data)["parts"]["new"]["n"] == point(found.data)["n"]
     assert not any(found.items()["known_whole"].to_pylist())
 
 
 def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(fresh: Cell, outputs: Path) -> None:
-    first = fresh("dataset.size=60")
-    again = fresh("dataset.size=60")
+    words = [*FEW, "dataset.size=60"]
+    first = fresh(*words)
+    again = fresh(*words)
     assert (first.reused, again.reused) == (False, True)
     assert again.data == json.loads((first.folder / "record.json").read_text())
-    anew = fresh("dataset.size=60", "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
+    anew = fresh(*words, "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
     assert not anew.reused
     assert point(anew.data)["scores"] == point(first.data)["scores"]
     assert point(anew.data)["contrasts"] == point(first.data)["contrasts"]
@@ -171,10 +172,10 @@ class OutOfStep(Session):
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-mistral"])
 def test_rows_out_of_step_are_caught_by_a_gate(fresh: Cell, outputs: Path, name: str) -> None:
-    one_late = fresh("dataset.size=200", session=OutOfStep(outputs, name, finals=True))
+    one_late = fresh(*FEW, "dataset.size=200", session=OutOfStep(outputs, name, finals=True))
     assert not one_late.data["gates"]["states"]["passed"]
     assert not one_late.data["valid"]
-    layer = ["layer=3", "injection=late_layer", "dataset.size=200"]
+    layer = [*FEW, "layer=3", "injection=late_layer", "dataset.size=200"]
     mixed = fresh(*layer, session=OutOfStep(outputs, name, finals=False))
     assert not mixed.data["gates"]["states"]["passed"]
     assert not mixed.data["gates"]["pairing"]["passed"]
@@ -210,8 +211,9 @@ def test_a_dead_strategy_says_so_itself(cell: Cell) -> None:
 
 
 def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cell) -> None:
-    whole = cell("dataset.size=200")
-    parts = [cell("dataset.size=200", f"control={name}") for name in CONTROLS]
+    words = [*FEW, "dataset.size=200"]
+    whole = cell(*words)
+    parts = [cell(*words, f"control={name}") for name in CONTROLS]
     joined, single = comparisons(parts)[0], comparisons([whole])[0]
     assert len(comparisons(parts)) == 1
     for name in CONTROLS:
@@ -249,14 +251,14 @@ def test_several_states_can_enter_as_a_soft_prefix(cell: Cell) -> None:
 
 @pytest.mark.parametrize("map", ["linear", "ridge"])
 def test_every_map_goes_the_whole_way(cell: Cell, map: str) -> None:
-    found = cell(f"map={map}")
+    found = cell(*FEW, f"map={map}")
     assert found.data["valid"], found.data["gates"]
     assert top1(found, "fitted") > top1(found, "shuffled") + 0.3
 
 
 @pytest.mark.parametrize("normalize", ["l2", "frobenius", "none"])
 def test_every_normalisation_gives_back_the_targets_scale(cell: Cell, normalize: str) -> None:
-    found = cell(f"normalize={normalize}")
+    found = cell(*FEW, f"normalize={normalize}")
     assert found.data["valid"], found.data["gates"]
     assert top1(found, "same_model") == top1(found, "native_target")
     assert top1(found, "fitted") > 0.4
@@ -310,39 +312,41 @@ def test_a_recomputation_that_fails_loses_nothing(fresh: Cell, outputs: Path) ->
         def model(self, config: Any) -> Any:
             raise DataError("the model is not reachable today")
 
-    first = fresh("dataset.size=60")
+    words = [*FEW, "dataset.size=60"]
+    first = fresh(*words)
     with pytest.raises(DataError, match="not reachable today"):
-        fresh("dataset.size=60", "recompute=true", session=Unreachable(outputs, "cpu", 64))
+        fresh(*words, "recompute=true", session=Unreachable(outputs, "cpu", 64))
     assert record.read_all(outputs)[0].data == json.loads((first.folder / "record.json").read_text())
-    assert fresh("dataset.size=60").reused
+    assert fresh(*words).reused
 
 
 def test_models_in_half_precision_pass_the_same_gates(cell: Cell) -> None:
-    found = cell("pair.source.dtype=bfloat16", "pair.target.dtype=bfloat16", "layer=3", "injection=late_layer")
+    half = [f"pair.{side}.dtype=bfloat16" for side in ("source", "target")]
+    found = cell(*FEW, *half, "layer=3", "injection=late_layer")
     assert found.data["valid"], found.data["gates"]
     assert found.data["gates"]["states"]["threshold"] == 4 * 2**-7
-    assert cell("dataset.size=60").data["gates"]["states"]["threshold"] == 1e-4
+    assert cell(*FEW, "dataset.size=60").data["gates"]["states"]["threshold"] == 1e-4
 
 
 def test_states_of_the_two_models_are_extracted_once_for_a_grid(outputs: Path) -> None:
     cell = in_session(Session(outputs, "cpu", 64))
-    cell("layer=2", "dataset.size=60")
+    cell(*FEW, "layer=2", "dataset.size=60")
     entries = {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")}
     assert len(entries) == 10
     again = in_session(Session(outputs, "cpu", 64))
-    again("layer=3", "dataset.size=100", "injection=late_layer")
+    again(*FEW, "layer=3", "dataset.size=100", "injection=late_layer")
     assert {p: p.stat().st_mtime_ns for p in (outputs / "activations").rglob("*.safetensors")} == entries
 
 
 def test_library_use_needs_no_config() -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     assert Orthogonal().fit(X, X).transform(X).shape == (20, 8)
 
 
 def test_counts_that_are_the_same_for_all_items_are_absent(cell: Cell) -> None:
-    found = cell("dataset=attributes_unseen_words", "dataset.size=40", "layer=2")
+    found = cell(*FEW, "dataset=attributes_unseen_words", "dataset.size=40", "layer=2")
     assert found.data["absent"]["bag_of_words"] == "no eval item differs from another in words that a fit row has"
     assert "bag_of_words" not in point(found.data)["scores"]
-    assert "bag_of_words" in point(cell("dataset=attributes", "dataset.size=40", "layer=2").data)["scores"]
+    assert "bag_of_words" in point(cell(*FEW, "dataset=attributes", "dataset.size=40", "layer=2").data)["scores"]

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
 from bridge.carry.carrier import Carrier
-from bridge.carry.draws import permutations
 from bridge.carry.rows import Rows
 from bridge.config import build, compose_config
+from bridge.permutations import permutations
 from bridge.seeds import seeded
 from bridge.statistics.families import draw_family_p
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
@@ -35,7 +35,7 @@ def nested(rates: Rates, cells: Sequence[tuple[Rows, Tensor, Tensor]], sizes: Se
     narrow = [_narrowed(*cell) for cell in cells]
     for seed in range(n):
         scores = []
-        (order,) = permutations(None, max(sizes), 1, seeded(seed, "pairing"))
+        (order,) = permutations(max(sizes), 1, seeded(seed, "pairing"))
         for fit, X, Y in narrow:
             for size in sizes:
                 labels = (fit.relations[:size], fit.answers[:size], fit.groups[:size])

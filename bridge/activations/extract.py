@@ -49,14 +49,15 @@ def extract(
     Args:
         texts: n texts, each as it is written or as its token ids.
         layers: each in 0..N.
-        position: "last"; "mean" over the text's tokens but the special ones the tokenizer adds; "last:K"; or "index".
+        position: "last"; "mean" over the text's tokens but the special ones the tokenizer adds; "last:K"; "all" for
+            every token, special ones too; or "index".
         positions: for "index", the token positions wanted of each text, special tokens counted.
         batch_size: texts per pass.
         padding: "none", or the side on which shorter texts of a batch are padded.
 
     Returns:
         {layer: states} on the CPU in the model's dtype: (n, d) for last and mean, (n, K, d) for last:K, and
-        for index the positions of all texts one after the other, (sum of their numbers, d).
+        for all and index the positions of all texts one after the other, (sum of their numbers, d).
 
     Raises:
         ConfigError: a layer, or the position, is out of range or unknown.
@@ -122,9 +123,11 @@ def _states(
     kept: dict[int, Tensor] = {}
     extra: dict[str, Tensor] = {}
     if batch.mask is not None:
-        extra = {"attention_mask": batch.mask, "position_ids": (batch.mask.cumsum(1) - 1).clamp(min=0)}
+        extra["attention_mask"] = batch.mask
+        if lm.kind.has_head:
+            extra["position_ids"] = (batch.mask.cumsum(1) - 1).clamp(min=0)
     with watching(lm, layers, lambda layer, state: kept.__setitem__(layer, gather(state))):
-        lm.anatomy.headless(input_ids=batch.ids, use_cache=False, **extra)
+        lm.anatomy.headless(input_ids=batch.ids, **lm.kind.options, **extra)
     return kept
 
 

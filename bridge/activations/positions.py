@@ -22,8 +22,8 @@ def wanted_tokens(
     Args:
         texts: n texts, for the messages.
         ids: their token ids, special tokens included.
-        position: "last"; "mean" for all tokens but those that the tokenizer puts before and after a text; "last:K";
-            or "index" for `positions`.
+        position: "last"; "all"; "mean" for all tokens but those that the tokenizer puts before and after a text;
+            "last:K"; or "index" for `positions`.
         positions: for "index", one list per text.
 
     Raises:
@@ -35,6 +35,8 @@ def wanted_tokens(
         raise ConfigError(f"position={position!r} was given {given} a list of positions; give one with 'index' only")
     if positions is not None:
         return _checked(positions, texts, ids)
+    if position == "all":
+        return [list(range(len(row))) for row in ids]
     if position == "mean":
         before, after = added_tokens(tokenizer)
         return _at_least(1, [_between(before, row, after) for row in ids], texts)
@@ -53,7 +55,7 @@ def n_last(position: str) -> int:
     """
     head, colon, number = position.partition(":")
     if head != "last" or (colon and not (number.isdecimal() and int(number) >= 1)):
-        raise ConfigError(f"position={position!r} is not known; give last, mean, last:K with K >= 1, or index")
+        raise ConfigError(f"position={position!r} is not known; give last, mean, all, last:K with K >= 1, or index")
     return int(number) if colon else 1
 
 

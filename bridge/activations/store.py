@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from bridge.activations.extract import estimate_bytes, extract
 from bridge.errors import StoreError
 from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
+from bridge.records.whole import whole_folder
 
 log = logging.getLogger(__name__)
 
@@ -111,30 +111,15 @@ class Store:
 
     def _write(self, key: str, states: Tensor, about: dict[str, object]) -> None:
         """All of an entry or nothing."""
-        temporary: Path | None = None
         try:
-            for left_by_the_killed in self.root.glob(f".{key}-*"):
-                shutil.rmtree(left_by_the_killed)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self.root))
-            save_file({"states": states.contiguous()}, temporary / DATA)
-            with (temporary / DATA).open("rb") as stream:
-                checksum = hashlib.file_digest(stream, "sha256").hexdigest()
-            meta = {
-                "format_version": FORMAT_VERSION,
-                **about,
-                "shape": list(states.shape),
-                "sha256": checksum,
-            }
-            (temporary / META).write_text(json.dumps(meta, indent=1) + "\n")
-            _open_to_others(temporary)
-            if (self.root / key).exists():
-                shutil.rmtree(self.root / key)
-            temporary.rename(self.root / key)
+            with whole_folder(self.root / key) as folder:
+                save_file({"states": states.contiguous()}, folder / DATA)
+                with (folder / DATA).open("rb") as stream:
+                    checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+                meta = {"format_version": FORMAT_VERSION, **about, "shape": list(states.shape), "sha256": checksum}
+                (folder / META).write_text(json.dumps(meta, indent=1) + "\n")
         except (OSError, SafetensorError) as error:
             raise self._refused(error, states.nbytes) from error
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -174,10 +159,3 @@ class Store:
         return StoreError(f"{self.root} cannot be written ({text}); choose another folder for the store")
 
 
-def _open_to_others(folder: Path) -> None:
-    """Temporary files are private; an entry has the rights that any new file here would have."""
-    umask = os.umask(0)
-    os.umask(umask)
-    folder.chmod(0o777 & ~umask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~umask)

@@ -13,10 +13,12 @@ from bridge.carry.counts import TokenCounts
 from bridge.carry.draws import within
 from bridge.carry.nearest import NearestAnswers
 from bridge.carry.rows import Rows
-from bridge.controls.base import Carried
+from bridge.controls.base import Carried, Control
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
+from bridge.maps.adapter import Adapter
 from bridge.maps.base import Map
+from bridge.maps.saved import Saved
 from bridge.normalize import Normalize
 from bridge.seeds import seeded
 
@@ -62,10 +64,13 @@ class Carrier:
         self.n_draws = n_draws
         self.seed = seed
         self.trainer = trainer
-        self.source_ = copy.deepcopy(normalize).fit(self.fit_rows.X)
-        self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
+        if isinstance(map, Saved):
+            self.source_, self.target_ = map.adapter.source, map.adapter.target
+        else:
+            self.source_ = copy.deepcopy(normalize).fit(self.fit_rows.X)
+            self.target_ = copy.deepcopy(normalize).fit(self.fit_rows.Y)
         self.relations_ = within(fit.relations)[0]
-        reasons = {name: control.why_absent(self) for name, control in CONTROLS.items()}
+        reasons = {name: _why_absent(self, control) for name, control in CONTROLS.items()}
         self.absent_ = {name: why for name, why in reasons.items() if why is not None}
         (self.map_,) = self.fits(torch.arange(len(fit))[None])
 
@@ -132,7 +137,7 @@ class Carrier:
 
     def through(self, map: Map, X: Tensor) -> Tensor:
         """Source states X (m, d_source) through one of the `fits`: (m, d_target) in the target's own scale and mean."""
-        return self.back(map.transform(self.source_.transform(X)), X)
+        return Adapter(self.source_, map, self.target_).transform(X)
 
     def back(self, mapped: Tensor, X: Tensor) -> Tensor:
         """Mapped states (..., m, d_target) in the target's own scale and mean, with the lengths of source states X."""
@@ -141,3 +146,10 @@ class Carrier:
     def like(self, fit: Rows) -> "Carrier":
         """The same fit on other rows."""
         return Carrier(self.map, self.normalize, fit, 1, self.seed, self.trainer)
+
+
+def _why_absent(carrier: Carrier, control: Control) -> str | None:
+    """Why a control would not mean what it says here; None where it does."""
+    if control.fits and not carrier.map.refits:
+        return "the map was fitted before and is not fitted again"
+    return control.why_absent(carrier)

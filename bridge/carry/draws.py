@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from bridge.permutations import stratified
-
 
 def haar_rows(basis_rank: int, width: int, generator: torch.Generator) -> Tensor:
     """`basis_rank` rows of a Haar-random rotation of `width` dimensions.
@@ -37,12 +35,6 @@ def haar_rotated(X: Tensor, width: int, generator: torch.Generator) -> Tensor:
         r = torch.linalg.qr(X.double().T, mode="r").R
         return (r.T @ haar_rows(min(n, d), full, generator).to(X.device))[:, :width]
     return X.double() @ haar_rows(d, full, generator).to(X.device)[:, :width]
-
-
-def permutations(labels: Tensor | None, n: int, n_draws: int, generator: torch.Generator) -> Tensor:
-    """Row permutations (n_draws, n); with `labels` (n,), rows move only among rows of their own label."""
-    draws = torch.stack([torch.randperm(n, generator=generator) for _ in range(n_draws)])
-    return draws if labels is None else stratified(draws, labels)
 
 
 NOT_RULED_OUT = "it is not ruled out that only the kind of answer carries over"

@@ -23,6 +23,7 @@ class BagOfWords(Control):
         "that the words of the prompt would do, without a model that read them: counts of its tokens in place of the "
         "source's states, fitted alike"
     )
+    fits: bool = True
     heading: str = "bag\nof\nwords"
     word: str = "words"
     look: Look | None = Look("#5a3a22", "p", width=2.0)

@@ -34,7 +34,12 @@ class Control(Condition):
     """A condition that puts states into the target. One class, in a file of its own, for each control.
 
     Importing such a file loads no torch, so that the names of all controls are there at once.
+
+    Attributes:
+        fits: whether it is fitted as the map is, on other rows; then it is absent where a map is not fitted again.
     """
+
+    fits: bool = False
 
     def states(self, carrier: "Carrier", rows: Carried) -> "Tensor":
         """The states that enter the target in place of its own.

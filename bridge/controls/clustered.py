@@ -30,6 +30,7 @@ class Clustered(Control):
         "source's, fitted alike. It is told the answers, so it is a mark to read a score against, not one to beat"
     )
     drawn: bool = True
+    fits: bool = True
     heading: str = "clus-\ntered"
     look: Look | None = Look("#6a9a12", "d", (6, 2, 1, 2))
 

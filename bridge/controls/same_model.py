@@ -19,6 +19,7 @@ class SameModel(Control):
     name: str = "same_model"
     kind: Kind = "ceiling"
     rules_out: str = "that the map is too small: the target's own states, same fit, same injection"
+    fits: bool = True
     heading: str = "same\nmodel"
     look: Look | None = Look("#000000", "^", (3, 9))
     order: int = 1

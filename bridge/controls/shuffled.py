@@ -22,6 +22,7 @@ class Shuffled(Control):
     name: str = "shuffled"
     rules_out: str = "that matching means and spectra suffice: the same fit on permuted rows"
     drawn: bool = True
+    fits: bool = True
     heading: str = "shuf-\nfled"
     look: Look | None = Look("#56b4e9", "s")
     order: int = 2
@@ -34,11 +35,11 @@ class Shuffled(Control):
         """The source's states through the fit on each permutation."""
         import torch
 
-        from bridge.carry.draws import permutations
+        from bridge.permutations import permutations
 
         Z, fit = carrier.source_.transform(rows.X), carrier.fit_rows
         generator = carrier.generator(self.name)
-        moved = permutations(self.labels(carrier), len(fit), carrier.n_draws, generator).to(Z.device)
+        moved = permutations(len(fit), carrier.n_draws, generator, self.labels(carrier)).to(Z.device)
         if carrier.trainer is not None:
             return carrier.back(torch.stack([m.transform(Z) for m in carrier.fits(moved)]), rows.X)
         X, Y = carrier.source_.transform(fit.X), carrier.target_.transform(fit.Y)
@@ -53,9 +54,7 @@ class ShuffledWithin(Shuffled):
     """
 
     name: str = "shuffled_within"
-    rules_out: str = (
-        "that only the kind of answer carries over: the same fit on rows permuted inside each relation"
-    )
+    rules_out: str = "that only the kind of answer carries over: the same fit on rows permuted inside each relation"
     heading: str = "shuf.\nwith-\nin"
     look: Look | None = Look("#0072b2", "D")
     order: int = 3

@@ -11,10 +11,10 @@ Answers = Literal["one_token", "any"]
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt with one gold answer; relation and subject are empty where the data does not name them."""
+    """One prompt, with one gold answer; answer, relation and subject are empty where the data does not name them."""
 
     prompt: str
-    answer: str
+    answer: str = ""
     relation: str = ""
     subject: str = ""
 

@@ -79,10 +79,15 @@ def rosetta_set(
         - ``no_token_before_the_answer``: the first token of the text is the answer's already.
 
     Raises:
-        DataError: no item is left, or `answers` is unknown.
+        DataError: no item has an answer, none is left, or `answers` is unknown.
     """
     if answers not in get_args(Answers):
         raise DataError(f"Got answers={answers}, wanted one of {', '.join(get_args(Answers))}.")
+    if items and not any(item.answer.strip() for item in items):
+        raise DataError(
+            f"None of the {len(items)} items has an answer, wanted a gold answer to each prompt, for that is what is "
+            "decoded; fill in 'answer', or choose a task that needs none."
+        )
     full = [item for item in items if item.prompt.strip() and item.answer.strip()]
     questions = [(item.prompt, item.answer) for item in full]
     sides = [

@@ -1,38 +1,41 @@
-"""Maps from source states to target states: fit on rows X and Y, then transform new rows of X."""
+"""Maps from source states to target states: fit on rows X and Y, then transform new rows of X.
 
-from bridge.maps.adapter import Adapter
-from bridge.maps.affine import Affine
-from bridge.maps.base import Map
-from bridge.maps.cca import CCA
-from bridge.maps.identity import IdentityMap
-from bridge.maps.linear import Linear
-from bridge.maps.lora import LoRA
-from bridge.maps.mlp import MLP
-from bridge.maps.moments import Moments, fit_stream
-from bridge.maps.orthogonal import Orthogonal
-from bridge.maps.pca_orthogonal import PCAOrthogonal
-from bridge.maps.reduced_rank import ReducedRank
-from bridge.maps.relative import Relative
-from bridge.maps.ridge import Ridge
-from bridge.maps.semi_orthogonal import SemiOrthogonal
-from bridge.maps.stored import load_map
+Every map can be imported from here by its class name; its file is found by that name and read when it is asked for.
+"""
 
-__all__ = [
-    "CCA",
-    "MLP",
-    "Adapter",
-    "Affine",
-    "IdentityMap",
-    "Linear",
-    "LoRA",
-    "Map",
-    "Moments",
-    "Orthogonal",
-    "PCAOrthogonal",
-    "ReducedRank",
-    "Relative",
-    "Ridge",
-    "SemiOrthogonal",
-    "fit_stream",
-    "load_map",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bridge.maps.registry import maps
+
+if TYPE_CHECKING:
+    from bridge.maps.adapter import Adapter
+    from bridge.maps.base import Map
+    from bridge.maps.identity import IdentityMap
+    from bridge.maps.loading import load_map
+    from bridge.maps.moments import Moments
+    from bridge.maps.stream import fit_stream
+
+__all__ = ["Adapter", "IdentityMap", "Map", "Moments", "fit_stream", "load_map"]
+# The module of what is no map by the name of its file.
+_ELSEWHERE = {
+    "Adapter": "adapter",
+    "IdentityMap": "identity",
+    "Map": "base",
+    "Moments": "moments",
+    "fit_stream": "stream",
+    "load_map": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _ELSEWHERE.get(name) or next((m.name for m in maps().values() if m.class_name == name), None)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_ELSEWHERE, *(m.class_name for m in maps().values())])

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.maps.base import Map
-from bridge.maps.stored import Scalar, load_map, replace
+from bridge.maps.loading import load_map
+from bridge.maps.stored import Scalar
 from bridge.normalize import Normalize
+from bridge.records.whole import write_whole
 
 TENSORS = "normalize.safetensors"
 
@@ -69,12 +71,11 @@ class Adapter:
             FitError: an `about` that JSON cannot hold.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         sides = {"source": self.source, "target": self.target}
         tensors = {f"{name}.{key}": t for name, side in sides.items() for key, t in side.parts().items()}
         # safetensors refuses tensors that share memory, as those of one Normalize on both sides do.
         data = save({key: t.detach().cpu().clone(memory_format=torch.contiguous_format) for key, t in tensors.items()})
-        replace(folder / TENSORS, data)
+        write_whole(folder / TENSORS, data)
         # The JSON file comes last, so what it describes is there.
         self.map.save(folder, {**(about or {}), "scale": self.source.scale, "sha256": hashlib.sha256(data).hexdigest()})
 

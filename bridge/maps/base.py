@@ -1,6 +1,7 @@
 """What every map does: fit(X, Y), transform(X), and transform_permuted for the shuffled control."""
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import check_finite_rows, check_rows, checked_groups, checked_permutations, names_of
+from bridge.maps.checks import check_finite_rows, check_rows, checked_groups, checked_permutations
 from bridge.maps.moments import Moments
+from bridge.maps.registry import names_of
 from bridge.maps.solvers import EPS, resolution
 from bridge.maps.stored import Scalar, kept, write_map
 from bridge.normalize import finite_states
@@ -30,6 +32,7 @@ class Map(ABC):
         can_rotate: the fit finds any rotation between equal widths exactly, given enough rows.
         streams: `fit_moments` is defined.
         trainable: `module` and `absorb` are defined.
+        refits: a fit depends on its rows; not so for a map that was fitted before.
         rank_: number of source directions that the fit determined.
         solver_: how the fit was computed.
         n_parameters_: number of free parameters of the fitted map.
@@ -42,6 +45,7 @@ class Map(ABC):
     has_inverse: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     trainable: ClassVar[bool] = False
+    refits: ClassVar[bool] = True
     can_rotate: bool = False
     rank_: int
     solver_: str
@@ -152,7 +156,9 @@ class Map(ABC):
             FitError: not fitted, or an `about` that JSON cannot hold.
         """
         self._check_fitted()
-        write_map(self, Path(folder), about or {})
+        # constructors only store, so that each argument is an attribute
+        options = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        write_map(Path(folder), self._name, options, *self._state(), about or {})
 
     def module(self) -> nn.Module:
         """Return the fitted map as a float32 module that gradients can train.

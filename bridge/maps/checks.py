@@ -56,12 +56,3 @@ def checked_groups(groups: Tensor | None, n: int) -> Tensor | None:
     if groups.shape != (n,):
         raise FitError(f"groups has shape {tuple(groups.shape)}; wanted ({n},): one label a row")
     return groups.cpu()
-
-
-def names_of(ability: str) -> str:
-    """The exported maps that have an ability, for an error text."""
-    import bridge.maps
-
-    exported = (getattr(bridge.maps, name) for name in bridge.maps.__all__)
-    maps = [c.__name__ for c in exported if isinstance(c, type) and getattr(c, ability, False)]
-    return ", ".join(maps[:-1]) + " and " + maps[-1]

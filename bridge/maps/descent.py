@@ -12,58 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
 
 from bridge.errors import FitError
-from bridge.maps.holdout import hold_back
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to descend.
-
-    Args:
-        n_steps: steps at most.
-        lr: learning rate of AdamW.
-        batch_size: rows a step.
-        weight_decay: decoupled, as in AdamW.
-        inner_fraction: share of the fit rows that are held back to stop on; never eval rows.
-        check_every: steps between looks at the rows held back.
-        patience: looks without a lower loss before a copy has stopped.
-    """
-
-    n_steps: int = 300
-    lr: float = 1e-3
-    batch_size: int = 64
-    weight_decay: float = 0.0
-    inner_fraction: float = 0.15
-    check_every: int = 10
-    patience: int = 5
-
-    def checked(self) -> "Schedule":
-        """Itself.
-
-        Raises:
-            FitError: a number that nothing can be done with.
-        """
-        for name in ("n_steps", "batch_size", "check_every", "patience"):
-            if getattr(self, name) < 1:
-                raise FitError(f"{name} is {getattr(self, name)}; wanted at least 1: set map.{name} or training.{name}")
-        if not self.lr > 0 or self.weight_decay < 0:
-            raise FitError(f"lr is {self.lr} and weight_decay {self.weight_decay}; wanted lr above 0, decay at least 0")
-        if not 0 < self.inner_fraction < 1:
-            raise FitError(f"inner_fraction is {self.inner_fraction}; wanted a number between 0 and 1")
-        return self
-
-    def inner_split(self, n: int, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Rows to descend on and rows to stop on, as indices into 0..n-1; see `hold_back`.
-
-        Args:
-            n: number of fit rows.
-            seed: of the draw.
-            groups: (n,) integer label of each row; rows of one label are never on both sides.
-
-        Raises:
-            FitError: fewer than two rows, or than two groups.
-        """
-        return hold_back(n, self.inner_fraction, seed, groups)
+from bridge.maps.schedule import Schedule
 
 
 class Copies:

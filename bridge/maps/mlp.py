@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bridge.errors import FitError
 from bridge.maps.base import Map
-from bridge.maps.descent import Copies, Schedule, descend
+from bridge.maps.descent import Copies, descend
 from bridge.maps.ridge import Ridge
+from bridge.maps.schedule import Schedule
 
 # weights of the copies that are trained together
 CHUNK_WEIGHTS = 2**24
@@ -134,15 +135,7 @@ class MLP(Map):
         """One network for each order (p, n) of Y's rows."""
         if self.depth < 1 or self.width < 1:
             raise FitError(f"got depth={self.depth} and width={self.width} of an mlp; wanted at least 1 of each")
-        schedule = Schedule(
-            self.n_steps,
-            self.lr,
-            self.batch_size,
-            self.weight_decay,
-            self.inner_fraction,
-            self.check_every,
-            self.patience,
-        ).checked()
+        schedule = Schedule.of(self).checked()
         train, held = (part.to(X.device) for part in schedule.inner_split(len(X), self.seed, self._groups))
         orders = orders.to(X.device)
         nets = [self._started(X[train], Y[order[train]]) for order in orders]

@@ -1,21 +1,17 @@
 """Fitted maps on disk: tensors in safetensors, everything else in JSON, nothing that could run code."""
 
 import hashlib
-import inspect
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from bridge.errors import FitError
-
-if TYPE_CHECKING:
-    from bridge.maps.base import Map
+from bridge.records.whole import write_whole
 
 FORMAT = 1
 TENSORS, FACTS = "map.safetensors", "map.json"
@@ -23,74 +19,84 @@ KEYS = ("format", "class", "options", "facts", "about", "sha256")
 Scalar = str | int | float | bool | None
 
 
-def options_of(map_: "Map") -> dict[str, Any]:
-    """Return the constructor's arguments by name; constructors only store, so that each is an attribute."""
-    return {name: getattr(map_, name) for name in inspect.signature(type(map_)).parameters}
+def write_map(
+    folder: Path,
+    class_name: str,
+    options: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    about: Mapping[str, Scalar],
+) -> None:
+    """Write a fitted map; the tensors first, so that the JSON file never describes what is not there yet.
 
+    Args:
+        folder: made if it is not there.
+        class_name: of the map.
+        options: its constructor's arguments.
+        tensors: that it was fitted to.
+        facts: whatever else it was fitted to, as JSON holds it.
+        about: what the map belongs to.
 
-def write_map(map_: "Map", folder: Path, about: Mapping[str, Scalar]) -> None:
-    """Write a fitted map; the tensors first, so that the JSON file never describes what is not there yet."""
+    Raises:
+        FitError: an `about` that JSON cannot hold.
+        RecordError: the disk is full or not writable.
+    """
     for key, value in about.items():
         if not isinstance(value, str | int | float | bool | None):
             raise FitError(
                 f"about[{key!r}] is a {type(value).__name__}; wanted text, a number, a truth value or None: convert it"
             )
-    tensors, facts = map_._state()
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     described = {
         "format": FORMAT,
-        "class": type(map_).__name__,
-        "options": options_of(map_),
-        "facts": facts,
+        "class": class_name,
+        "options": dict(options),
+        "facts": dict(facts),
         "about": dict(about),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / TENSORS, data)
-    replace(folder / FACTS, (json.dumps(described, indent=1) + "\n").encode())
+    write_whole(folder / TENSORS, data)
+    write_whole(folder / FACTS, (json.dumps(described, indent=1) + "\n").encode())
 
 
-def load_map(folder: str | Path, about: Mapping[str, Scalar] | None = None) -> "Map":
-    """Read a map that `Map.save` wrote; it transforms bit for bit as the one that was saved.
+def read_map(folder: Path, about: Mapping[str, Scalar]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What map.json says, and the tensors.
 
     Args:
-        folder: the folder given to `Map.save`.
+        folder: that `write_map` wrote.
         about: what the map must have been fitted for; every key must be there and agree.
-
-    Returns:
-        A fitted map on the CPU; `about_` holds what was saved with it.
 
     Raises:
         FitError: no map there, a damaged or foreign file, a newer format, or a map fitted for something else.
-
-    Example:
-        >>> import tempfile, torch
-        >>> from bridge.maps import Linear
-        >>> X = torch.eye(2)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Linear().fit(X, 2 * X).save(folder, about={"source": "a"})
-        ...     load_map(folder, about={"source": "a"}).transform(X).tolist()
-        [[2.0, 0.0], [0.0, 2.0]]
     """
-    folder = Path(folder)
     described, data = _read(folder)
-    for key, wanted in (about or {}).items():
+    for key, wanted in about.items():
         if described["about"].get(key) != wanted:
             had = f"{key}={described['about'][key]}" if key in described["about"] else f"no {key}"
             raise FitError(
                 f"the map in {folder} was fitted for {had}, got {key}={wanted}; "
                 "wanted the same: load the map of this pair and layer, or fit one"
             )
-    map_class = _class(described["class"], folder)
     try:
-        map_ = map_class(**described["options"])
         # a copy, so that alignment in memory, and with it the last bit, is that of any other tensor
-        tensors = {name: tensor.clone() for name, tensor in load(data).items()}
-        map_._restore(tensors, described["facts"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FitError(f"the map in {folder} does not fit its class ({error}); save it again") from None
-    map_.about_ = described["about"]
-    return map_
+        return described, {name: tensor.clone() for name, tensor in load(data).items()}
+    except SafetensorError as error:
+        raise FitError(f"{folder / TENSORS} cannot be read ({error}); save the map again") from None
+
+
+def content_of(folder: Path) -> str:
+    """What tells the map in a folder from any other: a hash of map.json, which holds the checksums of all else.
+
+    Raises:
+        FitError: no map there.
+    """
+    try:
+        return f"sha256:{hashlib.sha256((folder / FACTS).read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise FitError(
+            f"no map in {folder}: {error.filename} cannot be read ({error.strerror}); name a folder that a cell with "
+            "task.save_map=true left"
+        ) from None
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -117,26 +123,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
         raise FitError(f"{folder / TENSORS} is not the file that was saved; it is damaged: save the map again")
     return described, data
-
-
-def _class(name: Any, folder: Path) -> "type[Map]":
-    import bridge.maps
-    from bridge.maps.base import Map
-
-    found = getattr(bridge.maps, str(name), None) if name in bridge.maps.__all__ else None
-    if not (inspect.isclass(found) and issubclass(found, Map)):
-        raise FitError(f"the map in {folder} is a {name}; wanted a class that bridge.maps exports: update bridge")
-    return found
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write beside the file and rename, so that a reader sees the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
 
 
 def kept(attributes: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Where the parts of a causal language model are, found by structure and by watching one forward pass."""
+"""Where the parts of a model are, found by structure and by watching one forward pass."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import transformers
 from torch import Tensor, nn
 
 from bridge.errors import ModelError
+from bridge.models.kinds import KINDS, Kind
 
 
 @dataclass
 class Anatomy:
     """The parts of one model; layer l means the residual stream after `blocks[:l]`, before the final norm.
 
-    `headless` is the model without its head; `filler_token` is a token that no padding warning is about.
+    `head` is None in a model of a kind without one, and `headless` is the model without it. `filler_token` is a token
+    that no padding warning is about.
     """
 
     blocks: nn.ModuleList
     embeddings: nn.Module
-    head: nn.Module
+    head: nn.Module | None
     final_norm: nn.Module | None
     headless: nn.Module
     n_blocks: int
@@ -39,20 +41,21 @@ class Anatomy:
         return (state, None) if self.block_returns_tuple else state
 
 
-def anatomy(model: transformers.PreTrainedModel) -> Anatomy:
-    """Find blocks, embeddings, head and final norm of a causal language model without a table of families.
+def anatomy(model: transformers.PreTrainedModel, kind: Kind = KINDS["causal"]) -> Anatomy:
+    """Find blocks, embeddings, head and final norm of a model without a table of families.
 
     The blocks are the one list of `num_hidden_layers` decoder layers; embeddings and head are what the model
     itself names as such; the final norm is the module that was seen to receive the last block's output.
 
     Args:
-        model: a transformers causal language model, on any device.
+        model: a transformers model, on any device.
+        kind: what it is; decides whether it must have a head.
 
     Returns:
         The parts. `final_norm` is None in families that have none.
 
     Raises:
-        ModelError: the model has no such list, or more than one, or no embeddings or head.
+        ModelError: the model has no such list, or more than one, no embeddings, or no head where its kind has one.
     """
     name = type(model).__name__
     config = model.config.get_text_config()
@@ -68,14 +71,15 @@ def anatomy(model: transformers.PreTrainedModel) -> Anatomy:
     if len(lists) != 1:
         raise ModelError(
             f"{name} has {len(lists)} lists of {n_blocks} decoder blocks where exactly one was wanted; "
-            "give a decoder-only causal language model of the transformers library"
+            f"give {kind.called} of the transformers library with one stack of blocks"
         )
-    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if embeddings is None or head is None:
+    embeddings = model.get_input_embeddings()
+    head = model.get_output_embeddings() if kind.has_head else None
+    if embeddings is None or (head is None and kind.has_head):
         missing = "input embeddings" if embeddings is None else "output head"
-        raise ModelError(f"{name} has no {missing}; give a causal language model")
+        raise ModelError(f"{name} has no {missing}; give {kind.called}")
     filler_token = 1 if config.pad_token_id == 0 else 0
-    final_norm, returns_tuple, vocab_size = _watch(model, lists[0], head, filler_token)
+    final_norm, returns_tuple, vocab_size = _watch(model, kind, lists[0], head, filler_token)
     return Anatomy(
         blocks=lists[0],
         embeddings=embeddings,
@@ -84,7 +88,7 @@ def anatomy(model: transformers.PreTrainedModel) -> Anatomy:
         headless=model.base_model,
         n_blocks=len(lists[0]),
         width=config.hidden_size,
-        vocab_size=vocab_size,
+        vocab_size=vocab_size or embeddings.weight.shape[0],
         block_returns_tuple=returns_tuple,
         filler_token=filler_token,
     )
@@ -92,8 +96,8 @@ def anatomy(model: transformers.PreTrainedModel) -> Anatomy:
 
 @torch.inference_mode()
 def _watch(
-    model: transformers.PreTrainedModel, blocks: nn.ModuleList, head: nn.Module, token: int
-) -> tuple[nn.Module | None, bool, int]:
+    model: transformers.PreTrainedModel, kind: Kind, blocks: nn.ModuleList, head: nn.Module | None, token: int
+) -> tuple[nn.Module | None, bool, int | None]:
     """One forward pass of one token: who receives the last block's output, and in which form it comes."""
     inside = {id(module) for module in blocks.modules()}
     last_output: list[Any] = []
@@ -112,18 +116,19 @@ def _watch(
     handles = [blocks[-1].register_forward_hook(keep_output)]
     handles += [
         module.register_forward_pre_hook(note_receiver, with_kwargs=True)
-        for module in model.modules()
-        if id(module) not in inside
+        for name, module in model.named_modules()
+        if id(module) not in inside and not f"{name}.".startswith(kind.unused)
     ]
     try:
-        logits = model(torch.tensor([[token]], device=model.device), use_cache=False).logits
+        output = model(torch.tensor([[token]], device=model.device), **kind.options)
+        n_logits = output.logits.shape[-1] if kind.has_head else None
     except Exception as error:
         raise ModelError(
             f"{type(model).__name__} could not read a single token ({type(error).__name__}: "
-            f"{' '.join(str(error).split())}); give a causal language model that works on token ids alone"
+            f"{' '.join(str(error).split())}); give {kind.called} that works on token ids alone"
         ) from error
     finally:
         for handle in handles:
             handle.remove()
     norms = [m for m in receivers if m is not head and not isinstance(m, nn.Linear)]
-    return (norms[0] if norms else None), isinstance(last_output[0], tuple), logits.shape[-1]
+    return (norms[0] if norms else None), isinstance(last_output[0], tuple), n_logits

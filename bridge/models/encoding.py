@@ -10,22 +10,25 @@ import transformers
 Text = str | tuple[int, ...]
 
 
-def encode(tokenizer: transformers.PreTrainedTokenizerBase, texts: Sequence[Text]) -> list[list[int]]:
+def encode(
+    tokenizer: transformers.PreTrainedTokenizerBase, texts: Sequence[Text], ends_texts: bool = False
+) -> list[list[int]]:
     """Token ids of each text, with the special tokens the tokenizer adds, but no end-of-text at the end.
 
-    An end-of-text token is taken away only when the tokenizer is seen to put one after every text. Token ids given
-    in place of a text come back unchanged.
+    An end-of-text token is taken away only when the tokenizer is seen to put one after every text, and not with
+    `ends_texts`. Token ids given in place of a text come back unchanged.
     """
     written = [text for text in texts if isinstance(text, str)]
-    rows = iter(_encoded(tokenizer, written))
+    rows = iter(_encoded(tokenizer, written, ends_texts))
     return [next(rows) if isinstance(text, str) else list(text) for text in texts]
 
 
-def _encoded(tokenizer: transformers.PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+def _encoded(tokenizer: transformers.PreTrainedTokenizerBase, texts: list[str], ends_texts: bool) -> list[list[int]]:
     if not texts:
         return []
     rows: list[list[int]] = tokenizer(texts, add_special_tokens=True)["input_ids"]
-    return [row[:-1] for row in rows] if _ends_a_text(tokenizer, _added(tokenizer)[1]) else rows
+    cut = not ends_texts and _ends_a_text(tokenizer, _added(tokenizer)[1])
+    return [row[:-1] for row in rows] if cut else rows
 
 
 def added_tokens(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Load a causal language model and its tokenizer, from a folder or from the Hugging Face hub."""
+"""Load a model and its tokenizer, from a folder or from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from bridge.errors import ConfigError, ModelError
 from bridge.models.anatomy import Anatomy, anatomy
 from bridge.models.encoding import Text, encode
 from bridge.models.fingerprints import fingerprint, origin
+from bridge.models.kinds import KINDS, Kind, kind_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 
 
 @dataclass
 class LoadedModel:
-    """A causal language model ready to be read from and put states into."""
+    """A model ready to be read from and, where its kind has a head, to put states into."""
 
     name: str
     revision: str | None
@@ -32,10 +33,14 @@ class LoadedModel:
     anatomy: Anatomy
     fingerprint: str
     device: torch.device
+    kind: Kind = KINDS["causal"]
 
     def encode(self, texts: Sequence[Text]) -> list[list[int]]:
-        """Token ids of each text, with the special tokens the tokenizer adds but no end-of-text; ids as they are."""
-        return encode(self.tokenizer, texts)
+        """Token ids of each text, with the special tokens that the tokenizer adds; ids as they are.
+
+        An end-of-text token is among them only for a kind that does not go on with a text.
+        """
+        return encode(self.tokenizer, texts, self.kind.ends_texts)
 
 
 def load(
@@ -46,8 +51,9 @@ def load(
     device_map: str | dict[str, Any] | None = None,
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
+    kind: str = "causal",
 ) -> LoadedModel:
-    """Load a causal language model in evaluation mode, from safetensors weights only.
+    """Load a model in evaluation mode, from safetensors weights only.
 
     Args:
         name: a local folder in the `save_pretrained` format, or a hub id.
@@ -57,13 +63,15 @@ def load(
         device_map: how accelerate spreads the model over devices, e.g. "auto".
         attn_implementation: eager, sdpa, flash_attention_2, ...; None leaves the choice to transformers.
         trust_remote_code: run code that comes with the model.
+        kind: one of `bridge.models.kinds.KINDS`.
 
     Raises:
-        ConfigError: dtype or device is unknown or not there.
-        ModelError: the model is not found, has no safetensors weights, or is not a causal language model.
+        ConfigError: dtype, kind or device is unknown or not there.
+        ModelError: the model is not found, has no safetensors weights, or is not of this kind.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not known; give one of {', '.join(DTYPES)}")
+    what = kind_of(kind)
     where = _device(device) if device_map is None else None
     identity = fingerprint(name, revision)
     if Path(name).expanduser().is_dir() and not any(Path(name).expanduser().glob("*.safetensors")):
@@ -76,7 +84,7 @@ def load(
     try:
         config = transformers.AutoConfig.from_pretrained(path, **options)
         with _bars_only_where_it_takes_long(path):
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = getattr(transformers, what.loader).from_pretrained(
                 path,
                 config=config,
                 dtype=DTYPES[dtype],
@@ -87,9 +95,10 @@ def load(
                 **options,
             )
     except Exception as error:
-        raise ModelError(f"{name} could not be loaded as a causal language model: {_one_line(error)}") from error
+        raise ModelError(f"{name} could not be loaded as {what.called}: {_one_line(error)}") from error
     # transformers would go on with random numbers in place of what is missing
     absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    absent = [key for key in absent if not key.startswith(what.unused)]
     if absent:
         raise ModelError(
             f"{name} lacks {len(absent)} of the weights of a {type(model).__name__} ({absent[0]}"
@@ -104,9 +113,10 @@ def load(
         dtype=model.dtype,
         model=model,
         tokenizer=load_tokenizer(name, revision, trust_remote_code),
-        anatomy=anatomy(model),
+        anatomy=anatomy(model, what),
         fingerprint=identity,
         device=model.device,
+        kind=what,
     )
 
 

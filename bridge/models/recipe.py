@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bridge.data.attributes import WORDS, nouns
 from bridge.data.facts import relations
 
 RECIPE_VERSION = 3
+# In the artefact store.
+KIND = "model"
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,15 @@ class ZooSpec:
     n_steps: int = 260
     vocab_size: int = 3200
 
-    def folder_name(self, name: str) -> str:
-        """`name` and a hash of everything that decides the weights."""
-        recipe = json.dumps(
-            [
-                RECIPE_VERSION,
-                asdict(self),
-                [(r.name, r.templates, r.facts) for r in relations().values()],
-                [(noun.name, noun.values) for noun in nouns()],
-                WORDS,
-            ],
-            sort_keys=True,
-        )
-        return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
+    def made_from(self) -> dict[str, Any]:
+        """Everything that decides the weights, as the artefact store wants it."""
+        facts = [(r.name, r.templates, r.facts) for r in relations().values()]
+        worlds = json.dumps([facts, [(noun.name, noun.values) for noun in nouns()], WORDS], sort_keys=True)
+        return {
+            "recipe": RECIPE_VERSION,
+            "spec": asdict(self),
+            "worlds": hashlib.sha256(worlds.encode()).hexdigest(),
+        }
 
     @property
     def torch_seed(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 import transformers
-from filelock import FileLock
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
@@ -34,7 +33,8 @@ from transformers.utils import logging as transformers_logging
 from bridge.data.attributes import attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.errors import BridgeError, ModelError, StoreError
-from bridge.models.recipe import ZooSpec
+from bridge.models.recipe import KIND, ZooSpec
+from bridge.records.artefacts import Artefacts
 
 COPY_PROMPT = "Again {word} gives"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<unk>"]
@@ -153,8 +153,8 @@ def _epoch(lengths: Tensor, generator: torch.Generator) -> list[Tensor]:
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
-    """Train one model and save it with its tokenizer under `folder`, which must not exist yet."""
+def train(spec: ZooSpec, folder: Path, name: str = "a model", bar_position: int = 0) -> None:
+    """Train one model, called `name` in messages, and save it with its tokenizer under `folder`."""
     torch.set_num_threads(1)
     torch.manual_seed(spec.torch_seed)
     tokenizer = train_tokenizer(spec.tokenizer, spec.vocab_size)
@@ -165,7 +165,7 @@ def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=spec.n_steps, pct_start=0.15)
     generator = torch.Generator().manual_seed(spec.torch_seed)
-    steps = tqdm(range(spec.n_steps), desc=f"train {folder.name}", position=bar_position, leave=False, disable=None)
+    steps = tqdm(range(spec.n_steps), desc=f"train {name}", position=bar_position, leave=False, disable=None)
     waiting: list[Tensor] = []
     for _ in steps:
         if not waiting:
@@ -181,50 +181,36 @@ def train(spec: ZooSpec, folder: Path, bar_position: int = 0) -> None:
         schedule.step()
         steps.set_postfix(loss=f"{loss.item():.3f}")
     if not torch.isfinite(loss):
-        raise ModelError(f"training {folder.name} ended with loss {loss.item()}; try another seed")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _train_into_place(spec: ZooSpec, folder: Path, bar_position: int) -> None:
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
+        raise ModelError(f"training {name} ended with loss {loss.item()}; try another seed")
     try:
-        locks = folder.parent / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / folder.name):
-            if folder.exists():
-                return
-            shutil.rmtree(unfinished, ignore_errors=True)
-            try:
-                train(spec, unfinished, bar_position)
-                unfinished.rename(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise StoreError(
-            f"cannot write the models to {folder.parent} ({what}); free some space, or set paths.outputs to a "
-            "writable folder"
-        ) from error
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _child(argument: str) -> None:
     """The body of a training process: what to train comes in as JSON, an error goes out on stdout."""
-    spec, folder, bar_position = json.loads(argument)
+    root, name, fields, bar_position = json.loads(argument)
     transformers_logging.disable_progress_bar()
+    # What there is to warn of, the process that started this one has said; it also stops this one with SIGTERM, and an
+    # exit lets the store tidy up.
+    logging.disable(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    spec = ZooSpec(**fields)
     try:
-        _train_into_place(ZooSpec(**spec), Path(folder), bar_position)
+        Artefacts(root).ensure(KIND, spec.made_from(), lambda folder: train(spec, folder, name, bar_position))
     except BridgeError as error:
         print(json.dumps([type(error).__name__, str(error)]))
         sys.exit(1)
 
 
-def _start(spec: ZooSpec, folder: Path, bar_position: int) -> subprocess.Popen[str]:
+def _start(store: Artefacts, name: str, spec: ZooSpec, bar_position: int) -> subprocess.Popen[str]:
     # Not multiprocessing: that would run a user's script a second time, from its first line.
     path = os.pathsep.join(p for p in (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")) if p)
     code = "import sys; from bridge.models.zoo import _child; _child(sys.argv[1])"
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, json.dumps([asdict(spec), str(folder.absolute()), bar_position])],
+        [sys.executable, "-P", "-c", code, json.dumps([str(store.root.absolute()), name, asdict(spec), bar_position])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
@@ -233,25 +219,24 @@ def _start(spec: ZooSpec, folder: Path, bar_position: int) -> subprocess.Popen[s
     )
 
 
-def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
+def ensure(wanted: dict[str, ZooSpec], store: Artefacts) -> dict[str, Path]:
     """Train the models that are not there yet, at once in one process each, and say where all are.
 
     Args:
         wanted: name -> spec.
-        root: the folder that holds the model folders.
+        store: where the models are kept.
 
     Returns:
         name -> folder in ``save_pretrained`` format.
 
     Raises:
-        StoreError: `root` cannot be written.
+        StoreError: the store cannot be written.
         ModelError: a training did not come to its end.
     """
-    folders = {name: root / spec.folder_name(name) for name, spec in wanted.items()}
-    missing = [name for name, folder in folders.items() if not folder.exists()]
+    missing = [name for name, spec in wanted.items() if store.find(KIND, spec.made_from()) is None]
     if missing:
         log.info("training %s once (about a minute on two cores)", " and ".join(missing))
-    trainers = {name: _start(wanted[name], folders[name], i) for i, name in enumerate(missing)}
+    trainers = {name: _start(store, name, wanted[name], i) for i, name in enumerate(missing)}
     try:
         answers = {name: trainer.communicate()[0] for name, trainer in trainers.items()}
     finally:
@@ -265,4 +250,4 @@ def ensure(wanted: dict[str, ZooSpec], root: Path) -> dict[str, Path]:
             raise ModelError(f"training {name} ended with exit code {trainer.returncode}; run the same command again")
         kind, text = json.loads(answers[name])
         raise (StoreError if kind == "StoreError" else ModelError)(text)
-    return folders
+    return {name: store.path(KIND, spec.made_from()) for name, spec in wanted.items()}

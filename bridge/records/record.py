@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from bridge.errors import RecordError
+from bridge.records.whole import write_whole as write_whole
+from bridge.records.whole import writing as writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,18 +127,6 @@ def claimed(outputs: str | Path, run_id: str, wait: bool = True) -> Iterator[boo
             lock.release()
 
 
-@contextmanager
-def writing(outputs: str | Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise RecordError(
-            f"cannot write to {outputs}: {error.strerror or error}; free some space or set paths.outputs to a "
-            "writable folder. Nothing was half-written"
-        ) from error
-
-
 def write(
     outputs: str | Path, run_id: str, data: dict[str, Any], config_yaml: str, tables: Mapping[str, Any], log: str
 ) -> Record:
@@ -181,22 +171,6 @@ def write(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Record(final, data)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
-
-    Raises:
-        RecordError: the disk is full or not writable.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
 
 def _table(columns: dict[str, Any]) -> "pa.Table":

@@ -122,13 +122,13 @@ class RelationsConfig(DatasetConfig):
 class HuggingFaceConfig(DatasetConfig):
     """A data set from the Hugging Face hub."""
 
-    _target_: str = "bridge.data.sources.HuggingFace"
+    _target_: str = "bridge.data.hub.HuggingFace"
     name: str = "huggingface"
     repository: str = MISSING
     config: str | None = None
     hub_split: str = "train"
     prompt_field: str = "prompt"
-    answer_field: str = "answer"
+    answer_field: str | None = "answer"
     relation_field: str | None = None
     subject_field: str | None = None
     revision: str | None = None

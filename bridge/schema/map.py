@@ -1,26 +1,21 @@
-"""What is fitted from the source's states to the target's."""
+"""What is fitted from the source's states to the target's.
 
-from dataclasses import dataclass, field
+The options of a map are the arguments of its class: the dataclass of each is made here of what `bridge.maps.registry`
+reads in its file, without loading torch.
+"""
+
+import ast
+from dataclasses import dataclass, field, fields, make_dataclass
 from enum import Enum
+from typing import Any
 
 from omegaconf import II, MISSING
 
+from bridge.errors import ConfigError
+from bridge.maps.registry import Described, maps
 from bridge.schema.training import TrainingConfig
 
-
-class Completion(Enum):
-    """What an orthogonal map does outside the span of its fit rows."""
-
-    nearest = "nearest"
-    none = "none"
-
-
-class Select(Enum):
-    """How a penalty is chosen: as given, or on the fit rows alone."""
-
-    fixed = "fixed"
-    loo = "loo"
-    split = "split"
+SIMPLE: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
 
 
 @dataclass
@@ -32,119 +27,58 @@ class MapConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-@dataclass
-class OrthogonalConfig(MapConfig):
-    """Orthogonal Procrustes."""
+def config_of(map_: Described) -> type[MapConfig]:
+    """The configuration of a map: a field for each argument of its class; an argument named seed is the run's seed.
 
-    _target_: str = "bridge.maps.orthogonal.Orthogonal"
-    name: str = "orthogonal"
-    completion: Completion = Completion.nearest
-    scale: bool = False
-    special: bool = False
-
-
-@dataclass
-class SemiOrthogonalConfig(MapConfig):
-    """Least squares under R'R = I where the source is wider."""
-
-    _target_: str = "bridge.maps.semi_orthogonal.SemiOrthogonal"
-    name: str = "semi_orthogonal"
-    n_steps: int = 500
-    tolerance: float = 1e-6
+    Raises:
+        ConfigError: an argument of a type that a configuration cannot hold, or a default that is no constant.
+    """
+    own: list[tuple[str, Any, Any]] = [("_target_", str, map_.target), ("name", str, map_.name)]
+    for name, (annotation, default) in map_.arguments.items():
+        kind = _kind(map_, name, annotation)
+        value = MISSING if default is None else _constant(map_, name, default)
+        if isinstance(kind, type) and issubclass(kind, Enum) and value != MISSING:
+            value = kind(value)
+        own.append((name, kind, II("seed") if name == "seed" else value))
+    made = make_dataclass(f"{map_.class_name}Config", own, bases=(MapConfig,), namespace={"__doc__": map_.says})
+    made.__module__ = __name__
+    return made
 
 
-@dataclass
-class PCAOrthogonalConfig(MapConfig):
-    """A rotation between the leading principal subspaces."""
-
-    _target_: str = "bridge.maps.pca_orthogonal.PCAOrthogonal"
-    name: str = "pca_orthogonal"
-    n_components: int = 32
-
-
-@dataclass
-class LinearConfig(MapConfig):
-    """Least squares of minimum norm."""
-
-    _target_: str = "bridge.maps.linear.Linear"
-    name: str = "linear"
-
-
-@dataclass
-class RidgeConfig(MapConfig):
-    """Least squares with a penalty."""
-
-    _target_: str = "bridge.maps.ridge.Ridge"
-    name: str = "ridge"
-    penalty: float = 0.01
-    select: Select = Select.fixed
-    seed: int = II("seed")
+def _kind(map_: Described, name: str, annotation: ast.expr | None) -> Any:
+    """The type that an annotation names; a Literal of texts is an enumeration of them."""
+    match annotation:
+        case ast.Name(id) if id in SIMPLE:
+            return SIMPLE[id]
+        case ast.BinOp(left, ast.BitOr(), ast.Constant(None)):
+            return _kind(map_, name, left) | None
+        case ast.Subscript(ast.Name("Literal"), ast.Tuple() as texts):
+            values = [_constant(map_, name, text) for text in texts.elts]
+            title = f"{map_.class_name}{name.title().replace('_', '')}"
+            return Enum(title, {value: value for value in values}, module=__name__)
+    got = "nothing" if annotation is None else ast.unparse(annotation)
+    raise ConfigError(
+        f"{map_.target}: argument {name} is annotated {got}; wanted bool, float, int, str, one of them or None, or a "
+        "Literal of texts: a map's arguments are its options"
+    )
 
 
-@dataclass
-class AffineConfig(MapConfig):
-    """Least squares of minimum norm with an intercept."""
-
-    _target_: str = "bridge.maps.affine.Affine"
-    name: str = "affine"
-
-
-@dataclass
-class ReducedRankConfig(MapConfig):
-    """Least squares under a bound on the rank."""
-
-    _target_: str = "bridge.maps.reduced_rank.ReducedRank"
-    name: str = "reduced_rank"
-    rank: int = 8
-    penalty: float = 0.0
+def _constant(map_: Described, name: str, value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise ConfigError(
+            f"{map_.target}: the default of argument {name} is {ast.unparse(value)}; wanted a constant"
+        ) from None
 
 
-@dataclass
-class LoRAConfig(MapConfig):
-    """The state itself plus an update of low rank."""
-
-    _target_: str = "bridge.maps.lora.LoRA"
-    name: str = "lora"
-    rank: int = 8
-    alpha: float = 16.0
-    penalty: float = 0.01
+MAPS: dict[str, type[MapConfig]] = {name: config_of(map_) for name, map_ in maps().items()}
 
 
-@dataclass
-class CCAConfig(MapConfig):
-    """Prediction through canonical correlations."""
-
-    _target_: str = "bridge.maps.cca.CCA"
-    name: str = "cca"
-    n_components: int | None = 32
-    penalty: float = 0.01
-
-
-@dataclass
-class RelativeConfig(MapConfig):
-    """Similarities to anchors in the source, turned back into states of the target."""
-
-    _target_: str = "bridge.maps.relative.Relative"
-    name: str = "relative"
-    n_anchors: int = 64
-    seed: int = II("seed")
-    tolerance: float = 0.05
-
-
-@dataclass
-class MLPConfig(MapConfig):
-    """A small network beside a linear path, fitted by gradient descent on the states."""
-
-    _target_: str = "bridge.maps.mlp.MLP"
-    name: str = "mlp"
-    depth: int = 1
-    width: int = 256
-    penalty: float = 1.0
-    n_steps: int = 200
-    lr: float = 1e-3
-    batch_size: int = 128
-    weight_decay: float = 1.0
-    inner_fraction: float = 0.15
-    check_every: int = 10
-    patience: int = 5
-    seed: int = II("seed")
+def __getattr__(name: str) -> Any:
+    """The made classes by name, as pickle looks for them."""
+    for config in MAPS.values():
+        for found in (config, *(f.type for f in fields(config))):
+            if isinstance(found, type) and found.__module__ == __name__ and found.__name__ == name:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

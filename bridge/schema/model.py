@@ -15,6 +15,21 @@ class Dtype(Enum):
     float16 = "float16"
 
 
+class ModelKind(Enum):
+    """What a model is: see `bridge.models.kinds`."""
+
+    causal = "causal"
+    embedder = "embedder"
+
+
+class Pooling(Enum):
+    """How an embedder makes one vector of the states of a text's tokens."""
+
+    mean = "mean"
+    last = "last"
+    cls = "cls"
+
+
 class Architecture(Enum):
     """The architectures of the small models that bridge trains itself."""
 
@@ -47,6 +62,9 @@ class ModelConfig:
     """One model: a local folder, a hub id, or (with `zoo`) one that bridge trains."""
 
     name: str = MISSING
+    kind: ModelKind = ModelKind.causal
+    # Of an embedder's tokens.
+    pooling: Pooling = Pooling.mean
     revision: str | None = None
     dtype: Dtype = Dtype.float32
     device_map: str | None = None

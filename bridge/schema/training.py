@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from bridge.maps.schedule import Schedule
+
 
 class TrainingLoss(Enum):
     """What is minimised: the error of the states, or that of the frozen target's answer."""
@@ -20,7 +22,7 @@ class MixedPrecision(Enum):
 
 
 @dataclass
-class TrainingConfig:
+class TrainingConfig(Schedule):
     """How a map is trained through the target; nothing but `loss` plays a part where it is `states`."""
 
     _target_: str = "bridge.training.through_target.ThroughTarget"
@@ -28,9 +30,4 @@ class TrainingConfig:
     n_steps: int = 200
     lr: float = 2e-3
     batch_size: int = 32
-    weight_decay: float = 0.0
-    # Share of the fit rows held back to stop on.
-    inner_fraction: float = 0.15
-    check_every: int = 10
-    patience: int = 5
     mixed_precision: MixedPrecision = MixedPrecision.no

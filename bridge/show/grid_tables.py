@@ -101,9 +101,7 @@ def _curves_table(
         label = f"{grid.place}, {grid.title}" if several else grid.title
         chosen = best.get(_place(grid, curve[0]))
         shown = curve[0] if chosen is None else chosen.cell
-        where = [
-            "-" if chosen is None and axis is task.searched else axis.label(shown.axes) for axis in task.axes
-        ]
+        where = ["-" if chosen is None and axis is task.searched else axis.label(shown.axes) for axis in task.axes]
         if chosen is None:
             why = f"no\n{curve[0].estimate}" if any(c.valid for c in curve) else "none\nvalid"
             n_columns = len(table.columns) - len(where) - 2

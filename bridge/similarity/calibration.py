@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bridge.errors import FitError
-from bridge.permutations import stratified
 from bridge.similarity.scorer import Scorer
 
 # One in so many scores of the null may lie above the quantile: 5 %.
@@ -50,39 +48,13 @@ class Calibrated:
     Attributes:
         over_layers: "max" and "mean" over the counted pairs of layers, with scalars in place of matrices. The maximum
             is compared with the maxima of the permutations, so it needs no correction for the search over layers.
+        draws: null -> (n_permutations, S, T) scores of permuted rows, which it was made of.
     """
 
     value: Tensor
     nulls: dict[str, Null]
     over_layers: "dict[str, Calibrated]" = field(default_factory=dict)
-
-
-def random_permutations(
-    n: int, n_permutations: int, generator: torch.Generator, labels: Tensor | None = None
-) -> Tensor:
-    """Permutations of n rows, drawn uniformly; with labels (n,) a stratified permutation, `bridge.permutations`.
-
-    Args:
-        n: rows.
-        n_permutations: number of draws, at least 1.
-        generator: source of randomness, on the CPU; its state advances.
-        labels: (n,) integers, or None.
-
-    Returns:
-        (n_permutations, n) long.
-
-    Raises:
-        FitError: fewer than one permutation.
-
-    Example:
-        >>> g = torch.Generator().manual_seed(0)
-        >>> random_permutations(4, 1, g, torch.tensor([0, 0, 1, 1])).tolist()[0][:2] in ([0, 1], [1, 0])
-        True
-    """
-    if n_permutations < 1:
-        raise FitError(f"n_permutations is {n_permutations}; wanted at least 1: give one such as 100")
-    draws = torch.rand(n_permutations, n, dtype=torch.float64, generator=generator).argsort(1)
-    return draws if labels is None else stratified(draws, labels)
+    draws: dict[str, Tensor] = field(default_factory=dict)
 
 
 def calibrate(
@@ -136,7 +108,7 @@ def _calibrated(value: Tensor, draws: dict[str, Tensor], counted: Tensor | None)
         nulls = {null: _null(one, over(some[:, counted])[:, None]) for null, some in draws.items()}
         scalars = {null: Null(**{k: v[0] for k, v in vars(each).items()}) for null, each in nulls.items()}
         over_layers[name] = Calibrated(one[0], scalars)
-    return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers)
+    return Calibrated(value, {null: _null(value, some) for null, some in draws.items()}, over_layers, draws)
 
 
 def _null(value: Tensor, draws: Tensor) -> Null:

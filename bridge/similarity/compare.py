@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity.calibration import Calibrated, calibrate, random_permutations
+from bridge.permutations import permutations
+from bridge.similarity.calibration import Calibrated, calibrate
 from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.scorers import SCORERS
@@ -69,12 +70,12 @@ def compare(
     scorers: list[Scorer] = [kind(S, T, options) for kind in kinds]
     scorers += [FromFunction(S, T, options, name, function) for name, function in functions.items()]
     n, generator = scorers[0].n, torch.Generator().manual_seed(seed)
-    permutations = {"shuffled": random_permutations(n, n_permutations, generator)}
+    pairings = {"shuffled": permutations(n, n_permutations, generator, at_once=True)}
     if labels is not None:
         if labels.shape != (n,):
             raise FitError(f"labels has shape {tuple(labels.shape)}; wanted ({n},): give one label a row")
-        permutations["shuffled_within"] = random_permutations(n, n_permutations, generator, labels.cpu())
-    scores = calibrate(scorers, permutations)
+        pairings["shuffled_within"] = permutations(n, n_permutations, generator, labels.cpu(), at_once=True)
+    scores = calibrate(scorers, pairings)
     return {name: scores[name] for name in (*measures, *functions)}
 
 

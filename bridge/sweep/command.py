@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bridge.errors import ConfigError
 from bridge.records.manifest import Manifest, names, read
+from bridge.sweep.handover import Handover
 from bridge.sweep.sources import BRIDGE, composed_from
 
 DESCRIPTION = """\
@@ -13,7 +14,7 @@ Run a named sweep, or what is left of it. NAME is a file NAME.yaml in the folder
 everything after it is an override, swept where it has several values, such as pair=tiny layer=1,2"""
 
 
-def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
+def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str], Handover], int]) -> int:
     """Run the cells of a sweep that have no finished record.
 
     Args:
@@ -42,19 +43,14 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str]], int]) ->
         return 0
     if chosen.fail_fast is not None:
         words = [*words, f"sweep.fail_fast={chosen.fail_fast}"]
-    from bridge.sweep import sweeper
-
-    sweeper.ASKED[:] = [sweeper.Asked(key, chosen.dry_run)]
     # A sweep of one's own may stand on one of bridge's, and those take one's own options (a launcher, say).
-    others = [path.resolve() for path in (Path("sweeps"), _own()) if path.is_dir() and path.resolve() != folder]
+    others = [path.resolve() for path in (Path("sweeps"), own_folder()) if path.is_dir() and path.resolve() != folder]
     more = [f"hydra.searchpath=[{','.join(repr(f'file://{path}') for path in others)}]"] if others else []
-    try:
-        return run(["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more])
-    finally:
-        sweeper.ASKED.clear()
+    command = ["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more]
+    return run(command, Handover(key, chosen.dry_run))
 
 
-def _own() -> Path:
+def own_folder() -> Path:
     """The folder of bridge's own sweeps: inside an installed wheel, or at the top of a checkout."""
     inside = BRIDGE / "sweeps"
     return inside if inside.is_dir() else BRIDGE.parent / "sweeps"
@@ -62,7 +58,7 @@ def _own() -> Path:
 
 def _folder(name: str, given: str | None) -> Path:
     """The folder that holds the sweep file: the one given, ./sweeps, or that of bridge itself."""
-    folders = [Path(given)] if given is not None else [Path("sweeps"), _own()]
+    folders = [Path(given)] if given is not None else [Path("sweeps"), own_folder()]
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder.resolve()

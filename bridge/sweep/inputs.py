@@ -42,7 +42,8 @@ def note(manifest: Manifest) -> None:
 
 def _key(manifest: Manifest, run_id: str) -> str:
     changes = manifest.by_run_id[run_id].changes
-    own = {k: v for k, v in changes.items() if k.split(".")[0] in ("pair", "dataset", "task") and k != "dataset.size"}
+    rooms = ("pair", "dataset", "task")
+    own = {k: v for k, v in changes.items() if k == "map.path" or (k.split(".")[0] in rooms and k != "dataset.size")}
     return json.dumps(own, sort_keys=True)
 
 

@@ -24,7 +24,7 @@ from bridge.records.manifest import Manifest
 from bridge.sweep.attempts import Attempts
 from bridge.sweep.order import shares
 from bridge.sweep.worker import Worker
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 # What is ours; everything else in hydra.launcher goes to submitit.
 OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")
@@ -54,15 +54,16 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         ConfigError: the cluster is not there, or does not take the jobs.
         KeyboardInterrupt: jobs on this machine have been stopped; those of a cluster go on.
     """
+    tracker = tracker_of(manifest.settings)
     if not run_ids:
-        stream.finish(manifest)
+        tracker.finish(manifest)
         return True
     again = set(_finished(manifest, run_ids))
     if params["cluster"] == "slurm" and (there := _in_queue(_earlier_jobs(manifest))):
         rows = ", ".join(sorted({row[0] for row in there}))
         print(f"jobs of an earlier launch are still there ({rows}); they share the cells with the new ones")
     # Before anything is submitted, because it says what is wrong with the tracker.
-    stream.ensure(manifest)
+    tracker.ensure(manifest)
     submitted = submit(manifest, run_ids, params)
     where = manifest.folder / "jobs"
     ids = ", ".join(job.job_id for job in submitted)
@@ -78,7 +79,7 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         else:
             print(f"the jobs go on; bridge status {manifest.name} tells how far they are, scancel {ids} ends them")
         raise
-    stream.finish(manifest)
+    tracker.finish(manifest)
     return True
 
 

@@ -3,7 +3,6 @@
 import logging
 from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,58 +30,25 @@ from bridge.sweep.axes import (
     united,
 )
 from bridge.sweep.grid import adhoc_name, expand, make
+from bridge.sweep.handover import Handover
 from bridge.sweep.launcher import launch
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 log = logging.getLogger("bridge")
 # Axes that decide what the others are: each pair has its own layers.
 OUTER = ("pair", "direction", "experiment")
 
 
-@dataclass
-class Launched:
-    """What the sweeper did last in this process, for the command line to tell of.
-
-    Attributes:
-        manifest: of the sweep.
-        packed: whether its cells ran in jobs, so that only the records tell what came out.
-        waited: whether the jobs have ended.
-        reused: run ids of the cells that had their record before.
-        stopped: what to say where further cells were not begun (`bridge.sweep.fail_fast`).
-    """
-
-    manifest: Manifest
-    packed: bool
-    waited: bool = True
-    reused: list[str] = field(default_factory=list)
-    stopped: str = ""
-
-
-LAUNCHED: list[Launched] = []
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What `bridge sweep` asks beyond what Hydra knows: whether only to say what would be done.
-
-    `composed_from` is the key of what the cells are composed from.
-    """
-
-    composed_from: str = ""
-    dry_run: bool = False
-
-
-# Set while `bridge sweep` runs: Hydra makes the sweeper, so nothing can be handed to it.
-ASKED: list[Asked] = []
-
-
-def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> tuple[Manifest, list[tuple[str, ...]]]:
+def plan(
+    config: DictConfig, context: HydraContext, arguments: Sequence[str], composed_from: str = ""
+) -> tuple[Manifest, list[tuple[str, ...]]]:
     """Compose a grid.
 
     Args:
         config: Hydra's, of the whole multirun.
         context: Hydra's.
         arguments: the command line's overrides, swept or not.
+        composed_from: key of what the cells are composed from.
 
     Returns:
         The manifest, and for each of its cells the overrides that a launcher needs.
@@ -124,7 +90,7 @@ def plan(config: DictConfig, context: HydraContext, arguments: Sequence[str]) ->
     fail_fast.check(config.sweep.fail_fast)
     for plain in configs:
         plain["sweep"]["name"] = name
-    manifest = make(name, outputs, combinations, configs, axes, _asked().composed_from)
+    manifest = make(name, outputs, combinations, configs, axes, composed_from)
     cleared = [f"{key}=[]" for key in OWN_KEYS if OmegaConf.select(config, key)]
     return manifest, [(*overrides, *cleared, f"sweep.name={name}") for overrides in combinations]
 
@@ -134,10 +100,6 @@ def _outer(own: Axes, told: Axes, zipped: Sequence[Sequence[str]]) -> Axes:
     some = {k for k, v in own.items() if k.split(".")[0] in OUTER and (len(v) > 1 or k not in told)}
     some |= {key for group in zipped if some & set(group) for key in group}
     return {key: values for key, values in own.items() if key in some}
-
-
-def _asked() -> Asked:
-    return ASKED[-1] if ASKED else Asked()
 
 
 def _register(manifest: Manifest) -> None:
@@ -160,14 +122,21 @@ def _register(manifest: Manifest) -> None:
 
 
 def sweep(
-    config: DictConfig, context: HydraContext, launcher: Any, arguments: Sequence[str], max_batch_size: int | None
+    config: DictConfig,
+    context: HydraContext,
+    launcher: Any,
+    arguments: Sequence[str],
+    max_batch_size: int | None,
+    handover: Handover,
 ) -> list[Sequence[JobReturn]]:
     """Run a grid on whichever launcher is configured: packed into jobs, or cell by cell.
+
+    `handover` says what is asked for, and is told what came of it.
 
     Returns:
         Hydra's returns, batch by batch; none of a packed launcher, whose cells leave records alone.
     """
-    manifest, overrides = plan(config, context, arguments)
+    manifest, overrides = plan(config, context, arguments, handover.composed_from)
     packed = type(launcher).__name__ == "PackedLauncher"
     in_jobs = "submitit" in type(launcher).__module__
     if in_jobs and config.sweep.fail_fast is not None:
@@ -175,28 +144,29 @@ def sweep(
             "sweep.fail_fast has no effect on a launcher that begins every cell at once; give hydra/launcher=local or "
             "hydra/launcher=slurm, or leave it out"
         )
-    if _asked().dry_run:
+    if handover.dry_run:
         from bridge.sweep.dry_run import print_dry_run
 
         name = config.hydra.runtime.choices["hydra/launcher"]
         print_dry_run(manifest, todo(manifest), launcher.params if packed else None, name)
         return []
     _register(manifest)
-    LAUNCHED.append(Launched(manifest, packed))
+    handover.manifest, handover.packed = manifest, packed
     if packed:
-        LAUNCHED[-1].waited = launch(manifest, todo(manifest), launcher.params)
-        if LAUNCHED[-1].waited:
+        handover.waited = launch(manifest, todo(manifest), launcher.params)
+        if handover.waited:
             inputs.note(manifest)
-            LAUNCHED[-1].stopped = _stopped(manifest)
+            handover.stopped = _stopped(manifest)
         return []
     # To compose a cell once more takes Hydra longer than to read its record back.
     wanted = set(todo(manifest))
-    LAUNCHED[-1].packed = in_jobs
-    LAUNCHED[-1].reused = [r for r in manifest.run_ids if r not in wanted]
-    if LAUNCHED[-1].reused:
-        log.info("%d of %d cells have their record already", len(LAUNCHED[-1].reused), len(manifest.cells))
+    handover.packed = in_jobs
+    handover.reused = [r for r in manifest.run_ids if r not in wanted]
+    if handover.reused:
+        log.info("%d of %d cells have their record already", len(handover.reused), len(manifest.cells))
     batch = [(cell.run_id, o) for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
-    stream.ensure(manifest)
+    tracker = tracker_of(manifest.settings)
+    tracker.ensure(manifest)
     returns = []
     limit = config.sweep.fail_fast
     size = 1 if limit is not None else max_batch_size or len(batch) or 1
@@ -218,9 +188,9 @@ def sweep(
         fail_fast.note(manifest.folder, "", limit, failed)
         left = len(batch) - start - len(part)
         if left and (stop := fail_fast.stopped(manifest.folder)):
-            LAUNCHED[-1].stopped = stop.line(left, len(manifest.cells))
+            handover.stopped = stop.line(left, len(manifest.cells))
             break
-    stream.finish(manifest)
+    tracker.finish(manifest)
     inputs.note(manifest)
     return returns
 
@@ -247,9 +217,15 @@ def todo(manifest: Manifest) -> list[str]:
 
 
 def launch_overrides(
-    config: DictConfig, context: HydraContext, params: dict[str, Any], job_overrides: Sequence[Sequence[str]]
+    config: DictConfig,
+    context: HydraContext,
+    params: dict[str, Any],
+    job_overrides: Sequence[Sequence[str]],
+    handover: Handover,
 ) -> list[JobReturn]:
     """Pack cells that another sweeper chose into jobs.
+
+    `handover` is told what came of it.
 
     Returns:
         One return for each cell, without a value: scores are in the records.
@@ -269,9 +245,9 @@ def launch_overrides(
             axes[key] = list(dict.fromkeys([*axes.get(key, []), value]))
     manifest = make(name, outputs, [tuple(o) for o in job_overrides], configs, axes)
     _register(manifest)
-    LAUNCHED.append(Launched(manifest, packed=True))
-    LAUNCHED[-1].waited = launch(manifest, todo(manifest), params)
-    LAUNCHED[-1].stopped = _stopped(manifest) if LAUNCHED[-1].waited else ""
+    handover.manifest, handover.packed = manifest, True
+    handover.waited = launch(manifest, todo(manifest), params)
+    handover.stopped = _stopped(manifest) if handover.waited else ""
     return [_finished(overrides) for overrides in job_overrides]
 
 

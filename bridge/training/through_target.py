@@ -13,7 +13,8 @@ from bridge.errors import ConfigError, FitError
 from bridge.injection import Injection
 from bridge.maps.base import Map
 from bridge.maps.checks import checked_groups
-from bridge.maps.descent import Copies, Schedule, descend
+from bridge.maps.descent import Copies, descend
+from bridge.maps.schedule import Schedule
 from bridge.normalize import Normalize
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -35,22 +36,12 @@ class ThroughTarget:
     the validation rows.
 
     Args:
-        n_steps, lr, batch_size, weight_decay, inner_fraction, check_every, patience: as in `Schedule`.
+        schedule: how long and how fast to descend.
         mixed_precision: "no", "bf16" or "fp16", as in `accelerate`.
     """
 
-    def __init__(
-        self,
-        n_steps: int = 200,
-        lr: float = 2e-3,
-        batch_size: int = 32,
-        weight_decay: float = 0.0,
-        inner_fraction: float = 0.15,
-        check_every: int = 10,
-        patience: int = 5,
-        mixed_precision: Literal["no", "bf16", "fp16"] = "no",
-    ) -> None:
-        self.schedule = Schedule(n_steps, lr, batch_size, weight_decay, inner_fraction, check_every, patience)
+    def __init__(self, schedule: Schedule, mixed_precision: Literal["no", "bf16", "fp16"] = "no") -> None:
+        self.schedule = schedule
         self.mixed_precision = mixed_precision
 
     def prepare(

@@ -222,7 +222,7 @@ def test_an_entry_says_what_it_was_made_from(tmp_path):
 
 def test_what_a_killed_process_left_is_taken_away(tmp_path):
     store = Store(tmp_path)
-    left = tmp_path / f".{entry_name('test:llama', TEXTS, 1)}-abc"
+    left = tmp_path / f".{entry_name('test:llama', TEXTS, 1)}.123.unfinished"
     left.mkdir()
     (left / "states.safetensors").write_bytes(b"half")
     states_of(store)

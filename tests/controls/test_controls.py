@@ -1,22 +1,21 @@
 """Controls: truths by construction, and the mistakes that they must show."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from bridge.carry.carrier import Carrier
-from bridge.carry.draws import (
-    NOT_RULED_OUT,
-    haar_rotated,
-    haar_rows,
-    permutations,
-    within,
-)
+from bridge.carry.draws import NOT_RULED_OUT, haar_rotated, haar_rows, within
 from bridge.carry.rows import Rows
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
-from bridge.maps import Orthogonal, Ridge
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.normalize import Normalize
+from bridge.results.conditions import Conditions
+from bridge.permutations import permutations
 
 N_DRAWS = 20
 
@@ -134,12 +133,12 @@ def test_a_random_rotation_between_widths_is_semi_orthogonal(d: int, width: int)
 
 def test_permutations_inside_a_relation_move_rows_and_keep_relations() -> None:
     labels = torch.tensor([2, 0, 1, 0, 2, 2, 1, 0, 0, 3])
-    draws = permutations(labels, 10, 50, torch.Generator().manual_seed(0))
+    draws = permutations(10, 50, torch.Generator().manual_seed(0), labels)
     assert (labels[draws] == labels).all()
     assert (draws.sort(1).values == torch.arange(10)).all()
     assert (draws[:, 9] == 9).all()
     assert len(torch.unique(draws, dim=0)) > 40
-    free = permutations(None, 10, 50, torch.Generator().manual_seed(0))
+    free = permutations(10, 50, torch.Generator().manual_seed(0))
     assert (labels[free] != labels).any()
 
 
@@ -151,7 +150,7 @@ def test_rows_alone_in_their_relation_are_permuted_among_themselves_and_join_no_
     alone = torch.tensor([0, 3, 7, 8, 9])
     assert len(labels[alone].unique()) == 1
     assert not torch.isin(labels[[1, 2, 4, 5, 6]], labels[alone]).any()
-    draws = permutations(labels, 10, 50, torch.Generator().manual_seed(0))
+    draws = permutations(10, 50, torch.Generator().manual_seed(0), labels)
     assert (draws[:, alone].sort(1).values == alone).all()
     assert (relations[draws[:, [1, 2, 4, 5, 6]]] == relations[[1, 2, 4, 5, 6]]).all()
     assert len(draws[:, alone].unique(dim=0)) > 20
@@ -247,7 +246,8 @@ def test_another_control_or_another_number_of_draws_changes_no_draw(monkeypatch:
     drawn = [name for name, control in CONTROLS.items() if control.drawn]
     assert drawn == ["random", "shuffled", "shuffled_within", "clustered"]
     before = {name: carried(carrier(X, Y, seed=3), name, X_new, Y_new) for name in drawn}
-    monkeypatch.setitem(CONTROLS, "another", CONTROLS["random"])
+    more = Conditions([*CONTROLS.values(), replace(CONTROLS["random"], name="another")])
+    monkeypatch.setattr("bridge.carry.carrier.CONTROLS", more)
     fewer = carrier(X, Y, seed=3)
     fewer.n_draws = 4
     for name in reversed(drawn):

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.data.facts import held_out_template, relations
 from bridge.data.items import Item
+from bridge.data.rosetta import rosetta_set
 from bridge.data.sources import (
     Facts,
     HuggingFace,
@@ -109,8 +110,8 @@ def test_json_and_json_lines_give_the_same_items(tmp_path, ending) -> None:
         ),
         (
             "a.jsonl",
-            '{"prompt": "p"}',
-            r"Object 0 of .*a\.jsonl has the keys prompt, wanted 'answer'; add it\.",
+            '{"answer": "a"}',
+            r"Object 0 of .*a\.jsonl has the keys answer, wanted 'prompt'; add it\.",
         ),
         ("a.jsonl", "{}", r"Object 0 of .*a\.jsonl has no keys, wanted 'prompt'; add it\."),
         ("a.json", ["p"], r"Object 0 of .*a\.json is str, wanted 'prompt'; add it\."),
@@ -299,3 +300,12 @@ def test_the_real_relation_files_are_all_read(shared_data) -> None:
     items = Relations(shared_data / "function_vectors", "Q: {input} A:").load()
     assert len({item.relation for item in items}) == len(list((shared_data / "function_vectors").glob("*.json")))
     assert Item("Q: Afghanistan A:", "Kabul", "country-capital", "Afghanistan") in items
+
+
+def test_items_without_an_answer_are_loaded_and_only_decoding_them_is_refused(tmp_path) -> None:
+    path = tmp_path / "sentences.json"
+    path.write_text(json.dumps([{"prompt": "A dog ran."}, {"prompt": "Two cats slept.", "relation": "cats"}]))
+    items = JsonFile(path).load()
+    assert items == [Item("A dog ran."), Item("Two cats slept.", relation="cats")]
+    with pytest.raises(DataError, match=r"^None of the 2 items has an answer, wanted a gold answer to each prompt, .*"):
+        rosetta_set(items, None, None)  # type: ignore[arg-type]

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.descent import Copies, Schedule, descend
+from bridge.maps.descent import Copies, descend
+from bridge.maps.schedule import Schedule
 
 X = torch.randn(60, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 # One truth is soon learnt, one takes longer, one is noise, so that the copies stop at different steps.

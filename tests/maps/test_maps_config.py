@@ -5,9 +5,10 @@ import inspect
 from enum import Enum
 from importlib import import_module
 
-import bridge.maps
+from omegaconf import MISSING
+
 from bridge.config import conf_dir
-from bridge.maps import IdentityMap, Map
+from bridge.maps.registry import map_class, maps
 from bridge.schema import SCHEMAS
 
 CONFIGS = {name: node for group, name, node in SCHEMAS if group == "map"}
@@ -22,17 +23,16 @@ def test_every_exported_map_has_a_configuration_with_its_own_arguments_and_defau
         assert made.name == name
         given = {f.name: getattr(made, f.name) for f in dataclasses.fields(made)}
         given = {k: v.value if isinstance(v, Enum) else v for k, v in given.items()}
-        arguments = {k: p.default for k, p in inspect.signature(classes[name]).parameters.items()}
+        parameters = inspect.signature(classes[name]).parameters
+        # what must be given has no default
+        arguments = {k: MISSING if p.default is p.empty else p.default for k, p in parameters.items()}
         assert given.keys() - {"_target_", "name", "training"} == arguments.keys()
         # what hangs on another node, such as the seed, has no default of its own
         assert {k: v for k, v in arguments.items() if not str(given[k]).startswith("${")} == {
             k: v for k, v in given.items() if k in arguments and not str(v).startswith("${")
         }
-    exported = {getattr(bridge.maps, name) for name in bridge.maps.__all__}
-    maps = {c for c in exported if inspect.isclass(c) and issubclass(c, Map)} - {Map, IdentityMap}
-    # the identity is a control, never fitted
-    assert set(classes.values()) == maps
-    assert len(classes) == 11
+    assert classes == {name: map_class(name) for name in maps()}
+    assert len(classes) == 12
 
 
 def test_every_map_has_a_file_of_its_name_and_the_readme_lists_it():

@@ -67,7 +67,7 @@ def test_a_model_without_a_list_of_blocks_is_refused_in_one_line():
         anatomy(model)
     assert str(caught.value) == (
         "T5ForConditionalGeneration has 2 lists of 2 decoder blocks where exactly one was wanted; "
-        "give a decoder-only causal language model of the transformers library"
+        "give a causal language model of the transformers library with one stack of blocks"
     )
 
 

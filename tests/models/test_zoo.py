@@ -1,8 +1,9 @@
 """The small models that bridge trains itself."""
 
+import json
 import subprocess
 import sys
-import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bridge.models.zoo import (
     train,
     train_tokenizer,
 )
+from bridge.records.artefacts import Artefacts
 
 SPEC = ZooSpec(n_blocks=2, width=16, n_steps=3)
 
@@ -32,6 +34,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_two_trainings_of_one_seed_give_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
     for name, spec in (("a", SPEC), ("b", SPEC), ("c", replace(SPEC, seed=1))):
         train(spec, tmp_path / name)
@@ -60,7 +63,7 @@ def test_a_model_is_saved_in_the_ordinary_format(tmp_path: Path, architecture: s
         assert torch.isfinite(model(torch.tensor([ids])).logits).all()
 
 
-def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_model_is_made_from_names_every_field_the_facts_and_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {
         "architecture": "mistral",
         "tokenizer": "bpe",
@@ -71,72 +74,45 @@ def test_the_folder_name_depends_on_every_field_and_on_the_facts(monkeypatch: py
         "vocab_size": 9,
     }
     assert changes.keys() == vars(ZooSpec()).keys()
-    names = {ZooSpec(**{field: value}).folder_name("m") for field, value in changes.items()}  # type: ignore[arg-type]
-    names.add(ZooSpec().folder_name("m"))
-    assert len(names) == len(changes) + 1
-    assert all(name.startswith("m-") for name in names)
+    origins = [ZooSpec(**{field: value}).made_from() for field, value in changes.items()]  # type: ignore[arg-type]
+    origins.append(ZooSpec().made_from())
+    assert origins[-1] == ZooSpec().made_from()
     monkeypatch.setattr(recipe, "RECIPE_VERSION", 99)
-    names.add(ZooSpec().folder_name("m"))
+    origins.append(ZooSpec().made_from())
     monkeypatch.setattr(recipe, "relations", dict)
-    names.add(ZooSpec().folder_name("m"))
+    origins.append(ZooSpec().made_from())
     monkeypatch.setattr(recipe, "nouns", tuple)
-    names.add(ZooSpec().folder_name("m"))
-    assert len(names) == len(changes) + 4
+    origins.append(ZooSpec().made_from())
+    assert len({json.dumps(origin) for origin in origins}) == len(origins) == len(changes) + 4
 
 
-def test_two_processes_that_want_one_model_train_it_once(tmp_path: Path) -> None:
-    code = textwrap.dedent(
-        """
-        import sys
-        from pathlib import Path
-        from bridge.models import zoo
-        folder, log = Path(sys.argv[1]), Path(sys.argv[2])
-        trained = zoo.train
-        def train(*arguments):
-            with log.open("a") as stream:
-                stream.write("trained\\n")
-            trained(*arguments)
-        zoo.train = train
-        zoo._train_into_place(zoo.ZooSpec(n_blocks=1, width=16, n_steps=2), folder, 0)
-        """
-    )
-    words = [sys.executable, "-c", code, str(tmp_path / "models" / "one"), str(tmp_path / "log")]
-    both = [subprocess.Popen(words, stderr=subprocess.PIPE) for _ in range(2)]
-    for process in both:
-        process.communicate(timeout=480)
-    assert [process.returncode for process in both] == [0, 0]
-    assert (tmp_path / "log").read_text() == "trained\n"
-    assert {p.name for p in (tmp_path / "models").iterdir()} == {".locks", "one"}
-
-
-def test_a_model_that_is_there_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / SPEC.folder_name("mine")
-    folder.mkdir()
-    monkeypatch.setattr(zoo, "_start", lambda *arguments: pytest.fail("it was trained again"))
-    assert ensure({"mine": SPEC}, tmp_path) == {"mine": folder}
-
-
-def test_an_interrupted_training_leaves_nothing_that_looks_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_is_trained_once_and_again_when_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def half(spec: ZooSpec, folder: Path, bar_position: int) -> None:
-        folder.mkdir()
-        (folder / "model.safetensors").write_bytes(b"half")
-        raise KeyboardInterrupt
+    store = Artefacts(tmp_path)
+    folder = ensure({"mine": SPEC}, store)["mine"]
+    assert folder.parent == tmp_path / "model"
+    made = weights(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo, "_start", lambda *arguments: pytest.fail("it was trained again"))
+        assert ensure({"another name": SPEC}, store) == {"another name": folder}
+    (folder / "model.safetensors").write_bytes(made[:-1])
+    caplog.clear()
+    assert ensure({"mine": SPEC}, store) == {"mine": folder}
+    assert weights(folder) == made
+    (line,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert line == f"{folder} is damaged (model.safetensors is not the file that was written) and is made again"
 
-    monkeypatch.setattr(zoo, "train", half)
-    with pytest.raises(KeyboardInterrupt):
-        zoo._train_into_place(SPEC, tmp_path / "mine", 0)
-    assert [p.name for p in tmp_path.iterdir()] == [".locks"]
 
-
-def test_what_a_killed_training_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".mine.unfinished").mkdir()
-    (tmp_path / ".mine.unfinished" / "model.safetensors").write_bytes(b"half")
-    monkeypatch.setattr(zoo, "train", lambda spec, folder, position: folder.mkdir())
-    zoo._train_into_place(SPEC, tmp_path / "mine", 0)
-    assert {p.name for p in tmp_path.iterdir()} == {".locks", "mine"}
-    assert not list((tmp_path / "mine").iterdir())
+def test_a_training_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    with zoo._start(Artefacts(tmp_path), "mine", replace(SPEC, n_steps=100_000), 0) as process:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("model/.*.unfinished")):
+            assert time.monotonic() < until, "the training has not begun"
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert [p.name for p in (tmp_path / "model").iterdir()] == [".locks"]
 
 
 def test_a_training_that_is_killed_is_an_error_that_says_what_to_do(
@@ -149,24 +125,26 @@ def test_a_training_that_is_killed_is_an_error_that_says_what_to_do(
 
     monkeypatch.setattr(zoo, "_start", dies)
     with pytest.raises(ModelError, match=r"^training mine ended with exit code -9; run the same command again$"):
-        ensure({"mine": SPEC}, tmp_path)
+        ensure({"mine": SPEC}, Artefacts(tmp_path))
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        StoreError, match=r"^cannot write the models to .*/file/models \(Not a directory\); free some space, or set"
+        StoreError, match=r"^cannot write to .*/file/artefacts: Not a directory; free some space or set paths.outputs"
     ):
-        ensure({"mine": SPEC}, tmp_path / "file" / "models")
+        ensure({"mine": SPEC}, Artefacts(tmp_path / "file" / "artefacts"))
 
 
+@pytest.mark.long
 def test_a_script_without_a_main_guard_trains_its_models(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "print('once')\n"
-        "from pathlib import Path\n"
         "from bridge.models.zoo import ZooSpec, ensure\n"
-        "print(ensure({'mine': ZooSpec(n_blocks=1, width=16, n_steps=1)}, Path('models'))['mine'])\n"
+        "from bridge.records.artefacts import Artefacts\n"
+        "print(ensure({'mine': ZooSpec(n_blocks=1, width=16, n_steps=1)}, Artefacts('models'))['mine'])\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "once"

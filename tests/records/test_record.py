@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from untrained import FAST, SMALL
+from untrained import FAST, SMALL, untrained_model
 
 import bridge.records.provenance
 from bridge.config import compose_config, run_id
@@ -206,9 +206,8 @@ def test_a_damaged_record_of_the_very_cell_is_not_overwritten_by_a_failure(bare_
 
 
 def test_a_feature_that_never_varies_leaves_no_nan_in_a_record(bare_outputs: Path, tmp_path: Path) -> None:
-    (source,) = [p for p in (bare_outputs / "models").glob("tiny-llama-*") if width_and_depth(p) == (32, 4)]
     dead = tmp_path / "dead"
-    shutil.copytree(source, dead)
+    shutil.copytree(untrained_model(bare_outputs / "artefacts", "llama"), dead)
     weights = load_file(dead / "model.safetensors")
     weights["model.embed_tokens.weight"][:, 5] = 0.0
     save_file(weights, dead / "model.safetensors", {"format": "pt"})
@@ -220,11 +219,6 @@ def test_a_feature_that_never_varies_leaves_no_nan_in_a_record(bare_outputs: Pat
     text = (found.folder / "record.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
-
-
-def width_and_depth(model: Path) -> tuple[int, int]:
-    config = json.loads((model / "config.json").read_text())
-    return config["hidden_size"], config["num_hidden_layers"]
 
 
 @pytest.mark.parametrize("map", ["orthogonal", "ridge"])

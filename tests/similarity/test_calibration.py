@@ -6,7 +6,8 @@ from planted import draw
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.similarity.calibration import calibrate, random_permutations
+from bridge.permutations import permutations as drawn
+from bridge.similarity.calibration import calibrate
 from bridge.similarity.cka import LinearCka
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.shape import Procrustes
@@ -28,7 +29,7 @@ class Chosen(Scorer):
 
 
 def permutations(n: int, n_permutations: int, labels: Tensor | None = None, seed: int = 0) -> Tensor:
-    return random_permutations(n, n_permutations, torch.Generator().manual_seed(seed), labels)
+    return drawn(n, n_permutations, torch.Generator().manual_seed(seed), labels, at_once=True)
 
 
 def test_p_mean_quantile_and_calibrated_score_are_their_definitions() -> None:

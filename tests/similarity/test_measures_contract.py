@@ -7,7 +7,8 @@ import torch
 from planted import draw, rotation
 
 from bridge.errors import FitError
-from bridge.similarity.calibration import calibrate, random_permutations
+from bridge.permutations import permutations
+from bridge.similarity.calibration import calibrate
 from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
 from bridge.similarity.scorer import Options
 from bridge.similarity.scorers import SCORERS
@@ -102,7 +103,7 @@ def test_more_shared_directions_score_higher(name: str) -> None:
 def test_a_permutation_by_lookup_is_one_of_the_states(name: str) -> None:
     X, Y = [draw(40, 7), draw(40, 9, seed=1)], [draw(40, 6, seed=2), draw(40, 7), draw(40, 11, seed=4)]
     scorer = SCORERS[name]([LayerStates(x) for x in X], [LayerStates(y) for y in Y], OPTIONS)
-    permutation = random_permutations(40, 1, torch.Generator().manual_seed(3))[0]
+    permutation = permutations(40, 1, torch.Generator().manual_seed(3), at_once=True)[0]
     scores = scorer.scores(permutation)[scorer.measures.index(name)]
     assert scores.shape == (2, 3)
     expected = torch.tensor([[score(name, x, y[permutation]) for y in Y] for x in X], dtype=torch.float64)
@@ -115,8 +116,8 @@ def test_unrelated_states_with_a_shift_are_worth_nothing_after_calibration(name:
     values, ranks = [], []
     for seed in range(6):
         X, Y = draw(50, 20, seed=10 + seed) + 3.0, draw(50, 20, seed=50 + seed) - 4.0
-        permutations = random_permutations(50, 19, torch.Generator().manual_seed(seed))
-        null = calibrate([scorer.of(X, Y, OPTIONS)], {"shuffled": permutations})[name].nulls["shuffled"]
+        pairings = permutations(50, 19, torch.Generator().manual_seed(seed), at_once=True)
+        null = calibrate([scorer.of(X, Y, OPTIONS)], {"shuffled": pairings})[name].nulls["shuffled"]
         values.append(float(null.calibrated))
         ranks.append(float(null.p))
     assert max(values) < 0.1

@@ -54,6 +54,6 @@ def bridge(slurm: Cluster, bare_outputs: Path) -> Shell:
 
 @pytest.fixture
 def disturbed(bridge: Shell, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
-    """The grid of 63 cells that things happen to."""
+    """The grid of 18 cells that things happen to."""
     base = tmp_path_factory.getbasetemp()
     return Disturbed(bridge, base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base)

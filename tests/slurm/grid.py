@@ -9,14 +9,14 @@ from filelock import FileLock
 from untrained import SMALL
 
 NAME = "disturbed"
-AXES = {"layer": "1,2,3", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2"}
-N_CELLS = 3 * 3 * 3
+AXES = {"layer": "1,2", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2"}
+N_CELLS = 2 * 3 * 3
 FILE = f"""\
 defaults: [config, override hydra/launcher: slurm, _self_]
 sweep: {{name: {NAME}}}
 hydra:
   launcher: {{mem_gb: 1, cpus_per_task: 1, timeout_min: 20}}
-  sweeper: {{params: {{layer: "'1','2','3'", injection: "{AXES["injection"]}", seed: "{AXES["seed"]}"}}}}
+  sweeper: {{params: {{layer: "'1','2'", injection: "{AXES["injection"]}", seed: "{AXES["seed"]}"}}}}
 """
 
 
@@ -84,8 +84,8 @@ def _undisturbed(bridge: Shell, folder: Path) -> dict[str, Any]:
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "whole").exists():
             folder.mkdir(exist_ok=True)
-            (folder / "models").unlink(missing_ok=True)
-            (folder / "models").symlink_to((bridge.outputs / "models").resolve())
+            (folder / "artefacts").unlink(missing_ok=True)
+            (folder / "artefacts").symlink_to((bridge.outputs / "artefacts").resolve())
             undisturbed.compute(folder, SMALL, [f"{name}={values}" for name, values in AXES.items()])
             (folder / "whole").touch()
     return scores(Shell(folder))

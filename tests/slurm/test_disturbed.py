@@ -21,20 +21,20 @@ def test_a_sweep_whose_jobs_are_killed_goes_on_without_them_and_is_completed_lat
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
     bridge = disturbed.bridge
-    with disturbed.held(18):
-        with disturbed.held(9):
+    with disturbed.held(12):
+        with disturbed.held(6):
             command = bridge.start(*disturbed.words("gpus=2"))
             wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
             wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
             first, second = (job["pid"] for job in bridge.jobs(NAME).values())
             os.kill(first, signal.SIGKILL)
-        wait_for(lambda: disturbed.n_done() > 9, "the other job goes on")
+        wait_for(lambda: disturbed.n_done() > 6, "the other job goes on")
         os.kill(second, signal.SIGKILL)
         _, err = command.communicate(timeout=240)
     assert command.returncode == 1
     assert re.search(r"^bridge: .*(was killed|runs what is missing)", err, re.MULTILINE), err
     assert "Traceback" not in err
-    assert disturbed.n_done() <= 18
+    assert disturbed.n_done() <= 12
     disturbed.assert_all_listed()
     disturbed.assert_completed()
 
@@ -43,25 +43,25 @@ def test_a_cancelled_job_leaves_its_cells_to_the_others_and_cancelling_all_leave
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
     bridge = disturbed.bridge
-    with disturbed.held(18):
-        with disturbed.held(9):
+    with disturbed.held(12):
+        with disturbed.held(6):
             assert f"bridge status {NAME} tells" in disturbed.submit().out
             wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
             wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
             first, second = (job.id for job in slurm.unfinished())
             slurm.ask("scancel", first)
-        wait_for(lambda: disturbed.n_done() > 9, "the other job goes on")
+        wait_for(lambda: disturbed.n_done() > 6, "the other job goes on")
         slurm.ask("scancel", second)
         slurm.wait_until_empty()
     # Cancelled is nobody's failure: what was not done is missing.
     disturbed.assert_all_listed(failed=0, done=disturbed.n_done())
-    assert disturbed.n_done() <= 18
+    assert disturbed.n_done() <= 12
     disturbed.assert_completed()
 
 
 def test_a_sweep_goes_on_when_the_process_that_launched_it_is_killed(slurm: Cluster, disturbed: Disturbed) -> None:
     bridge = disturbed.bridge
-    with disturbed.held(18):
+    with disturbed.held(12):
         command = bridge.start(*disturbed.words("gpus=2"))
         wait_for(lambda: disturbed.n_done() > 0, "a cell is done")
         os.killpg(command.pid, signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_a_sweep_goes_on_when_the_process_that_launched_it_is_killed(slurm: Clus
 
 def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cluster, disturbed: Disturbed) -> None:
     bridge = disturbed.bridge
-    with disturbed.held(18):
+    with disturbed.held(12):
         disturbed.submit("partition=main")
         wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
         wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
@@ -86,7 +86,7 @@ def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cl
         slurm.ask("sbatch", "-p", "urgent", "-N2", "--gres=gpu:2", "--mem=1G", "-o", "/dev/null", "--wrap", "sleep 1")
         pending = {"PENDING"}
         wait_for(lambda: {j.state for j in slurm.jobs() if j.id in mine} == pending, "both jobs had to make room")
-        assert disturbed.n_done() <= 18
+        assert disturbed.n_done() <= 12
         assert bridge.logs(NAME).count("told to make room") == 2
     slurm.wait_until_empty()
     assert [restarts(slurm, job) for job in mine] == [1, 1]

@@ -1,6 +1,7 @@
 """Axes that move together, combinations that are left out, and several grids in one sweep."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,3 +214,18 @@ def test_a_combination_that_makes_no_sense_can_be_left_out(mine: Callable[[str],
 def test_unequal_numbers_are_refused_by_the_function_too() -> None:
     with pytest.raises(ConfigError, match="map has 2, layer has 0"):
         steps({"map": ["ridge", "cca"]}, [["map", "layer"]])
+
+
+def test_the_examples_of_the_page_are_sweeps(mine: Callable[[str], None], bridge: Bridge) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    depth, depths = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    mine(depth)
+    said = bridge("sweep", "mine", "--dry-run")
+    assert "depth: 6 cells" in said.out, said.err
+    assert "layer=final, dataset.size=200" in said.out
+    mine(f"defaults: [config, _self_]\n{depths}hydra: {{mode: MULTIRUN}}\n")
+    assert "depths: 14 cells" in bridge("sweep", "mine", "--dry-run").out
+    assert "depths: 13 cells" in bridge("sweep", "mine", "--dry-run", "injection=lm_head").out
+    (command,) = re.findall(r"```\nbridge (.*?)\n```", page)
+    said = bridge("sweep", "mine", *shlex.split(command)[1:], "sweep.grids=[]", "--dry-run")
+    assert "depths: 2 cells" in said.out, said.err

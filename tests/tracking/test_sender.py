@@ -18,10 +18,11 @@ from wandb_server import Server
 from bridge.controls.names import CONTROLS
 from bridge.records.manifest import Manifest
 from bridge.tracking.client import Client
-from bridge.tracking.curves import Plan
 from bridge.tracking.ledger import Ledger
+from bridge.tracking.plan import Plan
 from bridge.tracking.sender import Sender
 
+pytestmark = pytest.mark.long
 # Of each data set size: every control and three references.
 N_CURVES = len(CONTROLS) + 3
 

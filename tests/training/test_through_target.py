@@ -6,7 +6,14 @@ from families import prompts, shared
 
 from bridge.errors import ConfigError, FitError
 from bridge.injection import Injection, LateLayer, LmHead, SoftPrefix
-from bridge.maps import MLP, Affine, Linear, LoRA, Map, Orthogonal, Ridge
+from bridge.maps.affine import Affine
+from bridge.maps.base import Map
+from bridge.maps.linear import Linear
+from bridge.maps.lora import LoRA
+from bridge.maps.mlp import MLP
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
+from bridge.maps.schedule import Schedule
 from bridge.normalize import Normalize
 from bridge.training import ThroughTarget
 
@@ -26,9 +33,17 @@ def problem(injection: Injection, layer: int) -> tuple[torch.Tensor, torch.Tenso
     return X, Y, gold
 
 
-def trained(map: Map, injection: Injection, layer: int, orders: torch.Tensor | None = None, **options) -> list[Map]:
+def trained(
+    map: Map,
+    injection: Injection,
+    layer: int,
+    orders: torch.Tensor | None = None,
+    mixed_precision: str = "no",
+    **options: float,
+) -> list[Map]:
     X, Y, gold = problem(injection, layer)
-    trainer = ThroughTarget(**{"n_steps": 60, "lr": 1e-2, "batch_size": 16, **options})
+    schedule = Schedule(**{"n_steps": 60, "lr": 1e-2, "batch_size": 16, **options})  # type: ignore[arg-type]
+    trainer = ThroughTarget(schedule, mixed_precision)  # type: ignore[arg-type]
     trainer.prepare(injection, gold, VOCABULARY, seed=0)
     orders = torch.arange(N)[None] if orders is None else orders
     return trainer.fit(map, Normalize().fit(X), Normalize().fit(Y), X, Y, orders)
@@ -65,7 +80,7 @@ def test_the_held_back_loss_is_that_of_the_map_that_comes_back() -> None:
     injection = LmHead()
     X, Y, gold = problem(injection, 4)
     (fitted,) = trained(Linear(), injection, 4, lr=1e-3)
-    _, held = ThroughTarget(n_steps=60).schedule.inner_split(N, seed=0)
+    _, held = ThroughTarget(Schedule(n_steps=60)).schedule.inner_split(N, seed=0)
     source, target = Normalize().fit(X), Normalize().fit(Y)
     states = target.inverse(fitted.transform(source.transform(X[held])))
     logits = injection.logits(states, held)
@@ -85,7 +100,7 @@ def test_the_rows_held_back_are_neither_fitted_nor_trained_on(map: Map, groups: 
 
     injection = Watched()
     X, Y, gold = problem(injection, 4)
-    trainer = ThroughTarget(n_steps=12, batch_size=16, check_every=4)
+    trainer = ThroughTarget(Schedule(n_steps=12, lr=2e-3, batch_size=16, check_every=4))
     train, held = trainer.schedule.inner_split(N, 3, groups)
     # what rows held back alone have, no fit on states may know of
     X[:, 0], X[held, 0] = 0.0, 5.0
@@ -111,7 +126,7 @@ def test_a_map_that_holds_rows_back_itself_is_given_the_groups_of_the_rows_it_is
     groups = torch.arange(N) // 4
     injection = LmHead()
     X, Y, gold = problem(injection, 4)
-    trainer = ThroughTarget(n_steps=1).prepare(injection, gold, VOCABULARY, 0, groups)
+    trainer = ThroughTarget(Schedule(n_steps=1, lr=2e-3, batch_size=32)).prepare(injection, gold, VOCABULARY, 0, groups)
     trainer.fit(Watched(), Normalize().fit(X), Normalize().fit(Y), X, Y, torch.arange(N)[None])
     train, _ = trainer.schedule.inner_split(N, 0, groups)
     assert Watched.seen == [groups[train].tolist()]
@@ -119,7 +134,7 @@ def test_a_map_that_holds_rows_back_itself_is_given_the_groups_of_the_rows_it_is
 
 def test_labels_must_be_those_of_the_fit_rows() -> None:
     with pytest.raises(FitError, match=r"groups has shape \(9,\); wanted \(80,\): one label a row"):
-        ThroughTarget().prepare(LmHead(), torch.zeros(N), VOCABULARY, 0, torch.arange(9))
+        ThroughTarget(Schedule()).prepare(LmHead(), torch.zeros(N), VOCABULARY, 0, torch.arange(9))
 
 
 def test_maps_trained_together_are_those_trained_alone() -> None:
@@ -147,7 +162,7 @@ def test_permuted_rows_take_prompts_and_answers_along() -> None:
     X, Y, _ = problem(injection, 2)
     asked.clear()
     trained(Linear(), injection, 2, order[None], n_steps=1, check_every=1)
-    train, held = ThroughTarget(n_steps=1).schedule.inner_split(N, seed=0)
+    train, held = ThroughTarget(Schedule(n_steps=1, lr=2e-3, batch_size=32)).schedule.inner_split(N, seed=0)
     states, rows = asked[1]
     assert rows.tolist() == order[held][: len(rows)].tolist()
     source, target = Normalize().fit(X), Normalize().fit(Y)

@@ -12,15 +12,16 @@ from tqdm import tqdm
 
 from bridge.carry.draws import haar_rotated
 from bridge.errors import ConfigError
+from bridge.permutations import permutations
 from bridge.results.points import Result
-from bridge.similarity.calibration import LEAST_ROOM, Calibrated, calibrate, random_permutations
+from bridge.similarity.calibration import LEAST_ROOM, Calibrated, calibrate
 from bridge.similarity.canonical import leading
 from bridge.similarity.cka import BANDWIDTH_UNITS
 from bridge.similarity.measures import MEASURES
 from bridge.similarity.scorer import Options, Scorer
 from bridge.similarity.scorers import SCORERS
 from bridge.similarity.states import LayerStates, clip_outliers, varies
-from bridge.tasks.similarity.points import over_layers, points
+from bridge.tasks.similarity.points import null_draws, over_layers, points
 
 NULLS = ("shuffled", "shuffled_within")
 LEAST_ROWS = 4
@@ -145,19 +146,20 @@ class LayerSimilarity:
         scorers = self._scorers(list(sides["source"].values()), list(sides["target"].values()))
         self._announce(*(list(layers.values()) for layers in sides.values()))
         generator = torch.Generator().manual_seed(seed)
-        permutations = {
-            "shuffled": random_permutations(n, self.n_permutations, generator),
-            "shuffled_within": random_permutations(n, self.n_permutations, generator, relations),
+        pairings = {
+            "shuffled": permutations(n, self.n_permutations, generator, at_once=True),
+            "shuffled_within": permutations(n, self.n_permutations, generator, relations, at_once=True),
         }
         total = len(scorers) * len(NULLS) * self.n_permutations
         with tqdm(total=total, desc="similarity", delay=2.0, leave=False, disable=None) as bar:
-            found = calibrate(scorers, permutations, bar.update, _counted(*(list(side) for side in sides.values())))
+            found = calibrate(scorers, pairings, bar.update, _counted(*(list(side) for side in sides.values())))
         found = {m: found[m] for m in self.measures}
         warnings += self._told(sides, relations)
         last = [list(side.values())[-1] for side in sides.values()]
         layers = {side: list(states) for side, states in sides.items()}
         return Result(
             points(found, layers, n),
+            {"draws": null_draws(found)},
             gates={
                 "planted": self._planted_gate(last[1], generator),
                 "permuted": self._permuted_gate(last[0], last[1], found, generator),
@@ -227,7 +229,7 @@ class LayerSimilarity:
         of are tested too; the mean of a few permutations that are none of the null's.
         """
         sums = dict.fromkeys(self.measures, 0.0)
-        for permutation in random_permutations(X.n, N_PERMUTED, generator):
+        for permutation in permutations(X.n, N_PERMUTED, generator, at_once=True):
             permuted = LayerStates(Y.X[permutation.to(Y.X.device)], "the permuted target")
             identity = torch.arange(X.n, device=X.X.device)
             for scorer in self._scorers([X], [permuted]):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from bridge.similarity.calibration import Calibrated, Null
@@ -54,6 +55,20 @@ def _numbers(found: Mapping[str, Calibrated], i: int, j: int) -> dict[str, Any]:
                 "calibrated": at["calibrated"],
             }  # fmt: skip
     return {"scores": scores, "contrasts": contrasts}
+
+
+def null_draws(found: Mapping[str, Calibrated]) -> dict[str, Any]:
+    """The scores of permuted rows, one row for each measure, null, permutation and point."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("point", "control", "metric", "draw", "score")}
+    for measure, calibrated in found.items():
+        for null, draws in calibrated.draws.items():
+            n_draws, n_points = len(draws), draws[0].numel()
+            columns["point"].append(np.tile(np.arange(n_points), n_draws))
+            columns["draw"].append(np.repeat(np.arange(n_draws), n_points))
+            columns["control"] += [null] * draws.numel()
+            columns["metric"] += [measure] * draws.numel()
+            columns["score"].append(draws.flatten().numpy())
+    return {k: v if k in ("control", "metric") else np.concatenate(v) for k, v in columns.items()}
 
 
 def over_layers(found: Mapping[str, Calibrated]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +11,13 @@ from torch import Tensor
 from bridge.activations.checking import content_hash
 from bridge.carry.carrier import Carrier
 from bridge.config import build, resolve_layer, to_plain
+from bridge.data.items import Item
 from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered, split
 from bridge.errors import ConfigError
 from bridge.injection import Injection, LateLayer
-from bridge.maps import Adapter
+from bridge.maps.adapter import Adapter
+from bridge.maps.saved import Saved
 from bridge.models.continuation import padded
 from bridge.results.points import Result
 from bridge.results.scores import Part
@@ -24,6 +25,7 @@ from bridge.schema import Answers, BridgeConfig, ModelConfig, TrainingLoss
 from bridge.session import Session
 from bridge.tasks.registry import run_id
 from bridge.tasks.translate.gates import pairing_gate, state_gates
+from bridge.tasks.translate.kept_map import description, keep, put_to_use
 from bridge.tasks.translate.native import Native, Side
 from bridge.tasks.translate.rows import CellRows, cell_rows
 from bridge.tasks.translate.trial import Trial
@@ -37,6 +39,8 @@ class _Setting:
     trial: Trial
     facts: dict[str, Any]
     warnings: list[str]
+    about: dict[str, Any]
+    fitted_on: list[Item]
 
 
 def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> Result:
@@ -56,42 +60,36 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
     result = setting.trial.result(config.control.names)
     result.facts = {**setting.facts, **result.facts}
-    if getattr(config.task, "save_map", False):
-        result.facts["map_folder"] = _saved(config, setting, inputs)
+    if config.task.save_map:  # type: ignore[attr-defined]
+        carrier = setting.trial.carrier
+        adapter = Adapter(carrier.source_, carrier.map_, carrier.target_)
+        result.facts["map_folder"] = keep(config, session, inputs, adapter, setting.about, setting.fitted_on)
     result.warnings += setting.warnings
     return result
-
-
-def _saved(config: BridgeConfig, setting: _Setting, inputs: dict[str, str]) -> str:
-    """Write the fitted map with what it was fitted for, and say where."""
-    folder = Path(config.paths.outputs) / "maps" / run_id(to_plain(config))
-    pair, layers = config.pair, setting.facts["layers"]
-    carrier = setting.trial.carrier
-    about: dict[str, str | int | float | bool | None] = {
-        "pair": pair.name,
-        "source": pair.source.name,
-        "target": pair.target.name,
-        "source_weights": inputs["source"],
-        "target_weights": inputs["target"],
-        "source_layer": layers["source"],
-        "target_layer": layers["target"],
-        "position": config.layer.position,
-        "n_fit": setting.trial.scores.axes["n_fit"],
-    }
-    Adapter(carrier.source_, carrier.map_, carrier.target_).save(folder, about)
-    return str(folder)
 
 
 def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> _Setting:
     pair = config.pair
     source, target = session.model(pair.source), session.model(pair.target)
+    for side, model in (("source", source), ("target", target)):
+        if model.anatomy.head is None:
+            raise ConfigError(
+                f"task=translate scores the tokens that a model says, and {getattr(pair, side).name} is "
+                f"{model.kind.called}, which says none; give pair.{side}.kind=causal, or another task"
+            )
     injection: Injection = build(config.injection)
     layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
 
     rosetta = session.rosetta(config)
     by = config.dataset.split
     parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
-    some = _parts(config, rosetta, parts)
+    map_, about = session.map(config.map), description(config, inputs, layers, len(parts.fit))
+    warnings: list[str] = []
+    answers: set[str] = set()
+    if isinstance(map_, Saved):
+        map_.check_widths(source.anatomy.width, target.anatomy.width)
+        warnings, answers = put_to_use(map_, about, [rosetta.items[i] for i in parts.eval.tolist()])
+    some = _parts(config, rosetta, parts, answers)
     native = _native(config, session, inputs, rosetta, parts)
     trainer = _trainer(config, session, rosetta, parts, layers)
     injection.prepare(target, native.target.contexts, layers["target"])
@@ -99,9 +97,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     chance = _chance(rosetta, parts, native.logits.shape[1])
     n_draws = config.control.n_draws
     assert isinstance(n_draws, int)
-    carrier = Carrier(
-        build(config.map), build(config.normalize), rows.fit.to(target.device), n_draws, config.seed, trainer
-    )
+    carrier = Carrier(map_, build(config.normalize), rows.fit.to(target.device), n_draws, config.seed, trainer)
     trial = Trial(
         carrier=carrier,
         injection=injection,
@@ -122,15 +118,20 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
         "chance": chance,
     }
     no_block = isinstance(injection, LateLayer) and layers["target"] == layers["n_target"]
-    said = ["late_layer with no block left is lm_head; give layer=... or injection.k=..."] if no_block else []
-    return _Setting(trial, facts, said)
+    if no_block:
+        warnings.append("late_layer with no block left is lm_head; give layer=... or injection.k=...")
+    return _Setting(trial, facts, warnings, about, [rosetta.items[i] for i in parts.fit.tolist()])
 
 
-def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split) -> dict[str, Part]:
-    """All eval items, those whose answer no fit row has, and the others; each with the units of inference."""
+def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split, answers: set[str]) -> dict[str, Part]:
+    """All eval items, those whose answer no fit row has, and the others; each with the units of inference.
+
+    `answers` are those that a map which is not fitted here was fitted on: they are known too.
+    """
     units = numbered(labels(rosetta.items, config.dataset.unit.value))[parts.eval]
-    token = parts.known(rosetta.gold_target.tolist())
-    whole = parts.known([item.answer.strip() for item in rosetta.items])
+    before = torch.tensor([rosetta.items[i].answer.strip() in answers for i in parts.eval.tolist()])
+    token = parts.known(rosetta.gold_target.tolist()) | before
+    whole = parts.known([item.answer.strip() for item in rosetta.items]) | before
     every = torch.ones_like(token)
     masks = {"all": (every, every), "new": (~token, ~whole), "known": (token, whole)}
     n_resamples = config.task.n_resamples  # type: ignore[attr-defined]
@@ -195,7 +196,7 @@ def _trainer(
     target = session.model(config.pair.target)
     injection: Injection = build(config.injection)
     injection.prepare(target, [rosetta.contexts_target[i] for i in parts.fit.tolist()], layers["target"])
-    trainer: ThroughTarget = build(training)
+    trainer: ThroughTarget = build(training, schedule=training)
     groups = numbered(labels(rosetta.items, config.dataset.split.by.value))[parts.fit]
     return trainer.prepare(injection, rosetta.gold_target[parts.fit], target.anatomy.vocab_size, config.seed, groups)
 

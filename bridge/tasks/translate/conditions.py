@@ -1,6 +1,6 @@
 """What is scored side by side: every control, and what the models and the injection reach without a map."""
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.results.conditions import Condition, Conditions, Look
 
 REFERENCES = (

@@ -10,6 +10,7 @@ from torch import Tensor
 from bridge.carry.carrier import Carrier
 from bridge.carry.rows import Rows
 from bridge.metrics import share_outside_span, state_scores
+from bridge.permutations import permutations
 from bridge.seeds import seeded
 from bridge.tasks.translate.metrics import STATES
 
@@ -40,8 +41,11 @@ def fit_facts(carrier: Carrier, evaluation: Rows) -> tuple[dict[str, Any], list[
         "in_sample": {k: float(in_sample[k]) for k in ("explained_variance", "relative_error", "cosine")},
         "n_parameters": carrier.map_.n_parameters_,
         "lookup_neighbours": carrier.lookup_.k_,
-        "cycle": _cycle(carrier, evaluation),
     }
+    if not carrier.map.refits:
+        del facts["in_sample"]
+        return facts, []
+    facts["cycle"] = _cycle(carrier, evaluation)
     if hasattr(carrier.map_, "training_"):
         facts["training"] = carrier.map_.training_
     if n >= d_source:
@@ -61,7 +65,7 @@ def _cycle(carrier: Carrier, evaluation: Rows) -> dict[str, float]:
     """
     fit, X = carrier.fit_rows, evaluation.X[:, -1].double()
     n, generator = len(fit), seeded(carrier.seed, "cycle")
-    permuted = torch.stack([torch.randperm(n, generator=generator) for _ in range(N_CYCLES)])
+    permuted = permutations(n, N_CYCLES, generator)
     ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
     errors = []
     for there, order in ways:

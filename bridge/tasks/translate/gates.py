@@ -8,11 +8,12 @@ from torch import Tensor
 
 from bridge.activations.checking import Checker
 from bridge.carry.carrier import Carrier
-from bridge.carry.draws import permutations, within
+from bridge.carry.draws import within
 from bridge.carry.rows import Rows
 from bridge.maps.ridge import Ridge
 from bridge.maps.solvers import thin_svd
 from bridge.normalize import Normalize
+from bridge.permutations import permutations
 from bridge.results.scores import Branch
 from bridge.seeds import seeded
 from bridge.svd import svd
@@ -110,7 +111,7 @@ def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: in
     for null, labels in (("free", None), ("within", within(relations)[0])):
         if null == "within" and labels is None:
             continue
-        moved = permutations(labels, len(Z), N_PERMUTED, seeded(seed, f"pairing {null}"))
+        moved = permutations(len(Z), N_PERMUTED, seeded(seed, f"pairing {null}"), labels)
         orders = torch.cat([torch.arange(len(Z))[None], moved]).to(leading.device)
         errors = torch.cat([(residual @ leading[some]).square().sum((1, 2)) for some in orders.split(N_AT_ONCE)])
         p[null] = (1 + int((errors[1:] <= errors[0]).sum())) / len(errors)

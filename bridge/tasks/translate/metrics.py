@@ -31,9 +31,7 @@ TOKEN = (
 WHOLE = (
     Metric("answer_logprob_nats", "log-probability of the whole answer (nats)", "", "nats", high=0.0, mask="whole"),
     Metric("token_f1", "token F1 of the whole answer", "token F1", low=0.0, high=1.0, share=True, mask="whole"),
-    Metric(
-        "exact_match", "exact match (share of items)", "exact match", low=0.0, high=1.0, binary=True, mask="whole"
-    ),
+    Metric("exact_match", "exact match (share of items)", "exact match", low=0.0, high=1.0, binary=True, mask="whole"),
 )
 SHARES = (
     Metric("fraction_of_native", "share of the target's own top-1", "share of native top-1", low=0.0, items=None,

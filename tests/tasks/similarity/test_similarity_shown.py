@@ -19,11 +19,12 @@ from bridge.records.record import Record, read_all
 from bridge.report.document import write_report
 from bridge.results.joining import comparisons
 from bridge.similarity.measures import MEASURES
-from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, short, verdict
+from bridge.tasks.registry import get
+from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, measures, short, verdict
 from bridge.tasks.similarity.page import layer_map
 from bridge.tasks.similarity.tables import matrices_table, print_matrices
-from bridge.tracking.curves import Plan
-from bridge.tracking.single import WandbTracker
+from bridge.tracking.plan import Plan
+from bridge.tracking.wandb import WandbTracker
 
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
 
@@ -171,24 +172,32 @@ def test_a_map_writes_the_calibrated_scores_into_its_fields_bold_above_both_null
     assert sorted(bold) == [".50", ".98"]
 
 
-def test_an_export_has_a_row_for_every_measure_and_pair_of_layers(bare_outputs: Path) -> None:
+def test_an_export_has_a_row_for_every_condition_measure_and_pair_of_layers(bare_outputs: Path) -> None:
     found = compared(bare_outputs, *FEW)
     with write_export(bare_outputs).open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 25
-    pairs = {(m, p.source, p.target): p for m in found.data["measures"] for p in layer_pairs(found.data, m)}
+    # Of what was observed the angle as well.
+    assert len(rows) == 25 * (3 * 3 + 1)
+    pairs = {(m, p.source, p.target): p for m in measures(found.data) for p in layer_pairs(found.data, m)}
     for row in rows:
-        pair = pairs[row["measure"], int(row["layer_source"]), int(row["layer_target"])]
-        assert float(row["value"]) == pair.value
-        assert float(row["shuffled_within_p_corrected"]) == pair.nulls["shuffled_within"]["p_corrected"]
         assert (row["task"], row["n_rows"], row["run_id"]) == ("similarity", "60", found.data["run_id"])
-    with pytest.raises(RecordError, match="task=similarity compares layers over all items and has no scores by item"):
+        if row["metric"] not in measures(found.data):
+            continue
+        pair = pairs[row["metric"], int(row["source_layer"]), int(row["target_layer"])]
+        if row["kind"] == "estimate":
+            assert float(row["mean"]) == pair.value
+        else:
+            null = pair.nulls[row["control"]]
+            assert [float(row[k]) for k in ("mean", "q95", "p")] == [null[k] for k in ("mean", "q95", "p")]
+            assert float(row["p_searched"]) == null["p_corrected"]
+    with pytest.raises(RecordError, match=r"^task=similarity has no scores by item; leave out --items$"):
         write_export(bare_outputs, items=True)
+    assert not (bare_outputs / "reports" / "export.parquet").exists()
     write_cell(bare_outputs)
     with write_export(bare_outputs).open() as file:
         mixed = list(csv.DictReader(file))
-    assert {row["control"] for row in mixed if row["task"]} == {""}
-    assert {"fitted", "mean"} <= {row["control"] for row in mixed}
+    assert {row["control"] for row in mixed if row["task"] == "similarity"} == set(get("similarity").conditions)
+    assert {"fitted", "mean"} <= {row["control"] for row in mixed if row["task"] == "translate"}
 
 
 def test_wandb_gets_scalars_and_a_table_from_one_cell_and_a_run_of_its_own_from_one_of_many(bare_outputs: Path) -> None:
@@ -200,12 +209,15 @@ def test_wandb_gets_scalars_and_a_table_from_one_cell_and_a_run_of_its_own_from_
     WandbTracker("bridge", None, None, "offline", 2.0).send(found)
     (path,) = wandb_files(bare_outputs)
     (history,) = sent(path)[2]
-    table = {k.removeprefix("layers/"): history.pop(k) for k in list(history) if k.startswith("layers/")}
-    assert (table["_type"], table["nrows"]) == ("table-file", 75)
+    table = {k.removeprefix("points/"): history.pop(k) for k in list(history) if k.startswith("points/")}
+    assert (table["_type"], table["nrows"]) == ("table-file", 250)
     assert {k: v for k, v in history.items() if k != "_step"} == flat
     ((curve, row),) = Plan("s", WANDB, ("dataset.size",)).rows(found.data["config"], ("dataset.size=60",), found.data)
     assert (curve.x, curve.control, curve.name) == (None, "cell", "dataset.size=60")
-    assert row.values == flat
+    assert row.values == flat == get("similarity").flat(found.data)
+    curves = Plan("s", WANDB | {"x": "source_layer"}, ()).rows(found.data["config"], (), found.data)
+    assert len({curve.id for curve, _ in curves}) == 3 * 5
+    assert {row.x for _, row in curves} == {0.0, 1.0, 2.0, 3.0, 4.0}
 
 
 def test_a_failed_cell_is_sent_as_one(bare_outputs: Path) -> None:

@@ -45,7 +45,7 @@ class Cell:
 @pytest.fixture(scope="module")
 def cell(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Cell:
     outputs = tmp_path_factory.mktemp("broken")
-    (outputs / "models").symlink_to(untrained)
+    (outputs / "artefacts").symlink_to(untrained)
     config = compose_config(*SMALL[:-1], f"paths.outputs={outputs}")
     session = Session(outputs, "cpu", 64)
     session.locate(config.pair)

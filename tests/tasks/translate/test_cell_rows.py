@@ -26,7 +26,7 @@ LAYERS = {"source": 1, "target": 3, "n_source": 4, "n_target": 4}
 @pytest.fixture(scope="module")
 def session(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
     outputs = tmp_path_factory.mktemp("rows")
-    (outputs / "models").symlink_to(untrained)
+    (outputs / "artefacts").symlink_to(untrained)
     return Session(outputs, "cpu", 64)
 
 

@@ -52,7 +52,7 @@ def scaled(folder: Path, to: Path, c: float) -> Path:
 def models(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, float], Path]:
     """(side, c) -> the folder of a model."""
     outputs = tmp_path_factory.mktemp("scale")
-    (outputs / "models").symlink_to(untrained)
+    (outputs / "artefacts").symlink_to(untrained)
     session, pair = Session(outputs, "cpu", 64), compose_config(*SMALL).pair
     session.locate(pair)
     made = {}

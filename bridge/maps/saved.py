@@ -1,0 +1,81 @@
+"""A map that was fitted before and kept, put to use as it is."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from bridge.errors import FitError
+from bridge.maps.adapter import Adapter
+from bridge.maps.base import Map
+from bridge.maps.stored import Scalar
+
+
+class Saved(Map):
+    """A map that was kept with `Adapter.save`; `fit` looks at the widths of its rows and at nothing else.
+
+    It brings its normalisations with it, those of the rows that it was fitted on, as `adapter`. What would have to be
+    fitted anew, such as the same map on permuted rows, cannot be had of it.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FitError: no map there, a damaged one, or other widths than it was fitted for (`fit`); a fit on permuted rows.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from bridge.maps import Orthogonal
+        >>> from bridge.normalize import Normalize
+        >>> X = torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, 5.0]])
+        >>> side = Normalize(scale="none").fit(X)
+        >>> Z = side.transform(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Adapter(side, Orthogonal().fit(Z, Z), side).save(folder)
+        ...     Saved(folder).fit(Z, -Z).transform(Z[:1]).round(decimals=9).equal(Z[:1].round(decimals=9))
+        True
+    """
+
+    refits: ClassVar[bool] = False
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The map with the normalisations around it."""
+        return Adapter.load(self.path)
+
+    def save(self, folder: str | Path, about: Mapping[str, Scalar] | None = None) -> None:
+        """Write the map that was kept, as `Map.save` does."""
+        self.adapter.map.save(folder, about)
+
+    def check_widths(self, d_source: int, d_target: int) -> None:
+        """Refuse states of other widths than the map was fitted for.
+
+        Raises:
+            FitError: they are, or there is no map in the folder.
+        """
+        map_ = self.adapter.map
+        if (d_source, d_target) != (map_.width_source_, map_.width_target_):
+            raise FitError(
+                f"the map in {self.path} was fitted for widths {map_.width_source_} -> {map_.width_target_}, got "
+                f"{d_source} -> {d_target}; give the pair that it was fitted for, or a map to fit"
+            )
+
+    def _fit(self, X: Tensor, Y: Tensor) -> None:
+        self.check_widths(X.shape[1], Y.shape[1])
+        map_ = self.adapter.map
+        self.rank_ = map_.rank_
+        self.solver_ = f"kept: {map_.solver_}"
+
+    def _transform(self, X: Tensor) -> Tensor:
+        return self.adapter.map.transform(X)
+
+    def _transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
+        raise FitError("a map that was kept is not fitted again; wanted a map to fit, such as orthogonal")
+
+    def _n_parameters(self) -> int:
+        return self.adapter.map.n_parameters_

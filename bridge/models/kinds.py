@@ -1,0 +1,50 @@
+"""Kinds of models: how one is loaded, read, and what it must have."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of models.
+
+    Attributes:
+        name: as `pair.source.kind` says it.
+        called: in messages.
+        loader: the class of transformers that loads it.
+        has_head: it must have an output head, whose logits are over tokens.
+        ends_texts: an end-of-text token that the tokenizer adds is read too; a model that goes on with a text must not.
+        unused: beginnings of the names of weights that may be missing, since nothing reads them.
+        options: of a forward pass.
+    """
+
+    name: str
+    called: str
+    loader: str
+    has_head: bool
+    ends_texts: bool = False
+    unused: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("causal", "a causal language model", "AutoModelForCausalLM", has_head=True, options={"use_cache": False}),
+        # Pooling is over the states of tokens, not through the pooler that some encoders were trained with.
+        Kind("embedder", "an embedder", "AutoModel", has_head=False, ends_texts=True, unused=("pooler.",)),
+    )
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in KINDS:
+        raise ConfigError(f"kind={name!r} is no kind of models; give one of {', '.join(KINDS)}")
+    return KINDS[name]
