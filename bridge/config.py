@@ -190,8 +190,15 @@ def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
 def without_effect(config: BridgeConfig, overrides: Sequence[str]) -> list[str]:
     """What to say of overrides that the task does not use; one line for each."""
     task = registry.get(config.task.name)
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    return [f"{key} has no effect in task={task.name}; {uses(task)}" for key in keys if task.ignores(key)]
+    said = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        part = [used for used in task.uses if used.startswith(f"{key}.")]
+        if task.ignores(key):
+            said.append(f"{key} has no effect in task={task.name}; {uses(task)}")
+        elif part:
+            said.append(f"{key}={value} has no effect in task={task.name} but by {', '.join(part)}; {uses(task)}")
+    return said
 
 
 def uses(task: Task) -> str:

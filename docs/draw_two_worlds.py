@@ -20,7 +20,8 @@ from bridge.records.manifest import read
 from bridge.records.record import read_all
 from bridge.results.comparison import Comparison
 from bridge.results.joining import comparisons
-from bridge.show.looks import LOOKS, QUIET, SETTINGS, png, standalone
+from bridge.show.looks import QUIET, SETTINGS, png, standalone
+from bridge.tasks.translate import TASK
 
 # Data set -> its panel of the first row, and the part of the items that is shown there.
 WORLDS = {
@@ -52,7 +53,7 @@ def draw(outputs: Path, path: Path) -> None:
             _over_layers(ax, [on for c in some if (on := c if part == "all" else c.on(part)) is not None], title)
         axes[0, 2].legend(loc="center right", bbox_to_anchor=(1.0, 0.68), frameon=False, fontsize=8.5)
         _over_rows(axes[1, 0], [c for c in limits if c.config["dataset"]["n_missing"] == 0])
-        _over_missing(axes[1, 1], [c for c in limits if c.data["n_fit"] == N_FIT])
+        _over_missing(axes[1, 1], [c for c in limits if c.axes["n_fit"] == N_FIT])
         for ax in axes.flat[:5]:
             ax.set_ylim(-0.03, 1.05)
             ax.grid(axis="y", color="#e6e9ec", linewidth=0.7)
@@ -75,7 +76,7 @@ def _cells(outputs: Path, sweep: str, wanted: Callable[[Comparison], bool]) -> l
 
 
 def _layer(c: Comparison) -> int:
-    return int(c.data["layers"]["source"])
+    return int(c.axes["layer"][0])
 
 
 def _n_steps(c: Comparison) -> int:
@@ -87,7 +88,7 @@ def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
     ax.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=8)
     seeds = sorted({c.config["pair"]["source"]["zoo"]["seed"] for c in cells})
     for control, is_trained in [*((control, True) for control in CONTROLS), ("fitted", False)]:
-        look = LOOKS[control]
+        look = TASK.conditions.look(control)
         label = control if is_trained else "fitted, source of one training step"
         color = look.color if is_trained else QUIET
         for seed in seeds:
@@ -106,8 +107,8 @@ def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
 
 def _over_rows(ax: Axes, cells: Sequence[Comparison]) -> None:
     ax.set_title(f"d  fit rows, layer {LAYER}", loc="left", fontweight="bold", fontsize=10.5, pad=8)
-    sizes = sorted({c.data["n_fit"] for c in cells})
-    _splits(ax, cells, lambda c: float(sizes.index(c.data["n_fit"])), ("lookup", "bag_of_words", "planted"))
+    sizes = sorted({c.axes["n_fit"] for c in cells})
+    _splits(ax, cells, lambda c: float(sizes.index(c.axes["n_fit"])), ("lookup", "bag_of_words", "planted"))
     ax.set_xticks(range(len(sizes)), [str(n) for n in sizes])
     ax.set_xlabel("nouns to fit on, n")
 
@@ -129,12 +130,12 @@ def _splits(ax: Axes, cells: Sequence[Comparison], x: Callable[[Comparison], flo
         scores = [c.scores["fitted"]["top1"] for c in some]
         ys = [s["mean"] for s in scores]
         bars = [[s["mean"] - s["low"] for s in scores], [s["high"] - s["mean"] for s in scores]]
-        style: Any = {"linestyle": dash, "marker": marker, "color": LOOKS["fitted"].color}
+        style: Any = {"linestyle": dash, "marker": marker, "color": TASK.conditions.look("fitted").color}
         ax.errorbar(xs, ys, yerr=bars, label=f"fitted: {label}", linewidth=1.8, markersize=5, elinewidth=0.9, **style)
         for control in controls:
             if any(control not in c.scores for c in some):
                 continue
-            look = LOOKS[control]
+            look = TASK.conditions.look(control)
             ys = [c.scores[control]["top1"]["mean"] for c in some]
             told = control if i == 0 else "_nolegend_"
             thin: Any = {"linestyle": dash, "linewidth": 0.9, "markersize": 4, "marker": look.marker}

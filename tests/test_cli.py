@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from commands import held, wait_for
+from declared import point
 from safetensors.torch import load_file, save_file
 from untrained import SMALL, UNTRAINED, untrained_model
 
@@ -263,7 +264,7 @@ def test_a_damaged_store_entry_is_warned_about_and_made_again(bridge: Bridge, ba
     (second,) = records(bare_outputs).values()
     assert (said.code, said.err) == (0, "")
     assert re.search(r"-layer2 is damaged \(ValueError: its checksum is wrong\) and is made again", said.out)
-    assert second["scores"] == first["scores"]
+    assert second["points"] == first["points"]
     assert [path.read_bytes() for path in entries] == before
 
 
@@ -342,8 +343,10 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
     said = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
     assert said.line.startswith("Got a data set size of 5000, but 79 of 131 items are left")
     assert "  failed: Got a data set size of 5000" in said.out
-    by_status = {(r["status"], r.get("n_fit")) for r in records(bare_outputs).values()}
-    assert by_status == {("done", 40), ("done", 60), ("failed", None)}
+    by_status = {
+        (r["status"], *(point["axes"]["n_fit"] for point in r.get("points", ()))) for r in records(bare_outputs).values()
+    }
+    assert by_status == {("done", 40), ("done", 60), ("failed",)}
     (failed,) = [r for r in records(bare_outputs).values() if r["status"] == "failed"]
     assert "DataError" in str(failed["traceback"])
     again = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
@@ -449,7 +452,7 @@ def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
     # The new rows stand among the old ones.
     rows = [line.split()[2] for line in table(more.out) if line.startswith("lm_head")]
     assert rows == ["40", "50", "60"]
-    one = next(p for p in (bare_outputs / "runs").glob("*/record.json") if json.loads(p.read_text())["n_fit"] == 40)
+    one = next(p for p in (bare_outputs / "runs").glob("*/record.json") if point(json.loads(p.read_text()))["axes"]["n_fit"] == 40)
     one.write_text(one.read_text().replace('"status": "done"', '"status": "failed"', 1))
     assert "3 of 4 cells have their record already" in bridge(*words, "dataset.size=40,60").out
     assert bridge(*words, "dataset.size=40,60").code == 0

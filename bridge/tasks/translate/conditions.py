@@ -19,6 +19,8 @@ REFERENCES = (
         always=True,
         look=Look("#aa4499", "1", (1, 1.6)),
         order=2,
+        # The source's own score is no share of the target's.
+        comparable=False,
     ),
     Condition(
         "native_target",
