@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bridge.report.ladder import write_ladders
 from synthetic_records import write_cell
 
 from bridge.errors import RecordError
 from bridge.records.record import read_all
 from bridge.report.document import render
-from bridge.report.ladder import write_ladders
 from bridge.results.joining import comparisons
 from bridge.results.ladders import ladders
 
