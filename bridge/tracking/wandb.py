@@ -116,8 +116,8 @@ class WandbTracker(StreamedTracker):
         """Cells, curves and points, and where they are."""
         where = "at W&B" if state["mode"] == "online" else f"in offline runs ({state['folder']})"
         return (
-            f"{state['n_done']} of {state['n_cells']} cells, {state['n_curves']} curves, {state['n_rows']} points: "
-            f"{state['n_rows'] - state['n_left']} {where}"
+            f"{state['n_done']} of {state['n_cells']} cells, {state['n_curves']} curves, {state['n_points']} points: "
+            f"{state['n_points'] - state['n_left']} {where}"
         )
 
 
@@ -158,7 +158,7 @@ class Curves(Receiver):
         entries = self.ledger.entries.values()
         return {
             "n_curves": len(entries),
-            "n_rows": sum(len(e.rows) for e in entries),
+            "n_points": sum(len(e.rows) for e in entries),
             "n_left": self.sender.n_left(),
             "mode": self.client.mode,
             "why_offline": self.client.why_offline,

@@ -80,7 +80,7 @@ def test_sync_sends_what_is_not_there_yet_and_nothing_twice(here: Path) -> None:
     manifest = sweep(here, sizes=(100, 200))
     state = stream.sync(here, "ablation", "offline")
     assert state["n_cells"] == state["n_done"] == 6
-    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (
+    assert (state["n_curves"], state["n_points"], state["n_left"], state["mode"]) == (
         2 * N_CURVES,
         6 * N_CURVES,
         0,
@@ -100,7 +100,7 @@ def test_failed_and_damaged_records_are_not_sent_and_keep_nothing_else_back(here
     made.folder.rename(runs_folder(here) / "elsewhere")
     (runs_folder(here) / "elsewhere" / "record.json").replace(runs_folder(here) / second / "record.json")
     state = stream.sync(here, "ablation", "offline")
-    assert (state["n_done"], state["n_curves"], state["n_rows"]) == (1, N_CURVES, N_CURVES)
+    assert (state["n_done"], state["n_curves"], state["n_points"]) == (1, N_CURVES, N_CURVES)
 
 
 def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_changed(here: Path) -> None:
@@ -109,10 +109,10 @@ def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_c
     path = runs_folder(here) / manifest.run_ids[0] / "record.json"
     data = json.loads(path.read_text())
     path.write_text(json.dumps(data | {"wall_s": 99.0}))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES
+    assert stream.sync(here, "ablation", "offline")["n_points"] == 3 * N_CURVES
     data["points"][0]["scores"]["fitted"]["top1"]["mean"] = 0.123
     path.write_text(json.dumps(data))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES + 1
+    assert stream.sync(here, "ablation", "offline")["n_points"] == 3 * N_CURVES + 1
     assert by_curve(manifest, curves(manifest.folder))["fitted", 100][1] == 0.123
 
 
