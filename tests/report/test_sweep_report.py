@@ -20,7 +20,6 @@ from bridge.show.grid_tables import MOST_ROWS, grid_footer, grid_tables
 from bridge.show.page import MANY, MANY_PANELS
 
 LAYERS, SIZES = range(11), (60, 200)
-NEGATIVES = CONTROLS.negatives
 
 
 def sections(page: str) -> dict[str, str]:
