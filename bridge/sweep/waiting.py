@@ -102,5 +102,3 @@ def stop(manifest: Manifest, submitted: Sequence[Any]) -> None:
         except (FileNotFoundError, ProcessLookupError):
             # Not yet begun: its controller is all there is.
             job.cancel()
-
-
