@@ -17,7 +17,7 @@ MEASURES = "bridge.similarity"
 def homes(path: Path) -> bool:
     """Whether a file belongs to one task: its folder, or its schema."""
     parts = path.relative_to(ROOT / "bridge").parts
-    return parts[:1] == ("tasks",) and parts[1] in TASKS or parts[:1] == ("schema",) and path.stem in TASKS
+    return (parts[:1] == ("tasks",) and parts[1] in TASKS) or (parts[:1] == ("schema",) and path.stem in TASKS)
 
 
 FILES = [p for p in sorted((ROOT / "bridge").rglob("*.py")) if not homes(p)]

@@ -226,8 +226,9 @@ def _plane(grid: Grid, cells: Sequence[Comparison], rows: Axis, columns: Axis) -
     key = "" if has_numbers(*places) else f'<p class="note">{WITHOUT_NUMBERS}.</p>'
     rest = place_text(cells[0], (axis for axis in grid.task.axes if axis not in (rows, columns)))
     shown = [grid.task.conditions.estimate, None] if any(c.has_estimate for c in cells) else [None]
+    below = {name: key + ("" if name is None else notes(cells)) for name in shown}
     return "".join(
-        figure(grid.title, score_plane(cells, name, metric, rows, columns), key + ("" if name is None else notes(cells)),
+        figure(grid.title, score_plane(cells, name, metric, rows, columns), below[name],
                joined_text(name or "hardest negative control", rest))
         for name in shown
     )  # fmt: skip
