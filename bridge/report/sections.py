@@ -43,8 +43,8 @@ def common_sections(one: Gathered) -> list[Section]:
     for axis in _drawn(task):
         lead = f"{_at_last(task, axis)}{RIBBONS if axis is _drawn(task)[0] else ''}"
         lead += f" The numbers under a panel are means at its last {axis.one}."
-        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.one}s", told + _over(shown, axis),
-                                lead.strip(), f"{axis.one}s"))  # fmt: skip
+        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.many}", told + _over(shown, axis),
+                                lead.strip(), f"{axis.many}"))  # fmt: skip
     wins = f" {'Right' if head.higher_is_better else 'Left'} of zero {_estimate(task)} wins."
     return [
         *sections,
@@ -70,11 +70,11 @@ def _last(task: Task) -> str:
 def _at_last(task: Task, axis: Axis) -> str:
     """Where curves along one axis lie on the others, in words."""
     rest = " and ".join(f"{other.one}" for other in task.axes if other is not axis)
-    return f"At the last {rest} that has at least three quarters of the {axis.one}s. " if rest else ""
+    return f"At the last {rest} that has at least three quarters of the {axis.many}. " if rest else ""
 
 
 def _best_lead(task: Task) -> str:
-    of = "" if task.searched is None else f"the {task.searched.one}s of a curve and for "
+    of = "" if task.searched is None else f"the {task.searched.many} of a curve and for "
     at = "place" if task.searched is None else task.searched.one
     most = "most of it" if task.head.higher_is_better else "least of it"
     return (
