@@ -7,7 +7,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 
 WIDTH = 4096
 N_NEW = 1000

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import peak_mb, start_counting
-from bridge.maps import CCA, Linear, Orthogonal, Ridge
-from bridge.maps.ridge import PENALTIES
+from bridge.maps.cca import CCA
+from bridge.maps.linear import Linear
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import PENALTIES, Ridge
 
 N, N_NEW, NOISE, PENALTY, N_PAIRS = 2000, 1000, 0.3, 0.1, 16
 # (case, side): the package that is needed, and the width of the states

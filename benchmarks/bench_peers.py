@@ -17,7 +17,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from bridge.maps import Linear, Orthogonal, Ridge
+from bridge.maps.linear import Linear
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.similarity.cka import linear_cka
 from bridge.similarity.layers import cka_matrix
 from bridge.similarity.neighbours import mutual_knn

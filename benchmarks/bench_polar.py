@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.polar import polar_factor
 
 WIDTHS = {"cpu": (1024, 2048), "cuda": (1024, 2048, 4096)}

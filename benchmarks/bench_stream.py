@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import peak_mb, start_counting
-from bridge.maps import Affine, fit_stream
+from bridge.maps.affine import Affine
+from bridge.maps.stream import fit_stream
 
 N, D, BATCH = 100_000, 256, 2_000
 

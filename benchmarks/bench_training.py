@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bridge.injection import LateLayer
-from bridge.maps import Linear
+from bridge.maps.linear import Linear
 from bridge.maps.schedule import Schedule
 from bridge.models.anatomy import anatomy
 from bridge.models.loading import LoadedModel

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -190,8 +190,15 @@ def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
 def without_effect(config: BridgeConfig, overrides: Sequence[str]) -> list[str]:
     """What to say of overrides that the task does not use; one line for each."""
     task = registry.get(config.task.name)
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    return [f"{key} has no effect in task={task.name}; {uses(task)}" for key in keys if task.ignores(key)]
+    said = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        part = [used for used in task.uses if used.startswith(f"{key}.")]
+        if task.ignores(key):
+            said.append(f"{key} has no effect in task={task.name}; {uses(task)}")
+        elif part:
+            said.append(f"{key}={value} has no effect in task={task.name} but by {', '.join(part)}; {uses(task)}")
+    return said
 
 
 def uses(task: Task) -> str:
@@ -209,17 +216,30 @@ def build(node: Any, **more: Any) -> Any:
     Raises:
         ConfigError: ``_target_`` lies outside ``bridge.``, or is no class there.
     """
-    target = node._target_
+    return make(_class(node._target_), node, **more)
+
+
+def built(plain: Mapping[str, Any]) -> Any:
+    """What `build` makes, from a config node that `to_plain` made plain.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    kind = _class(plain["_target_"])
+    takes = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in plain.items() if name in takes})
+
+
+def _class(target: str) -> Any:
     if not target.startswith("bridge."):
         raise ConfigError(
             f"_target_={target} lies outside bridge.; classes are chosen by group options, such as map=ridge"
         )
     module, _, name = target.rpartition(".")
     try:
-        made = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"_target_={target} is not a class of bridge ({error})") from error
-    return make(made, node, **more)
 
 
 def make(kind: Callable[..., T], node: Any, **more: Any) -> T:

@@ -1,25 +1,26 @@
-"""Records as one table: a row per cell, control and metric, or per item, for whatever reads CSV or Parquet."""
+"""Records as one table: a row per point, condition and metric, or per item, for whatever reads CSV or Parquet."""
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bridge.controls.names import KINDS, NEGATIVES
 from bridge.errors import RecordError
 from bridge.records import manifest
 from bridge.records.record import Record, read_all, runs_folder, writing
-from bridge.results.comparison import Comparison, comparisons
-from bridge.results.curves import settings, verdict
+from bridge.results.comparison import Comparison
+from bridge.results.curves import settings
 from bridge.results.families import Family
-from bridge.tasks.similarity.matrices import is_similarity
-from bridge.tasks.similarity.matrices import rows as matrix_rows
+from bridge.results.joining import comparisons
+
+if TYPE_CHECKING:
+    from bridge.results.axes import Axis
 
 # Columns that have a name of their own; whatever else differs between the cells gets its dotted key.
 NAMED = {
@@ -34,8 +35,8 @@ NAMED = {
     "dataset.split.by": "split",
     "seed": "seed",
 }
-STATE_METRICS = ("explained_variance", "relative_error", "cosine")
-LEAD = {
+# Columns of what every contrast may hold.
+CONTRAST = {
     "difference": "difference",
     "diff_low": "low",
     "diff_high": "high",
@@ -45,6 +46,9 @@ LEAD = {
     "p_exact": "p_exact",
     "p_holm": "p_holm",
 }
+# What scores and contrasts hold that has a column of its own; draws are counted.
+SCORE = frozenset({"mean", "low", "high", "n_draws"})
+CONTRASTED = frozenset(CONTRAST.values())
 
 
 def write_export(
@@ -52,20 +56,19 @@ def write_export(
 ) -> Path:
     """Write the scores of all records under `outputs`, or of one sweep, as a table.
 
-    A row of task=translate is one metric of one control in one cell, on all items, on those with new answers, or on
-    those with known ones (`answers`), with `difference` = fitted minus that control, as in the report; `p_holm` and
-    `p_draws_family` are corrected for all contrasts of that metric in the table. `n_units` is what intervals and p
-    values rest on. `n_negatives` counts the
-    negative controls that were scored beside the row's cell: where it is 0, a fitted score says nothing, and `verdict`
-    says so.
-    A row of task=similarity is one measure at one pair of layers, with what each null says.
+    A row is one metric of one condition (`control`) at one point of a cell, on all items or on a `part` of them, with
+    `difference` = estimate minus that condition, as in the report; `p_holm` and `p_draws_family` are corrected for all
+    contrasts of that metric in the table. Where the point lies is in a column for each axis of the task. `n_units` is
+    what intervals and p values rest on. `n_negatives` counts the negative controls that were scored beside the row's
+    cell: where it is 0, the estimate says nothing, and `verdict` says so.
 
     Args:
         outputs: the outputs folder.
         name: a sweep; every record when None.
         to: a file that ends in .csv or .parquet; `outputs`/reports/export.csv, or the sweep's name in place of
             `export`, when None.
-        items: a row per control, draw and item instead.
+        items: a row per point, condition, draw and item instead; where there are several kinds of item, `table` says
+            of which kind it is.
 
     Returns:
         Where it was written.
@@ -79,95 +82,119 @@ def write_export(
         raise RecordError(
             f"cannot export to {path}: it ends in {path.suffix!r}; give a file ending in .csv or .parquet"
         )
-    records = read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids)
-    found = comparisons(records)
-    compared = [r for r in records if r.ok and is_similarity(r.data)]
-    if compared and items and not found:
-        raise RecordError("task=similarity compares layers over all items and has no scores by item; leave out --items")
-    if not (found or compared):
+    records = [r for r in read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids) if r.ok]
+    if not records:
         where = runs_folder(outputs) if name is None else f"sweep {name}"
         raise RecordError(f"no finished cell in {where}; run bridge first, then export")
-    _write(path, _item_tables(found) if items else iter([_scores_table(found, compared)]))
+    if items and not any(record.tables for record in records):
+        tasks = ", ".join(sorted({record.data["config"]["task"]["name"] for record in records}))
+        raise RecordError(f"task={tasks} has no scores by item; leave out --items")
+    _write(path, _item_tables(records) if items else iter([scores_table(records)]))
     return path
 
 
-def _scores_table(found: Sequence[Comparison], compared: Sequence[Record]) -> pa.Table:
-    rows = _scored(found) if found else []
-    return _table(rows + [row for record in compared for row in _compared(record)])
-
-
-def _scored(found: Sequence[Comparison]) -> list[dict[str, Any]]:
-    metrics = list(dict.fromkeys(m for c in found for by_metric in c.contrasts.values() for m in by_metric))
-    cells = Family(found, metrics).cells
-    configs = _configs(cells)
-    return [config | row for c, config in zip(cells, configs, strict=True) for row in _rows(c)]
-
-
-def _compared(found: Record) -> list[dict[str, Any]]:
-    """A row for every measure and pair of layers of one record of task=similarity."""
-    data = found.data
-    flat = settings(data["config"])
-    names = ("pair.name", "pair.source.name", "pair.target.name", "dataset.name", "dataset.split.by", "seed")
-    about = {NAMED[name]: flat.get(name) for name in names}
-    about |= {"size": data["config"]["dataset"]["size"], "task": data["task"], "n_rows": data["n_rows"]}
-    about |= {"n_permutations": data["n_permutations"], "valid": data["valid"], "run_id": data["run_id"]}
-    return [about | row for row in matrix_rows(data)]
+def scores_table(records: Iterable[Record]) -> pa.Table:
+    """A row for every point, part, condition and metric of finished records."""
+    compared = comparisons(records)
+    metrics = list(dict.fromkeys(m for c in compared for by_metric in c.contrasts.values() for m in by_metric))
+    cells = Family(compared, metrics).cells
+    return _table([about | row for c, about in zip(cells, _abouts(cells), strict=True) for row in _rows(c)])
 
 
 def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
-    homes = {control: r.data["run_id"] for r in reversed(c.records) for control in r.data["scores"]}
-    said = {"valid": c.valid, "verdict": verdict(c)}
-    whole = {"n": c.data["n_eval"], "n_units": c.data["n_units"], "scores": c.scores}
-    parts = [(answers, part) for answers, part in {"all": whole, **c.by_answer}.items() if "scores" in part]
-    for answers, part, control in ((label, one, name) for label, one in parts for name in one["scores"]):
-        states = c.state_scores.get(control, {}) if answers == "all" else {}
-        scores = {**part["scores"][control], **{m: states[m] for m in STATE_METRICS if m in states}}
-        for metric, score in scores.items():
-            lead = c.contrasts_of(answers).get(control, {}).get(metric, {})
-            yield {
-                "answers": answers,
-                "n_items": part["n"],
-                "n_units": part["n_units"],
-                "control": control,
-                "kind": KINDS[control].kind,
-                "n_draws": score.get("n_draws", 1),
-                "metric": metric,
-                **{name: score[name] for name in ("mean", "low", "high")},
-                **{name: lead.get(key) for name, key in LEAD.items()},
-                **said,
-                "run_id": homes[control],
-            }
+    homes = {name: r.data["run_id"] for r in reversed(c.records) for name in r.data["points"][c.number]["scores"]}
+    said = {"valid": c.valid, "verdict": c.conclusion}
+    parts = {label: of for label, of in {"all": c.point, **c.parts}.items() if c.scores_of(label)}
+    for label, of in parts.items():
+        for condition, scores in c.scores_of(label).items():
+            contrasts = c.contrasts_of(label).get(condition, {})
+            for metric, score in scores.items():
+                contrast = contrasts.get(metric, {})
+                yield {
+                    "part": label,
+                    "n_items": of["n"],
+                    "n_units": of["n_units"],
+                    "control": condition,
+                    "kind": c.task.conditions[condition].kind,
+                    "n_draws": score.get("n_draws", 1),
+                    "metric": metric,
+                    **{name: score[name] for name in ("mean", "low", "high")},
+                    **_further(score, SCORE),
+                    **{column: contrast.get(key) for column, key in CONTRAST.items()},
+                    **_further(contrast, CONTRASTED),
+                    **said,
+                    "run_id": homes[condition],
+                }
 
 
-def _item_tables(found: Sequence[Comparison]) -> Iterator[pa.Table]:
-    """The per-item scores of one record after the other, so that memory holds one of them."""
-    configs = _table(_configs(found))
-    for i, c in enumerate(found):
-        about = {name: configs[name][i] for name in configs.column_names}
-        about |= {"valid": pa.scalar(c.valid), "verdict": pa.scalar(verdict(c))}
-        for record in c.records:
-            table = record.items()
-            # CSV knows no dictionaries, and those of two records differ.
-            decoded = {n: table[n].cast(pa.string()) if pa.types.is_dictionary(table[n].type) else table[n]
-                       for n in table.column_names}  # fmt: skip
-            own = about | {"run_id": pa.scalar(record.data["run_id"])}
-            yield pa.table({name: pa.repeat(value, len(table)) for name, value in own.items()} | decoded)
+def _further(numbers: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any]:
+    """The numbers that only some tasks have."""
+    return {name: x for name, x in numbers.items() if name not in named and isinstance(x, int | float | None)}
 
 
-def _configs(cells: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """What tells each cell from the others, with the same columns in each."""
+def _abouts(cells: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """What tells each point from the others, with the same columns in each."""
     flat = [settings(c.config) for c in cells]
     keys = [k for k in dict.fromkeys(k for one in flat for k in one) if not k.endswith("_target_") and k not in NAMED]
     varying = {k: k for k in keys if len({json.dumps(one.get(k)) for one in flat}) > 1}
-    columns = {name: _alike([one.get(key) for one in flat]) for key, name in {**NAMED, **varying}.items()}
-    columns["size"] = _alike([c.config["dataset"]["size"] for c in cells])
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    for row, c in zip(rows, cells, strict=True):
-        layers = c.data["layers"]
-        row |= {"layer_source": layers["source"], "layer_target": layers["target"]}
-        row |= {"n_fit": c.data["n_fit"], "unit": c.data["unit"]}
-        row |= {"n_negatives": sum(name in c.scores for name in NEGATIVES)}
-    return rows
+    there = {key: name for key, name in NAMED.items() if any(key in one for one in flat)}
+    columns = {name: _alike([one.get(key) for one in flat]) for key, name in {**there, **varying}.items()}
+    if any("dataset" in c.task.uses for c in cells):
+        columns["size"] = _alike([c.config["dataset"]["size"] if "dataset" in c.task.uses else None for c in cells])
+    places = [{k: v for axis in c.task.axes for k, v in _places(axis, c.axes).items()} for c in cells]
+    for name in dict.fromkeys(name for place in places for name in place):
+        columns[name] = _alike([place.get(name) for place in places])
+    columns["unit"] = [c.point["unit"] for c in cells]
+    columns["n_negatives"] = [sum(name in c.scores for name in c.task.conditions.negatives) for c in cells]
+    columns = {"task": [c.task.name for c in cells]} | columns
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _places(axis: "Axis", axes: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a point lies on an axis: one column, or of a pair of places one for each, named by its config key."""
+    place = axis.value(axes)
+    if not isinstance(place, tuple):
+        return {axis.name: place}
+    alike = len(axis.keys) == len(place)
+    names = [k.replace(".", "_") for k in axis.keys] if alike else [f"{axis.name}_{i + 1}" for i in range(len(place))]
+    return dict(zip(names, place, strict=True))
+
+
+def _item_tables(records: Sequence[Record]) -> Iterator[pa.Table]:
+    """The per-item scores of one record after the other, so that memory holds one of them."""
+    with_items = [(record, table) for record in records for table in record.tables]
+    several = len({table for _, table in with_items}) > 1
+    cells = comparisons(records)
+    rows = {
+        (record.data["run_id"], c.number): {**about, "valid": c.valid, "verdict": c.conclusion}
+        for c, about in zip(cells, _abouts(cells), strict=True)
+        for record in c.records
+    }
+    # Two records may have other scores, and other kinds of item have other columns.
+    schemas = [_decoded(pq.read_schema(record.table_path(table))) for record, table in with_items]
+    by_item = pa.unify_schemas(schemas, promote_options="permissive")
+    own = [pa.field("run_id", pa.string()), *([pa.field("table", pa.string())] if several else [])]
+    # The unit of an item takes the place of what the units are.
+    about = [field for field in _table(list(rows.values())).schema if field.name not in by_item.names]
+    schema = pa.schema([*about, *own, *by_item])
+    for record, table in with_items:
+        items = record.items(table)
+        run_id = record.data["run_id"]
+        points = _table([rows[run_id, i] for i in range(len(record.data["points"]))]).take(items["point"])
+        columns = {name: points[name] for name in points.column_names} | {"run_id": pa.repeat(run_id, len(items))}
+        columns |= {"table": pa.repeat(table, len(items))} if several else {}
+        columns |= {name: items[name] for name in items.column_names}
+        yield pa.table(
+            [columns[f.name].cast(f.type) if f.name in columns else pa.nulls(len(items), f.type) for f in schema],
+            schema=schema,
+        )
+
+
+def _decoded(schema: pa.Schema) -> pa.Schema:
+    """A schema without dictionaries, which CSV does not know, and which differ from record to record."""
+    return pa.schema(
+        [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
+    )
 
 
 def _alike(values: Sequence[Any]) -> list[Any]:

@@ -233,7 +233,9 @@ class Session:
             )
         return self._states[key][layer]
 
-    def token_states(self, model: ModelConfig, texts: Sequence[Text], layers: Sequence[int]) -> "dict[int, TokenStates]":
+    def token_states(
+        self, model: ModelConfig, texts: "Sequence[Text]", layers: Sequence[int]
+    ) -> "dict[int, TokenStates]":
         """States of every token of the texts, special ones too, in shards from the store where they are there."""
         from bridge.activations.tokens import token_states
 

@@ -21,7 +21,7 @@ from bridge.records.record import read_all
 from bridge.results.comparison import Comparison
 from bridge.results.joining import comparisons
 from bridge.show.looks import QUIET, SETTINGS, png, standalone
-from bridge.tasks.translate.conditions import CONDITIONS
+from bridge.tasks.translate import TASK
 
 # Data set -> its panel of the first row, and the part of the items that is shown there.
 WORLDS = {
@@ -88,7 +88,7 @@ def _over_layers(ax: Axes, cells: Sequence[Comparison], title: str) -> None:
     ax.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=8)
     seeds = sorted({c.config["pair"]["source"]["zoo"]["seed"] for c in cells})
     for control, is_trained in [*((control, True) for control in CONTROLS), ("fitted", False)]:
-        look = CONDITIONS.look(control)
+        look = TASK.conditions.look(control)
         label = control if is_trained else "fitted, source of one training step"
         color = look.color if is_trained else QUIET
         for seed in seeds:
@@ -130,12 +130,12 @@ def _splits(ax: Axes, cells: Sequence[Comparison], x: Callable[[Comparison], flo
         scores = [c.scores["fitted"]["top1"] for c in some]
         ys = [s["mean"] for s in scores]
         bars = [[s["mean"] - s["low"] for s in scores], [s["high"] - s["mean"] for s in scores]]
-        style: Any = {"linestyle": dash, "marker": marker, "color": CONDITIONS.look("fitted").color}
+        style: Any = {"linestyle": dash, "marker": marker, "color": TASK.conditions.look("fitted").color}
         ax.errorbar(xs, ys, yerr=bars, label=f"fitted: {label}", linewidth=1.8, markersize=5, elinewidth=0.9, **style)
         for control in controls:
             if any(control not in c.scores for c in some):
                 continue
-            look = CONDITIONS.look(control)
+            look = TASK.conditions.look(control)
             ys = [c.scores[control]["top1"]["mean"] for c in some]
             told = control if i == 0 else "_nolegend_"
             thin: Any = {"linestyle": dash, "linewidth": 0.9, "markersize": 4, "marker": look.marker}

@@ -1,5 +1,8 @@
 """What task=translate declares, by the names that tests use."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bridge.tasks.registry import get
 
 TASK = get("translate")
@@ -8,3 +11,9 @@ METRICS = TASK.by_name
 NEGATIVES = KINDS.negatives
 BASELINES = KINDS.baselines
 REFERENCES = KINDS.always
+
+
+def point(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The only point of a record."""
+    (one,) = data["points"]
+    return dict(one)

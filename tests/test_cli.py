@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from commands import held, wait_for
+from declared import point
 from safetensors.torch import load_file, save_file
 from untrained import SMALL, UNTRAINED, untrained_model
 
@@ -243,11 +244,13 @@ def test_models_of_two_widths_and_two_depths_go_the_whole_way(
 
 
 def test_a_map_that_needs_equal_widths_is_refused(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     monkeypatch.setattr(Orthogonal, "requires_equal_widths", True)
     line = bridge(*SMALL, "pair.target.zoo.width=48", "pair.target.zoo.n_blocks=2", "layer=2").line
-    assert line.startswith("Orthogonal needs states of equal width, got 32 (source) and 48 (target); choose one that")
+    assert line.startswith(
+        "Orthogonal got states of width 32 (source) and 48 (target); wanted equal widths: choose a map"
+    )
 
 
 def test_a_damaged_store_entry_is_warned_about_and_made_again(bridge: Bridge, bare_outputs: Path) -> None:
@@ -263,7 +266,7 @@ def test_a_damaged_store_entry_is_warned_about_and_made_again(bridge: Bridge, ba
     (second,) = records(bare_outputs).values()
     assert (said.code, said.err) == (0, "")
     assert re.search(r"-layer2 is damaged \(ValueError: its checksum is wrong\) and is made again", said.out)
-    assert second["scores"] == first["scores"]
+    assert second["points"] == first["points"]
     assert [path.read_bytes() for path in entries] == before
 
 
@@ -342,8 +345,11 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
     said = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
     assert said.line.startswith("Got a data set size of 5000, but 79 of 131 items are left")
     assert "  failed: Got a data set size of 5000" in said.out
-    by_status = {(r["status"], r.get("n_fit")) for r in records(bare_outputs).values()}
-    assert by_status == {("done", 40), ("done", 60), ("failed", None)}
+    by_status = {
+        (r["status"], *(point["axes"]["n_fit"] for point in r.get("points", ())))
+        for r in records(bare_outputs).values()
+    }
+    assert by_status == {("done", 40), ("done", 60), ("failed",)}
     (failed,) = [r for r in records(bare_outputs).values() if r["status"] == "failed"]
     assert "DataError" in str(failed["traceback"])
     again = bridge(*SMALL, "-m", "dataset.size=40,5000,60")
@@ -354,7 +360,7 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback_and_the_other_cells(
     bridge: Bridge, bare_outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bridge.maps import Relative
+    from bridge.maps.relative import Relative
 
     monkeypatch.setattr(Relative, "fit", lambda self, X, Y, groups=None: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -394,7 +400,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_goes_on(
 def test_ctrl_c_in_a_library_that_fails_while_it_tidies_up_is_still_ctrl_c(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, bare_outputs: Path
 ) -> None:
-    from bridge.maps import Ridge
+    from bridge.maps.ridge import Ridge
 
     def fit(*_: object) -> None:
         try:
@@ -449,7 +455,11 @@ def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
     # The new rows stand among the old ones.
     rows = [line.split()[2] for line in table(more.out) if line.startswith("lm_head")]
     assert rows == ["40", "50", "60"]
-    one = next(p for p in (bare_outputs / "runs").glob("*/record.json") if json.loads(p.read_text())["n_fit"] == 40)
+    one = next(
+        p
+        for p in (bare_outputs / "runs").glob("*/record.json")
+        if point(json.loads(p.read_text()))["axes"]["n_fit"] == 40
+    )
     one.write_text(one.read_text().replace('"status": "done"', '"status": "failed"', 1))
     assert "3 of 4 cells have their record already" in bridge(*words, "dataset.size=40,60").out
     assert bridge(*words, "dataset.size=40,60").code == 0
@@ -606,7 +616,13 @@ def test_outputs_go_to_the_working_directory_unless_told_otherwise(
     out, err = capsys.readouterr()
     assert err == ""
     assert "record written to outputs/runs/" in out
-    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "artefacts", "contexts", "logs", "runs"}
+    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {
+        "activations",
+        "artefacts",
+        "contexts",
+        "logs",
+        "runs",
+    }
     assert max(map(len, printed(out))) <= 80, out
 
 

@@ -23,7 +23,7 @@ from bridge.config import (
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, LayerConfig, MapConfig, register
 
 register()

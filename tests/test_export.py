@@ -1,9 +1,13 @@
 """Records as one table."""
 
 import csv
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from declared import BASELINES, NEGATIVES
@@ -17,6 +21,12 @@ from bridge.records.record import read_all
 from bridge.results.families import Family
 from bridge.results.joining import comparisons
 
+COLUMNS = (
+    *("task", "pair", "source", "target", "injection", "map", "center", "scale", "dataset", "seed", "size"),
+    *("layer_source", "layer_target", "n_fit", "unit", "n_negatives", "part", "n_items", "n_units", "control", "kind"),
+    *("n_draws", "metric", "mean", "low", "high", "difference", "diff_low", "diff_high", "p", "p_draws"),
+    *("p_draws_family", "p_exact", "p_holm", "valid", "verdict", "run_id"),
+)
 METRICS = ("top1", "top5", "top10", "mrr", "logprob_nats", "kl_nats", "agreement", "fraction_of_native")
 STATES = ("explained_variance",)
 
@@ -28,15 +38,17 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_of_the_record(tmp_path: Path) -> None:
     made = [write_cell(tmp_path, layers=(i, 4), n=60 + i, seed=i, new_rates={"fitted": 0.5}) for i in (2, 3)]
     found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
+    assert tuple(found[0]) == COLUMNS
     n_shown = len(CONTROLS) + 3
     assert len(found) == 2 * (3 * n_shown * len(METRICS) + len(CONTROLS) * len(STATES))
-    assert {row["answers"] for row in found} == {"all", "new", "known"}
+    assert {row["part"] for row in found} == {"all", "new", "known"}
     cells = {c.data["run_id"]: c for c in Family(comparisons(read_all(tmp_path)), METRICS[:7]).cells}
     for row in found:
         (record,) = [r for r in made if r.data["run_id"] == row["run_id"]]
-        data, control, metric, part = record.data, row["control"], row["metric"], row["answers"]
-        of_part = data if part == "all" else data["by_answer"][part]
-        score = (data["state_scores"] if metric in STATES else of_part["scores"])[control][metric]
+        data, control, metric, part = record.data, row["control"], row["metric"], row["part"]
+        (point,) = data["points"]
+        of_part = point if part == "all" else point["parts"][part]
+        score = of_part["scores"][control][metric]
         assert [row[k] for k in ("mean", "low", "high")] == [score[k] for k in ("mean", "low", "high")]
         lead = cells[row["run_id"]].contrasts_of(part).get(control, {}).get(metric, {})
         for name, key in (("difference", "difference"), ("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
@@ -45,14 +57,13 @@ def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_
             assert row[name] == lead.get(name)
         in_family = (*NEGATIVES, *BASELINES) if part != "known" and metric in METRICS[:7] else ()
         assert (row["p_holm"] is not None) == (control in in_family)
-        n, n_units = (N_ITEMS, data["n_units"]) if part == "all" else (of_part["n"], of_part["n_units"])
-        assert (row["n_items"], row["n_units"], row["unit"]) == (n, n_units, "answer")
-        layers = data["layers"]
-        assert (row["layer_source"], row["layer_target"]) == (layers["source"], layers["target"])
+        assert point["n"] == N_ITEMS
+        assert (row["n_items"], row["n_units"], row["unit"]) == (of_part["n"], of_part["n_units"], "answer")
+        assert [row["layer_source"], row["layer_target"]] == point["axes"]["layer"]
         shared = ("tiny", "tiny-llama", "tiny-mistral", "lm_head", "orthogonal", "facts", True, 5)
         names = ("pair", "source", "target", "injection", "map", "dataset", "valid", "n_negatives")
         assert tuple(row[k] for k in names) == shared
-        assert (row["n_fit"], row["size"], row["seed"]) == (data["n_fit"], data["n_fit"], data["config"]["seed"])
+        assert (row["n_fit"], row["size"], row["seed"]) == (*[point["axes"]["n_fit"]] * 2, data["config"]["seed"])
         assert row["verdict"] == (
             "new answers: not above shuffled_within, and not above lookup, but above bag_of_words; all answers: above every negative control, and "
             "above lookup and bag_of_words"
@@ -64,7 +75,7 @@ def test_there_is_a_row_for_every_cell_part_control_and_metric_with_the_numbers_
 def test_a_part_of_one_unit_has_no_rows_and_few_units_have_no_p(tmp_path: Path) -> None:
     write_cell(tmp_path, n_units=2)
     found = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
-    assert {row["answers"] for row in found} == {"all"}
+    assert {row["part"] for row in found} == {"all"}
     assert {row["n_units"] for row in found} == {2}
     assert all(row["p"] is None and row["p_holm"] is None for row in found)
     assert "new answers: no test, only 1 unit" in found[0]["verdict"]
@@ -72,8 +83,8 @@ def test_a_part_of_one_unit_has_no_rows_and_few_units_have_no_p(tmp_path: Path) 
 
 def test_records_of_an_older_version_are_refused(tmp_path: Path) -> None:
     path = write_cell(tmp_path).folder / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
-    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 5; move "):
+    path.write_text(path.read_text().replace('"record_version": 6', '"record_version": 2', 1))
+    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 6; move "):
         write_export(tmp_path)
     assert not (tmp_path / "reports").exists()
 
@@ -137,7 +148,7 @@ def test_items_are_a_row_for_every_control_draw_and_item(tmp_path: Path, ending:
     assert {(int(r["draw"]), int(r["item"])) for r in one} == {(d, i) for d in range(N_DRAWS) for i in range(N_ITEMS)}
     record = next(r for r in read_all(tmp_path) if r.data["run_id"] == one[0]["run_id"])
     mean = sum(float(r["top1"]) for r in one) / len(one)
-    assert mean == pytest.approx(record.data["scores"]["random"]["top1"]["mean"])
+    assert mean == pytest.approx(record.data["points"][0]["scores"]["random"]["top1"]["mean"])
     assert {str(r["n_negatives"]) for r in found} == {"1"}
 
 
@@ -175,7 +186,45 @@ def test_records_with_and_without_scores_of_whole_answers_are_exported_together(
     write_cell(tmp_path)
     write_cell(tmp_path, n=50, metrics=("top1", "token_f1"))
     table = rows(write_export(tmp_path, to=tmp_path / "all.parquet"))
-    fitted = [(row["n_fit"], row["metric"]) for row in table if row["control"] == "fitted" and row["answers"] == "all"]
+    fitted = [(row["n_fit"], row["metric"]) for row in table if row["control"] == "fitted" and row["part"] == "all"]
     assert (50, "token_f1") in fitted
     assert (100, "mrr") in fitted
     assert (100, "token_f1") not in fitted
+
+
+def test_items_of_several_kinds_and_points_lie_below_each_other(tmp_path: Path) -> None:
+    made = write_cell(tmp_path, layers=(1, 4))
+    path = made.folder / "record.json"
+    data = json.loads(path.read_text())
+    (point,) = data["points"]
+    data["points"] = [point, {**point, "axes": {"layer": [2, 4], "n_fit": 100}}]
+    path.write_text(json.dumps(data))
+    items = made.items()
+    second = items.set_column(items.column_names.index("point"), "point", pa.array([1] * len(items)))
+    pq.write_table(pa.concat_tables([items, second]), made.table_path("items"))
+    pq.write_table(
+        pa.table({"point": [1], "control": ["fitted"], "draw": [0], "item": [0], "unit": [0], "found": [0.5]}),
+        made.table_path("queries"),
+    )
+    found = rows(write_export(tmp_path, to=tmp_path / "items.parquet", items=True))
+    assert len(found) == 2 * len(items) + 1
+    by_point = {(row["table"], row["point"]): row["layer_source"] for row in found}
+    assert by_point == {("items", 0): 1, ("items", 1): 2, ("queries", 1): 2}
+    (query,) = (row for row in found if row["table"] == "queries")
+    assert (query["found"], query["top1"], query["control"]) == (0.5, None, "fitted")
+    assert {row["found"] for row in found if row["table"] == "items"} == {None}
+
+
+def test_records_without_scores_by_item_have_no_table_of_them(tmp_path: Path) -> None:
+    write_cell(tmp_path).table_path().unlink()
+    with pytest.raises(RecordError, match=r"^task=translate has no scores by item; leave out --items$"):
+        write_export(tmp_path, items=True)
+    assert not (tmp_path / "reports").exists()
+    assert len(rows(write_export(tmp_path, to=tmp_path / "all.parquet"))) > 0
+
+
+def test_records_whose_contrasts_are_all_there_are_exported_without_torch(tmp_path: Path) -> None:
+    write_cell(tmp_path)
+    script = f"import sys; from bridge.export import write_export; write_export({str(tmp_path)!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr

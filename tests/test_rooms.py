@@ -17,7 +17,7 @@ MEASURES = "bridge.similarity"
 def homes(path: Path) -> bool:
     """Whether a file belongs to one task: its folder, or its schema."""
     parts = path.relative_to(ROOT / "bridge").parts
-    return parts[:1] == ("tasks",) and parts[1] in TASKS or parts[:1] == ("schema",) and path.stem in TASKS
+    return (parts[:1] == ("tasks",) and parts[1] in TASKS) or (parts[:1] == ("schema",) and path.stem in TASKS)
 
 
 FILES = [p for p in sorted((ROOT / "bridge").rglob("*.py")) if not homes(p)]
@@ -70,7 +70,7 @@ DECLARED = {
     for name in names
 } | set(CONTROLS)  # fmt: skip
 # Words that are conditions or axes of a task and plain words as well.
-PLAIN = {"mean", "random", "layer"}
+PLAIN = {"mean", "random", "layer", "n_rows"}
 
 
 @pytest.mark.parametrize("path", sorted(SHOWN), ids=lambda p: str(p.relative_to(ROOT)))

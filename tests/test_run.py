@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from declared import NEGATIVES
+from declared import NEGATIVES, point
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -58,7 +58,7 @@ def in_session(own: Session) -> Cell:
 
 
 def top1(found: Record, control: str) -> float:
-    return found.data["scores"][control]["top1"]["mean"]
+    return point(found.data)["scores"][control]["top1"]["mean"]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_fitted_map_stands_above_every_negative_control_and_below_the_ceiling(
         said = f"new answers: {new}; all answers: {above}"
         assert compared.verdict() == said
     for control in NEGATIVES:
-        assert top1(found, "fitted") > data["scores"][control]["top1"]["high"] + 0.1
-        assert data["contrasts"][control]["top1"]["p"] < 0.01
+        assert top1(found, "fitted") > point(data)["scores"][control]["top1"]["high"] + 0.1
+        assert point(data)["contrasts"][control]["top1"]["p"] < 0.01
     assert top1(found, "fitted") < top1(found, "same_model") <= top1(found, "native_target") + 0.02
     assert top1(found, "own_state") >= top1(found, "same_model") - 0.02
 
@@ -94,48 +94,39 @@ def test_the_record_holds_what_a_reader_needs(fresh: Cell, outputs: Path) -> Non
     found = fresh("dataset.size=100")
     data = json.loads((found.folder / "record.json").read_text())
     assert data.keys() >= {
-        *("run_id", "record_version", "status", "config", "n_fit", "n_eval", "rank", "gates", "valid", "scores"),
-        *(
-            "contrasts",
-            "versions",
-            "commit",
-            "dirty",
-            "wall_s",
-            "coverage",
-            "fit",
-            "warnings",
-            "by_answer",
-            "absent",
-            *("unit", "n_units"),
-        ),
+        *("run_id", "record_version", "status", "config", "points", "rank", "gates", "valid"),
+        *("versions", "commit", "dirty", "wall_s", "coverage", "fit", "warnings", "absent", "layers", "chance"),
     }
-    assert (data["status"], data["n_fit"], data["rank"]) == ("done", 100, 99)
-    assert data["scores"].keys() >= {*CONTROLS, "own_state", "native_source", "native_target"}
+    one = point(data)
+    assert one.keys() == {"axes", "n", "n_units", "n_effective", "unit", "scores", "contrasts", "parts"}
+    assert one["axes"] == {"layer": [4, 4], "n_fit": 100}
+    assert (data["status"], data["rank"], data["record_version"]) == ("done", 99, 6)
+    assert one["scores"].keys() >= {*CONTROLS, "own_state", "native_source", "native_target"}
     metrics = {"top1", "top5", "top10", "mrr", "logprob_nats", "agreement"}
-    for control, scores in data["scores"].items():
+    for control, scores in one["scores"].items():
         assert scores.keys() >= metrics, control
         assert all(s["low"] <= s["mean"] <= s["high"] for s in scores.values()), control
     for control in ("random", "shuffled", "shuffled_within"):
-        assert data["scores"][control]["top1"]["n_draws"] == 20
-    assert data["scores"]["fitted"]["kl_nats"]["mean"] > data["scores"]["native_target"]["kl_nats"]["mean"] == 0.0
-    assert data["contrasts"].keys() == data["scores"].keys() - {"fitted"}
+        assert one["scores"][control]["top1"]["n_draws"] == 20
+    assert one["scores"]["fitted"]["kl_nats"]["mean"] > one["scores"]["native_target"]["kl_nats"]["mean"] == 0.0
+    assert one["contrasts"].keys() == one["scores"].keys() - {"fitted"}
     assert data["gates"].keys() == {"states", "drift", "pairing", "known", "alive", "planted"}
     assert any("n=100 fit rows are fewer than d=128" in warning for warning in data["warnings"])
     assert 0 < data["fit"]["eval_variance_outside_span"] < 1
-    assert data["fit"]["in_sample"]["explained_variance"] > data["state_scores"]["fitted"]["explained_variance"]["mean"]
-    assert sum(part["n"] for part in data["by_answer"].values()) == data["n_eval"]
+    assert data["fit"]["in_sample"]["explained_variance"] > one["scores"]["fitted"]["explained_variance"]["mean"]
+    assert sum(part["n"] for part in one["parts"].values()) == one["n"]
 
     table = found.items()
-    n_rows = (3 * 20 + 5 + 7 + 3) * data["n_eval"]
+    n_rows = (3 * 20 + 5 + 7 + 3) * one["n"]
     assert table.num_rows == n_rows
     rows = table.filter([c == "fitted" for c in table["control"].to_pylist()])
-    assert sum(rows["top1"].to_pylist()) / len(rows) == pytest.approx(data["scores"]["fitted"]["top1"]["mean"])
+    assert sum(rows["top1"].to_pylist()) / len(rows) == pytest.approx(one["scores"]["fitted"]["top1"]["mean"])
     assert {p.name for p in found.folder.iterdir()} == {"record.json", "items.parquet", "config.yaml", "run.log"}
     assert [r.data["run_id"] for r in record.read_all(outputs)] == [data["run_id"]]
 
 
 def test_answers_known_from_the_fit_and_new_ones_are_told_apart(cell: Cell) -> None:
-    parts = cell().data["by_answer"]
+    parts = point(cell().data)["parts"]
     known, new = ({n: parts[label]["scores"][n]["top1"]["mean"] for n in CONTROLS} for label in ("known", "new"))
     assert known["fitted"] > new["fitted"] + 0.3
     assert known["clustered"] > 0.5
@@ -146,9 +137,9 @@ def test_answers_known_from_the_fit_and_new_ones_are_told_apart(cell: Cell) -> N
 
 def test_no_answer_is_on_both_sides_when_split_by_answer(cell: Cell) -> None:
     found = cell(*FEW, "dataset.split.by=answer", "dataset.size=300")
-    assert found.data["by_answer"]["known"] == {"n": 0, "n_units": 0}
-    assert found.data["by_answer"]["new"]["n"] == found.data["n_eval"]
-    assert not any(found.items()["known_answer"].to_pylist())
+    assert point(found.data)["parts"]["known"] == {"n": 0, "n_units": 0}
+    assert point(found.data)["parts"]["new"]["n"] == point(found.data)["n"]
+    assert not any(found.items()["known_whole"].to_pylist())
 
 
 def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(fresh: Cell, outputs: Path) -> None:
@@ -159,8 +150,8 @@ def test_a_cell_is_computed_once_and_gives_the_same_numbers_again(fresh: Cell, o
     assert again.data == json.loads((first.folder / "record.json").read_text())
     anew = fresh(*words, "recompute=true", "batch_size=7", session=Session(outputs, "cpu", 7))
     assert not anew.reused
-    assert anew.data["scores"] == first.data["scores"]
-    assert anew.data["contrasts"] == first.data["contrasts"]
+    assert point(anew.data)["scores"] == point(first.data)["scores"]
+    assert point(anew.data)["contrasts"] == point(first.data)["contrasts"]
     assert anew.items() == first.items()
 
 
@@ -193,7 +184,10 @@ def test_rows_out_of_step_are_caught_by_a_gate(fresh: Cell, outputs: Path, name:
 def test_a_map_too_small_to_carry_much_is_not_taken_for_a_dead_way_in(cell: Cell) -> None:
     """``same_model`` is the ceiling of this map; whether the way in is alive is asked of the target's own state."""
     data = cell("map=reduced_rank", "map.rank=8", "injection=late_layer", "layer=3", *FEW).data
-    assert data["scores"]["same_model"]["top1"]["mean"] < 0.5 * data["scores"]["native_target"]["top1"]["mean"]
+    assert (
+        point(data)["scores"]["same_model"]["top1"]["mean"]
+        < 0.5 * point(data)["scores"]["native_target"]["top1"]["mean"]
+    )
     assert data["gates"]["alive"]["passed"]
     assert data["valid"]
 
@@ -247,7 +241,7 @@ def test_the_same_prompt_leaks_and_the_neutral_one_does_not(cell: Cell) -> None:
 
 def test_aligned_positions_give_many_rows_of_one_prompt(cell: Cell) -> None:
     found = cell(*FEW, "layer.position=aligned", "dataset.size=50")
-    assert found.data["n_fit"] == 50
+    assert point(found.data)["axes"]["n_fit"] == 50
     assert found.data["fit"]["n_rows"] > 200
     mean = cell(*FEW, "layer.position=mean", "dataset.size=50", "injection=late_layer", "layer=2")
     assert mean.data["fit"]["n_rows"] == 50
@@ -348,7 +342,7 @@ def test_states_of_the_two_models_are_extracted_once_for_a_grid(outputs: Path) -
 
 
 def test_library_use_needs_no_config() -> None:
-    from bridge.maps import Orthogonal
+    from bridge.maps.orthogonal import Orthogonal
 
     X = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     assert Orthogonal().fit(X, X).transform(X).shape == (20, 8)
@@ -357,5 +351,5 @@ def test_library_use_needs_no_config() -> None:
 def test_counts_that_are_the_same_for_all_items_are_absent(cell: Cell) -> None:
     found = cell(*FEW, "dataset=attributes_unseen_words", "dataset.size=40", "layer=2")
     assert found.data["absent"]["bag_of_words"] == "no eval item differs from another in words that a fit row has"
-    assert "bag_of_words" not in found.data["scores"]
-    assert "bag_of_words" in cell(*FEW, "dataset=attributes", "dataset.size=40", "layer=2").data["scores"]
+    assert "bag_of_words" not in point(found.data)["scores"]
+    assert "bag_of_words" in point(cell(*FEW, "dataset=attributes", "dataset.size=40", "layer=2").data)["scores"]

@@ -98,9 +98,9 @@ def test_weights_that_change_under_a_living_session_are_seen(cell: Cell, bare_ou
     second = custom(session)
     assert not second.reused
     assert second.data["inputs"]["target"] != first.data["inputs"]["target"]
-    assert second.data["scores"] != first.data["scores"]
+    assert second.data["points"] != first.data["points"]
     shutil.rmtree(second.folder)
-    assert custom(Session(bare_outputs, "cpu", 64)).data["scores"] == second.data["scores"]
+    assert custom(Session(bare_outputs, "cpu", 64)).data["points"] == second.data["points"]
 
 
 @pytest.mark.parametrize("stop", [SystemExit, KeyboardInterrupt])
@@ -133,7 +133,7 @@ def test_a_cell_that_is_cut_off_leaves_nothing_and_its_neighbours_nothing_wrong(
         )
     monkeypatch.undo()
     found = json.loads((cell("control=shuffled", session=session).folder / "record.json").read_text())
-    assert found["scores"] == expected["scores"]
+    assert found["points"] == expected["points"]
     assert found["gates"] == expected["gates"]
 
 
@@ -158,5 +158,5 @@ def test_a_setting_that_cannot_be_fails_alone(cell: Cell, bare_outputs: Path) ->
         with pytest.raises(DataError, match="Got a data set size of 5000"):
             cell("dataset.size=5000", f"control={control}", session=session)
     again = cell("control=mean", "recompute=true", session=session)
-    assert again.data["scores"] == before.data["scores"]
+    assert again.data["points"] == before.data["points"]
     assert sorted(r.data["status"] for r in record.read_all(bare_outputs)) == ["done", "failed", "failed"]

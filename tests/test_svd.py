@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 from bridge.svd import svd
 
 G = torch.Generator().manual_seed(0)

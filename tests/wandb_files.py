@@ -14,13 +14,14 @@ from bridge.tracking.client import end_service
 from bridge.tracking.offline import pieces
 
 WANDB = {
+    "_target_": "bridge.tracking.wandb.WandbTracker",
     "name": "wandb",
     "project": "bridge",
     "entity": None,
     "group": None,
     "mode": "offline",
     "init_timeout_s": 60.0,
-    "x": "layer",
+    "x": None,
     "run_per": "curve",
 }
 
@@ -95,7 +96,8 @@ def expected(manifest: Manifest) -> dict[tuple[str, int], dict[int, float]]:
     """(control, size) -> layer -> top-1, from the records."""
     found: dict[tuple[str, int], dict[int, float]] = {}
     for made in record.read_all(manifest.outputs, manifest.run_ids):
-        for control, scores in made.data["scores"].items():
+        (point,) = made.data["points"]
+        for control, scores in point["scores"].items():
             at = found.setdefault((control, made.data["config"]["dataset"]["size"]), {})
-            at[made.data["layers"]["source"]] = scores["top1"]["mean"]
+            at[point["axes"]["layer"][0]] = scores["top1"]["mean"]
     return found

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
-from benchmarks.calibration.records import N_DRAWS, Scores
-from bridge.controls.names import KINDS, NEGATIVES
-from bridge.results.families import _Contrast, _corrected
+from benchmarks.calibration.records import N_DRAWS, NEGATIVES, Scores
+from bridge.results.families import _corrected, _Member
 from bridge.results.verdicts import finding
 from bridge.statistics.families import draw_family_p, draw_rank_p
+from bridge.statistics.flips import exact_p
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS
+from bridge.tasks.translate import TASK
 
 
 def ranks(rates: Rates, cells: Sequence[Scores], control: str, n: int) -> None:
@@ -56,28 +57,32 @@ def verdicts(rates: Rates, cells: Sequence[Scores], n: int) -> None:
     for _ in range(n):
         chosen = torch.randperm(N_DRAWS, generator=generator)[: ENOUGH_DRAWS + 1]
         rows, units = cells[0].resampled(cells[0].n_units, generator)
-        members = [_member(str(i), c, name, chosen, rows, units) for i, c in enumerate(cells) for name in NEGATIVES]
-        corrected = _corrected(members)
+        made = [_member(str(i), c, name, chosen, rows, units) for i, c in enumerate(cells) for name in NEGATIVES]
+        corrected = _corrected([x for x, _ in made])
         above = []
         for i in range(len(cells)):
             contrasts = {
                 # The interval's part of a verdict is left out: it can only make verdicts rarer.
-                x.control: {"top1": {"low": float(x.differences.mean()), "p": None}
-                            | corrected[x.cell, x.part, x.control, x.metric]}
-                for x in members if x.cell == str(i)
+                x.key[3]: {"top1": {"difference": difference, "low": None, "high": None, "p": None} | corrected[x.key]}
+                for x, difference in made if x.key[0] == str(i)
             }  # fmt: skip
-            above.append(finding(contrasts, sizes, {}).is_above)
+            above.append(finding(contrasts, sizes, {}, TASK.conditions, TASK.head).is_above)
         rates.count("family", f"verdict of any of {len(cells)} cells", any(above))
-        tops = [float(x.fitted) for x in members if x.control == NEGATIVES[0]]
+        tops = [x.estimate for x, _ in made if x.key[3] == NEGATIVES[0]]
         at = [max(range(first, first + 3), key=tops.__getitem__) for first in range(0, len(cells) - 2, 3)]
         rates.count("family", "verdict at the highest cells", any(above[i] for i in at))
 
 
-def _member(cell: str, scores: Scores, control: str, chosen: Tensor, rows: Tensor, units: Tensor) -> _Contrast:
-    """A draw of shuffled_within minus a control with 20 other draws."""
+def _member(
+    cell: str, scores: Scores, control: str, chosen: Tensor, rows: Tensor, units: Tensor
+) -> tuple[_Member, float]:
+    """A draw of shuffled_within beside a control with 20 other draws, and the difference of the two."""
     fitted = scores.score("shuffled_within", "top1", int(chosen[0]))[rows]
     draws = scores.branches[control].metrics["top1"].double()
-    draws = (draws[chosen[1:]] if KINDS[control].drawn else draws)[:, rows]
-    return _Contrast(
-        cell, "all", control, "top1", fitted - draws.mean(0), units, fitted.mean(), draws.mean(1)
-    )  # fmt: skip
+    condition = TASK.conditions[control]
+    draws = (draws[chosen[1:]] if condition.drawn else draws)[:, rows]
+    differences = fitted - draws.mean(0)
+    p = exact_p(differences[:, None], 1.0 / len(draws), units).item()
+    means = tuple(draws.mean(1).tolist()) if condition.ranked else ()
+    key = cell, 0, "all", control, "top1"
+    return _Member(key, condition.kind, p, False, float(fitted.mean()), means), float(differences.mean())

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
-from benchmarks.calibration.records import Scores, part
+from benchmarks.calibration.records import REFERENCE, Scores, part
 from bridge.results.scores import Branch, contrast, summarize
 from bridge.statistics.families import holm
 from bridge.statistics.flips import exact_p, max_statistic_p
 from bridge.statistics.levels import ALPHA
+from bridge.tasks.translate import TASK
 
 # Random flips of the max statistic. `bridge` uses 9,999; the test keeps its level with any number.
 N_FLIPS = 299
@@ -111,7 +112,7 @@ def singles(
         some, rare = part(units, n_resamples, seed), columns.rare[seed % len(columns.rare)]
         fitted = {metric: values[None, rows] for metric, values in columns.fitted.items()}
         shown = Branch({"top1": fitted["top1"], "top5": rare[None, rows], "mrr": fitted["logprob_nats"]})
-        own = summarize(shown, Branch({"top1": columns.native[None, rows]}), some)
+        own = summarize(shown, Branch({"top1": columns.native[None, rows]}), some, TASK.by_name)
         means = (columns.fitted["top1"], rare, columns.fitted["logprob_nats"])
         for metric, name, values in zip(("top1", "top5", "mrr"), ("top-1", "rare top-1", "nats"), means, strict=True):
             # An exact interval is conservative.
@@ -124,7 +125,7 @@ def singles(
             share = float(means[0].mean() / columns.native.mean())
             rates.covers(f"interval of share of native, {label}", own["fraction_of_native"], share, not is_blind)
         control = Branch({metric: values[None, rows] for metric, values in columns.control.items()})
-        against = contrast(Branch(fitted), control, some)
+        against = contrast(Branch(fitted), control, some, TASK.by_name, REFERENCE)
         for metric, null, name in PAIRED:
             is_exact = metric == "top5" and n_units < MANY_UNITS
             rates.covers(
@@ -153,11 +154,11 @@ def rare_shares(rates: Rates, n: int, n_units: int = 40, n_each: int = 10) -> No
         chances = spread.beta(share, 1.0 - share, n_units).repeat(n_each)
         scores = Branch({"top1": torch.from_numpy((spread.random(n_units * n_each) < chances).astype(float))[None]})
         some = part(units, 400, seed)
-        own = summarize(scores, scores, some)["top1"]
+        own = summarize(scores, scores, some, TASK.by_name)["top1"]
         name = f"interval of a share of {share:.0%}, {n_units} units of {n_each} items"
         rates.covers(name, own, share, is_gated=False, has_floor=True)
         draws = Branch({"top1": torch.from_numpy((spread.random((20, len(units))) < share).astype(float))})
-        beside = contrast(scores, draws, some)["top1"]
+        beside = contrast(scores, draws, some, TASK.by_name, REFERENCE)["top1"]
         rates.covers(f"{name} less 20 draws", beside, 0.0, is_gated=False, has_floor=True)
         rates.count("type1", f"p of a share of {share:.0%} less 20 draws", beside["p"] <= ALPHA, is_gated=False)
 

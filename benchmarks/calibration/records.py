@@ -8,17 +8,20 @@ from torch import Tensor
 
 from bridge.carry.rows import Rows
 from bridge.config import compose_config
-from bridge.controls.names import NEGATIVES
 from bridge.data.splitting import split
 from bridge.results.items import item_scores
 from bridge.results.scores import Branch, Part
 from bridge.run import run
 from bridge.session import Session
+from bridge.tasks.translate import TASK
 from bridge.tasks.translate.rows import cell_rows
 
 N_DRAWS = 40
 METRICS = ("top1", "logprob_nats")
+NEGATIVES = TASK.conditions.negatives
 CONTROLS = ("fitted", *NEGATIVES, "lookup", "native_target")
+# A condition that the estimate is neither tested against nor ranked among.
+REFERENCE = TASK.conditions["native_target"]
 SIZES, LAYERS = (60, 200, 560), (2, 3, 4)
 # Ten cells: three curves over layers, and one cell with another injection.
 GRID = (
@@ -68,14 +71,16 @@ class Scores:
 def part(units: Tensor, n_resamples: int, seed: int) -> Part:
     """All items, split as in a record."""
     every = torch.ones_like(units, dtype=torch.bool)
-    return Part(units, every, every, n_resamples, seed)
+    masks = {("items", "token"): every, ("items", "whole"): every}
+    return Part({"items": units}, masks, n_resamples, seed)
 
 
 def scores(session: Session, *overrides: str) -> Scores:
     """The scores of one cell, which is computed unless there is a record."""
     words = (*overrides, f"control.n_draws={N_DRAWS}", f"paths.outputs={session.outputs}")
-    items = item_scores([run(compose_config(*words), session)], CONTROLS, METRICS)
-    return Scores(items.branches, items.units)
+    metrics = [TASK.by_name[name] for name in METRICS]
+    items = item_scores([run(compose_config(*words), session)], TASK, CONTROLS, metrics)
+    return Scores(items.branches, items.units["items"])
 
 
 def states(session: Session, layer: int, size: int) -> tuple[Rows, Tensor, Tensor]:

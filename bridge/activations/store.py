@@ -157,5 +157,3 @@ class Store:
                 "another folder for the store (nothing half-written was left)"
             )
         return StoreError(f"{self.root} cannot be written ({text}); choose another folder for the store")
-
-

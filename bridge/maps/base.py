@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import check_finite_rows, check_rows, checked_groups, checked_permutations
+from bridge.maps.checks import check_finite_rows, check_rows, check_width, checked_groups, checked_permutations
 from bridge.maps.moments import Moments
 from bridge.maps.registry import names_of
 from bridge.maps.solvers import EPS, resolution
@@ -289,17 +289,12 @@ class Map(ABC):
     def _check_widths(self, d_source: int, d_target: int) -> None:
         if self.requires_equal_widths and d_source != d_target:
             raise FitError(
-                f"{self._name} needs states of equal width, got {d_source} (source) and "
-                f"{d_target} (target); choose one that takes unequal widths, such as map=orthogonal"
+                f"{self._name} got states of width {d_source} (source) and {d_target} (target); wanted equal widths: "
+                "choose a map that takes unequal ones, such as map=orthogonal"
             )
 
     def _check_width(self, states: Tensor, side: str = "source") -> None:
-        wanted = self.width_source_ if side == "source" else self.width_target_
-        if states.shape[-1] != wanted:
-            raise FitError(
-                f"the states to map have width {states.shape[-1]}; wanted {wanted}, "
-                f"the width of the fit: pass states of the {side} model"
-            )
+        check_width(states, self.width_source_ if side == "source" else self.width_target_, side)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "width_source_"):

@@ -22,6 +22,19 @@ def check_rows(X: Tensor, Y: Tensor) -> None:
         raise FitError(f"X has {len(X)} rows and Y has {len(Y)}; wanted as many: row i of both must be the same item")
 
 
+def check_width(states: Tensor, wanted: int, side: str) -> None:
+    """Refuse states of another width than those of the fit.
+
+    Raises:
+        FitError: another width.
+    """
+    if states.shape[-1] != wanted:
+        raise FitError(
+            f"the states to map have width {states.shape[-1]}; wanted {wanted}, "
+            f"the width of the fit: pass states of the {side} model"
+        )
+
+
 def check_finite_rows(X: Tensor, Y: Tensor) -> None:
     """Refuse rows that are not finite, and none."""
     check_finite(X, "X")

@@ -99,7 +99,7 @@ def _search(one: Gathered) -> list[str]:
             f"<b>Best {axis.one}</b>: the {axis.one} with the {best} {task.conditions.estimate} "
             f"{escape(task.head.word)} "
             "among the valid ones. Its p is that of the largest "
-            f"standardised difference over all {axis.one}s searched, with the same sign flip of a unit in every "
+            f"standardised difference over all {axis.many} searched, with the same sign flip of a unit in every "
             f"{axis.one} (max statistic), then corrected by Holm for the number of curves; its rank is that among the "
             f"largest leads over all cells, which {axis.one} is best included."
         )

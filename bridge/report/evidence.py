@@ -132,7 +132,7 @@ def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
             ]
             for (pair, setting), some in groups.items()
         ]  # fmt: skip
-        heading = ["pair"] * ("pair" in task.uses) + [task.heading, "cells", *(f"{axis.one}s" for axis in keyed)]
+        heading = ["pair"] * ("pair" in task.uses) + [task.heading, "cells", *(f"{axis.many}" for axis in keyed)]
         told += table(heading + ["controls"] * ("control" in task.uses), rows)
     return told
 

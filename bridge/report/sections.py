@@ -20,10 +20,10 @@ def common_sections(one: Gathered) -> list[Section]:
     shown, told = fits(one.grids)
     estimate, head = task.conditions.estimate, task.head
     fixed = f"One cell per panel, fixed beforehand rather than searched: {_last(task)}."
-    best = "place" if task.searched is None else task.searched.one
+    best = "places" if task.searched is None else task.searched.many
     sections = [
         _parts(task, told + panels.by_part(shown), fixed),
-        Section("best", f"Best {best}s", best_places(one), _best_lead(task), f"best {best}s"),
+        Section("best", f"Best {best}", best_places(one), _best_lead(task), f"best {best}"),
         Section("map", "Heat maps", lead_maps(task, one.grids) + told + each(shown, panels.heat), _heat_lead(task),
                 "heat maps"),
     ]  # fmt: skip
@@ -32,8 +32,8 @@ def common_sections(one: Gathered) -> list[Section]:
     for axis in _drawn(task):
         lead = f"{_at_last(task, axis)}{RIBBONS if axis is _drawn(task)[0] else ''}"
         lead += f" The numbers under a panel are means at its last {axis.one}."
-        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.one}s", told + panels.over(shown, axis),
-                                lead.strip(), f"{axis.one}s"))  # fmt: skip
+        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.many}", told + panels.over(shown, axis),
+                                lead.strip(), f"{axis.many}"))  # fmt: skip
     wins = f" {'Right' if head.higher_is_better else 'Left'} of zero {_estimate(task)} wins."
     return [
         *sections,
@@ -59,11 +59,11 @@ def _last(task: Task) -> str:
 def _at_last(task: Task, axis: Axis) -> str:
     """Where curves along one axis lie on the others, in words."""
     rest = " and ".join(f"{other.one}" for other in task.axes if other is not axis)
-    return f"At the last {rest} that has at least three quarters of the {axis.one}s. " if rest else ""
+    return f"At the last {rest} that has at least three quarters of the {axis.many}. " if rest else ""
 
 
 def _best_lead(task: Task) -> str:
-    of = "" if task.searched is None else f"the {task.searched.one}s of a curve and for "
+    of = "" if task.searched is None else f"the {task.searched.many} of a curve and for "
     at = "place" if task.searched is None else task.searched.one
     most = "most of it" if task.head.higher_is_better else "least of it"
     return (

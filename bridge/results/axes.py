@@ -37,6 +37,11 @@ class Axis:
         """What one of its places is called in a sentence."""
         return self.noun or self.word.replace("_", " ")
 
+    @property
+    def many(self) -> str:
+        """What several of its places are called; a word that ends in s stays as it is."""
+        return self.one if self.one.endswith("s") else f"{self.one}s"
+
     def value(self, axes: Mapping[str, Any]) -> Any:
         """The place of a point, as something that sorts."""
         place = axes[self.name]

@@ -45,6 +45,7 @@ class Condition:
         spare: whether a narrow table leaves it out before others of its kind.
         look: how it is drawn; None for the next free one.
         order: its place among those of its kind.
+        comparable: whether its score as a share of the reference's says anything.
     """
 
     name: str = ""
@@ -58,6 +59,7 @@ class Condition:
     look: Look | None = None
     order: int = 0
     what: str = ""
+    comparable: bool = True
 
     @property
     def ranked(self) -> bool:

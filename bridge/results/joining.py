@@ -46,7 +46,7 @@ def sortable(place: Any) -> tuple[Any, ...]:
 
 
 def _joined(group: list[Record]) -> list[Comparison]:
-    group = sorted(group, key=lambda r: (-len(r.data["points"][0]["scores"]), r.data["run_id"]))
+    group = sorted(group, key=lambda r: (-sum(len(p["scores"]) for p in r.data["points"]), r.data["run_id"]))
     return [_join(group, number) for number in range(len(group[0].data["points"]))]
 
 

@@ -122,7 +122,7 @@ class RelationsConfig(DatasetConfig):
 class HuggingFaceConfig(DatasetConfig):
     """A data set from the Hugging Face hub."""
 
-    _target_: str = "bridge.data.sources.HuggingFace"
+    _target_: str = "bridge.data.hub.HuggingFace"
     name: str = "huggingface"
     repository: str = MISSING
     config: str | None = None

@@ -27,15 +27,16 @@ class TrackerConfig:
 
     _target_: str = MISSING
     name: str = MISSING
-    # What curves run along in a sweep. Also dataset.size, seed, or any key whose value is or holds a number.
-    x: str = "layer"
+    # What curves run along in a sweep: an axis of the task, or any key whose value is or holds a number (dataset.size,
+    # seed). null: the axis along which the task looks for a best place, such as layer, or its first.
+    x: str | None = None
 
 
 @dataclass
 class NoTrackerConfig(TrackerConfig):
     """Nowhere: records alone."""
 
-    _target_: str = "bridge.tracking.single.NoTracker"
+    _target_: str = "bridge.tracking.none.NoTracker"
     name: str = "none"
 
 
@@ -43,7 +44,7 @@ class NoTrackerConfig(TrackerConfig):
 class WandbConfig(TrackerConfig):
     """Weights & Biases."""
 
-    _target_: str = "bridge.tracking.single.WandbTracker"
+    _target_: str = "bridge.tracking.wandb.WandbTracker"
     name: str = "wandb"
     project: str = "bridge"
     entity: str | None = None

@@ -50,7 +50,7 @@ def _rests_on(cells: Sequence[Comparison], is_ranked: bool) -> list[str]:
     n_curves = sum(len(grid.curves()) for grid in grids(cells))
     more = f"; the first {MOST_ROWS} curves are shown" if n_curves > MOST_ROWS else ""
     return [
-        f"{text}; p corrected for the search over {task.searched.word}s and {n_curves} curves{more}",
+        f"{text}; p corrected for the search over {task.searched.many} and {n_curves} curves{more}",
         "every cell: bridge report (a page), bridge export (a table)",
     ]
 

@@ -25,6 +25,9 @@ def print_cell(record: Record, console: Console) -> None:
     if task.print_cell(record, console):
         return
     cells = Family(comparisons([record])).cells
+    if not cells:
+        console.print(f"{task.setting(record.data['config'])}: no points")
+        return
     if len(cells) == 1:
         # The verdict of one point is not corrected for others.
         (compared,) = comparisons([record])
@@ -73,7 +76,7 @@ def line(record: Record) -> str:
         return own
     cells = comparisons([record])
     label = cells[0].label if len(cells) == 1 else f"{task.setting(record.data['config'])}, {len(cells)} points"
-    return f"{label}{_scores(cells[-1])}"
+    return f"{label}{_scores(cells[-1])}" if cells else label
 
 
 def _scores(c: Comparison) -> str:

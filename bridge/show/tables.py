@@ -68,7 +68,8 @@ def _row(c: Comparison, name: str, scores: Mapping[str, Any], also: Sequence[str
     head, condition = c.head, c.task.conditions[name]
     draws = f" x{scores[head]['n_draws']}" if "n_draws" in scores.get(head, {}) and "draws" in also else ""
     row = [f"{name}{draws}", *(_interval(c.scores_of(part).get(name, {}).get(head)) for part in _parts(c))]
-    row += [_short(metric, scores.get(metric.name)) for metric in _further(c) if metric.name in also]
+    further = [m for m in _further(c) if m.name in also]
+    row += [_short(m, scores.get(m.name)) if condition.comparable or not m.share_of else "" for m in further]
     leads = [c.contrasts_of(part).get(name, {}).get(head) for part in _parts(c)]
     row.append("" if leads[-1] is None else _lead(leads[-1], "lead" in also))
     # A mark to read a score against is not tested.

@@ -167,7 +167,8 @@ def make(
     idle = [key for key, values in axes.items() if len(values) > 1 and task.ignores(key)]
     if idle and all(config["task"]["name"] == task.name for config in configs):
         raise ConfigError(
-            f"the grid sweeps over {', '.join(idle)}, which has no effect in task={task.name}: {uses(task)}; leave it out"
+            f"the grid sweeps over {', '.join(idle)}, which has no effect in task={task.name}: {uses(task)}; "
+            "leave it out"
         )
     run_ids = [registry.run_id(config) for config in configs]
     seen: dict[str, tuple[str, ...]] = {}

@@ -7,24 +7,21 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Manifest
-from bridge.sweep.attempts import Attempts
 from bridge.sweep.order import shares
+from bridge.sweep.waiting import earlier_jobs, in_queue, stop, wait
 from bridge.sweep.worker import Worker
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 # What is ours; everything else in hydra.launcher goes to submitit.
 OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")
@@ -32,11 +29,7 @@ OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")
 SHARED = (
     "name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "stderr_to_stdout",
 )  # fmt: skip
-POLL_S = 0.25
-ASK_SLURM_S = 5.0
 LOCAL_JOBS_AT_MOST = 4
-# How long a job on this machine may take to end after its last cell: a moment, and more where the machine is busy.
-ENDING_S = 60.0
 
 
 def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> bool:
@@ -54,15 +47,16 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         ConfigError: the cluster is not there, or does not take the jobs.
         KeyboardInterrupt: jobs on this machine have been stopped; those of a cluster go on.
     """
+    tracker = tracker_of(manifest.settings)
     if not run_ids:
-        stream.finish(manifest)
+        tracker.finish(manifest)
         return True
     again = set(_finished(manifest, run_ids))
-    if params["cluster"] == "slurm" and (there := _in_queue(_earlier_jobs(manifest))):
+    if params["cluster"] == "slurm" and (there := in_queue(earlier_jobs(manifest))):
         rows = ", ".join(sorted({row[0] for row in there}))
         print(f"jobs of an earlier launch are still there ({rows}); they share the cells with the new ones")
     # Before anything is submitted, because it says what is wrong with the tracker.
-    stream.ensure(manifest)
+    tracker.ensure(manifest)
     submitted = submit(manifest, run_ids, params)
     where = manifest.folder / "jobs"
     ids = ", ".join(job.job_id for job in submitted)
@@ -71,14 +65,14 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         print(f"not waiting; bridge status {manifest.name} tells how far it is")
         return False
     try:
-        _wait(manifest, run_ids, again, submitted, params["cluster"])
+        wait(manifest, run_ids, again, submitted, params["cluster"])
     except KeyboardInterrupt:
         if params["cluster"] == "local":
-            _stop(manifest, submitted)
+            stop(manifest, submitted)
         else:
             print(f"the jobs go on; bridge status {manifest.name} tells how far they are, scancel {ids} ends them")
         raise
-    stream.finish(manifest)
+    tracker.finish(manifest)
     return True
 
 
@@ -228,88 +222,3 @@ def undisturbed(log: Path) -> Iterator[None]:
             os.close(copy)
         for which, handler in before.items():
             signal.signal(which, handler)
-
-
-def _wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted: Sequence[Any], cluster: str) -> None:
-    """Until every cell is settled or every job has ended, with a bar and a line for each new error."""
-    told: set[str] = set()
-    ended = _slurm_ended(submitted) if cluster == "slurm" else lambda: all(job.done() for job in submitted)
-    token = json.loads((manifest.folder / "jobs" / "jobs.jsonl").read_text().splitlines()[-1])["launch"]
-    left = list(run_ids)
-    with tqdm(total=len(left), desc=manifest.name, unit="cell", delay=1.0, disable=None) as bar:
-        while left:
-            over = ended()
-            still = []
-            for run_id in left:
-                attempt = Attempts(manifest.folder, run_id).read()
-                mine = attempt.get("launch") == token
-                head = record.head(manifest.outputs, run_id) or {}
-                if mine and attempt["state"] == "failed":
-                    error = head.get("error", "")
-                    if error not in told:
-                        told.add(error)
-                        bar.write(f"  failed: {manifest.label(manifest.by_run_id[run_id])}: {error}")
-                elif not (mine and attempt["state"] == "done" if run_id in again else head.get("status") == "done"):
-                    still.append(run_id)
-                    continue
-                bar.update()
-            left = still
-            if over:
-                break
-            time.sleep(POLL_S)
-    # The log of a job should be whole when the command returns.
-    until = time.monotonic() + ENDING_S
-    while cluster == "local" and not ended() and time.monotonic() < until:
-        time.sleep(POLL_S / 5)
-
-
-def _earlier_jobs(manifest: Manifest) -> list[str]:
-    """Ids of the SLURM jobs that were submitted for the sweep before."""
-    log = manifest.folder / "jobs" / "jobs.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return [line["job"] for line in lines if line["cluster"] == "slurm"]
-
-
-def _in_queue(ids: Sequence[str]) -> list[list[str]] | None:
-    """Id, state and reason of those jobs that SLURM still has; None where it did not answer."""
-    if not ids or shutil.which("squeue") is None:
-        return []
-    words = ["squeue", "--noheader", "--array", "--jobs", ",".join(ids), "--format", "%i|%T|%r"]
-    asked = subprocess.run(words, capture_output=True, text=True, check=False)
-    if asked.returncode != 0 and "Invalid job id" not in asked.stderr:
-        return None
-    return [line.split("|") for line in asked.stdout.splitlines()]
-
-
-def _slurm_ended(submitted: Sequence[Any]) -> Callable[[], bool]:
-    """Whether no job is in SLURM's queue any more; says why jobs wait, and needs none of SLURM's accounting."""
-    ids = [job.job_id for job in submitted]
-    last: list[Any] = [time.monotonic(), False]
-    told: set[str] = set()
-
-    def ended() -> bool:
-        if time.monotonic() - last[0] > ASK_SLURM_S:
-            there = _in_queue(ids)
-            last[:] = [time.monotonic(), there == []]
-            waiting = [row for row in there or [] if row[1] == "PENDING"]
-            for reason in {reason for _, _, reason in waiting} - {"None"} - told:
-                told.add(reason)
-                n = sum(row[2] == reason for row in waiting)
-                tqdm.write(f"  {n} of {len(submitted)} jobs wait in SLURM's queue: {reason}", file=sys.stderr)
-        return bool(last[1])
-
-    return ended
-
-
-def _stop(manifest: Manifest, submitted: Sequence[Any]) -> None:
-    """Interrupt the jobs on this machine; their cells are dropped whole."""
-    for job in submitted:
-        try:
-            pid = json.loads((manifest.folder / "jobs" / f"{job.job_id}.json").read_text())["pid"]
-            os.kill(pid, signal.SIGINT)
-        except (FileNotFoundError, ProcessLookupError):
-            # Not yet begun: its controller is all there is.
-            job.cancel()
-
-
-__all__ = ["launch", "n_jobs", "submit"]

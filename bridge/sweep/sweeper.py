@@ -32,7 +32,7 @@ from bridge.sweep.axes import (
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.handover import Handover
 from bridge.sweep.launcher import launch
-from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 
 log = logging.getLogger("bridge")
 # Axes that decide what the others are: each pair has its own layers.
@@ -61,7 +61,7 @@ def plan(
         return _without_hydra(config, context, overrides)
 
     all_axes = [parse(grid(config, i), arguments, context) for i in range(n_grids(config))]
-    told = parse({}, arguments, context)
+    given = parse({}, arguments, context)
     zipped, excluded = resolved(config.sweep.zip), Exclusions(resolved(config.sweep.exclude))
     check_zipped(zipped, dict(ChainMap(*all_axes)))
     axes: Axes = {}
@@ -69,9 +69,9 @@ def plan(
     configs: list[dict[str, Any]] = []
     for i, own in enumerate(all_axes):
         axes |= {key: [] for key in own if key not in axes and key not in OWN_KEYS}
-        outer = _outer(own, told, zipped)
+        outer = _outer(own, given, zipped)
         # What is chosen for all cells, such as an experiment, may say what the axes are.
-        fixed = [f"{key}={values[0]}" for key, values in told.items() if len(values) == 1 and key not in outer]
+        fixed = [f"{key}={values[0]}" for key, values in given.items() if len(values) == 1 and key not in outer]
         for chosen in product(steps(outer, zipped)):
             here = context.config_loader.load_sweep_config(config, [*fixed, *chosen]) if outer else config
             inner = parse(grid(here, i), [*arguments, *chosen], context)
@@ -80,7 +80,7 @@ def plan(
             combinations += overrides
             configs += composed
             axes |= {key: united(axes.get(key, []), values) for key, values in inner.items()}
-    excluded.check(axes, () if "sweep.exclude" in told else told)
+    excluded.check(axes, () if "sweep.exclude" in given else given)
     if not combinations:
         raise ConfigError("sweep.exclude leaves no cell of the grid; leave out fewer")
     warn_of_draws(configs)
@@ -95,9 +95,9 @@ def plan(
     return manifest, [(*overrides, *cleared, f"sweep.name={name}") for overrides in combinations]
 
 
-def _outer(own: Axes, told: Axes, zipped: Sequence[Sequence[str]]) -> Axes:
+def _outer(own: Axes, given: Axes, zipped: Sequence[Sequence[str]]) -> Axes:
     """The axes of a grid that decide what the others are, with those that move with them."""
-    some = {k for k, v in own.items() if k.split(".")[0] in OUTER and (len(v) > 1 or k not in told)}
+    some = {k for k, v in own.items() if k.split(".")[0] in OUTER and (len(v) > 1 or k not in given)}
     some |= {key for group in zipped if some & set(group) for key in group}
     return {key: values for key, values in own.items() if key in some}
 
@@ -165,7 +165,8 @@ def sweep(
     if handover.reused:
         log.info("%d of %d cells have their record already", len(handover.reused), len(manifest.cells))
     batch = [(cell.run_id, o) for cell, o in zip(manifest.cells, overrides, strict=True) if cell.run_id in wanted]
-    stream.ensure(manifest)
+    tracker = tracker_of(manifest.settings)
+    tracker.ensure(manifest)
     returns = []
     limit = config.sweep.fail_fast
     size = 1 if limit is not None else max_batch_size or len(batch) or 1
@@ -189,7 +190,7 @@ def sweep(
         if left and (stop := fail_fast.stopped(manifest.folder)):
             handover.stopped = stop.line(left, len(manifest.cells))
             break
-    stream.finish(manifest)
+    tracker.finish(manifest)
     inputs.note(manifest)
     return returns
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # How long a job waits before it asks again whether cells that other jobs are on are done.
 POLL_S = 0.3
-# How often a job sees to it that somebody streams to W&B.
+# How often a job sees to it that somebody streams the sweep.
 STREAM_S = 15.0
 
 
@@ -279,7 +279,8 @@ def _session(manifest: Manifest, n_jobs: int) -> "Session":
 
 
 def _stream(manifest: Manifest, last: bool = False) -> None:
-    """See to it that somebody streams to W&B; a job that is the last one alive waits until all is sent."""
-    from bridge.tracking import stream
+    """See to it that somebody streams the sweep; a job that is the last one alive waits until all is sent."""
+    from bridge.tracking.base import tracker_of
 
-    stream.finish(manifest) if last else stream.ensure(manifest)
+    tracker = tracker_of(manifest.settings)
+    tracker.finish(manifest) if last else tracker.ensure(manifest)

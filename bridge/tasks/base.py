@@ -92,6 +92,8 @@ class Task:
         reference: the condition whose score shares are of; None where there is none.
         noun: what the items are, in the names of their parts.
         heading: over the column of what `setting` gives.
+        curves: whether trackers join its points into curves unasked; one run for each cell where a cell has so many
+            that nobody would look at their curves.
         own_report: whether its own sections take the place of the common ones in a report.
     """
 
@@ -107,6 +109,7 @@ class Task:
     reference: str | None = None
     noun: str = "items"
     heading: str = "setting"
+    curves: bool = True
     own_report: bool = False
 
     def needs(self, config: "BridgeConfig") -> Needs:
@@ -158,6 +161,26 @@ class Task:
     def print_cell(self, record: "Record", console: "Console") -> bool:
         """Print what is shown of one cell in place of the common table; False for the common one."""
         return False
+
+    def flat(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """The mean scores of one record as ``{"metric/condition": value}``, for a tracker of single cells.
+
+        The names of a part of the items end in the part, and where a record has several points, in their place.
+
+        Args:
+            data: record.json.
+        """
+        points = data.get("points", [])
+        several = [axis for axis in self.axes if len({axis.value(point["axes"]) for point in points}) > 1]
+        flat = {"valid": float(data["valid"])}
+        for point in points:
+            place = "".join(f" {axis.name}={axis.label(point['axes'])}" for axis in several)
+            for end, part in {"": point, **{f"_{name}": part for name, part in point["parts"].items()}}.items():
+                for condition, scores in part.get("scores", {}).items():
+                    for metric, score in scores.items():
+                        if score["mean"] is not None:
+                            flat[f"{metric}{end}/{condition}{place}"] = score["mean"]
+        return flat
 
     def sections(self, comparisons: Sequence["Comparison"]) -> list[Section]:
         """Further sections of a report."""

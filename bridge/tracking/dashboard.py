@@ -1,6 +1,6 @@
 """A W&B workspace by code: what is on the screen when a sweep is looked at.
 
-Every panel shows all controls, each in its colour of all other plots; nothing shows a fitted score alone.
+Every panel shows all conditions, each in its colour of all other plots; nothing shows an estimate alone.
 """
 
 import argparse
@@ -14,20 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from bridge.errors import ConfigError
-from bridge.records.manifest import Manifest, read
+from bridge.records.manifest import Manifest, names, read
 from bridge.records.record import write_whole
-from bridge.show.looks import LOOKS
+from bridge.tasks.base import Task
+from bridge.tasks.registry import get
 from bridge.tracking.client import end_service, error_line, wandb_module
-from bridge.tracking.curves import METRICS, NEW, axis_name, tag
+from bridge.tracking.curves import axis_name, compared, headline, leading, shown, tag
+from bridge.tracking.plan import axis_of
 
-TITLES = {
-    NEW: "top-1 on new answers (share of items)",
-    "top1": "top-1 (share of items)",
-    "top10": "top-10 (share of items)",
-    "mrr": "mean reciprocal rank",
-    "logprob_nats": "gold log-probability (nats)",
-    "explained_variance": "explained variance of the target's states",
-}
 SIZE = "dataset.size"
 MAX_RUNS = 100
 # With more combinations than this, one view shows their mean.
@@ -35,23 +29,25 @@ MAX_VIEWS = 12
 
 
 def build(
+    task: Task,
     project: str,
     entity: str | None = None,
     name: str | None = None,
-    x: str = "layer",
+    x: str | None = None,
     group: str | None = None,
     tags: Sequence[str] = (),
 ) -> Any:
     """The workspace, made without a network.
 
     Args:
+        task: whose metrics and conditions are shown.
         project: the W&B project.
         entity: the user or team.
         name: the sweep; None for all runs of the project.
-        x: what the curves run along (``tracker.x``).
+        x: what the curves run along (``tracker.x``); None for the task's own choice.
         group: the W&B group of the sweep; None for the sweep's name (``tracker.group``).
         tags: what curves are shown of it, such as ``injection:lm_head``; all when empty. A line is the mean of the
-            runs of one control, so what should not be averaged over is named here.
+            runs of one condition, so what should not be averaged over is named here.
 
     Returns:
         A ``wandb_workspaces.workspaces.Workspace``; its `save` needs a key.
@@ -60,16 +56,19 @@ def build(
         ConfigError: wandb-workspaces is not installed.
 
     Example:
-        >>> [section.name for section in build("bridge", name="smoke").sections][:2]
+        >>> [section.name for section in build(get("translate"), "bridge", name="smoke").sections][:2]
         ['scores beside their controls', 'estimate minus control']
     """
     ws, wr = _packages()
+    x = _along(task, x)
     axis = axis_name(x)
+    first = headline(task)
+    scores = shown(task) if first is None else (first, *shown(task))
 
     def lines(prefix: str, metrics: Sequence[str], along: str) -> list[Any]:
         return [
             wr.LinePlot(
-                title=f"{_title(prefix, metric)} along {along}",
+                title=f"{_title(task, prefix, metric)} along {along}",
                 x=along,
                 y=[f"{prefix}{metric}"],
                 title_x=along,
@@ -82,8 +81,8 @@ def build(
         ]
 
     sections = [
-        ws.Section(name="scores beside their controls", panels=lines("", list(TITLES), axis), is_open=True),
-        ws.Section(name="estimate minus control", panels=lines("lead/", (NEW, *METRICS), axis), is_open=True),
+        ws.Section(name="scores beside their controls", panels=lines("", scores, axis), is_open=True),
+        ws.Section(name="estimate minus control", panels=lines("lead/", leading(task), axis), is_open=True),
         ws.Section(
             name="heat map",
             panels=[
@@ -92,7 +91,11 @@ def build(
             ],
             is_open=True,
         ),
-        ws.Section(name="sizes", panels=_sizes(wr) if x != SIZE else lines("", METRICS, axis), is_open=x == SIZE),
+        *(
+            [_sizes(ws, wr, task, lines("", compared(task), axis) if x == SIZE else None)]
+            if "dataset" in task.uses
+            else []
+        ),
         ws.Section(name="runs side by side", panels=[wr.RunComparer(diff_only="split")], is_open=False),
         ws.Section(name="validity", panels=lines("", ["valid"], axis), is_open=False),
     ]
@@ -105,7 +108,7 @@ def build(
         runset_settings=ws.RunsetSettings(
             filters=_filter(ws, group or name, tags) if name else [],
             groupby=[ws.Metric("JobType")],
-            group_colors={control: look.color for control, look in LOOKS.items()},
+            group_colors={condition: task.conditions.look(condition).color for condition in task.conditions},
         ),
     )
 
@@ -119,11 +122,12 @@ def _filter(ws: Any, group: str | None, tags: Sequence[str]) -> Any:
     return ws.And(of_sweep, ws.Or(ws.Metric("JobType") == "summary", chosen))
 
 
-def _views(manifest: Manifest | None, x: str) -> list[tuple[str, ...]]:
+def _views(manifest: Manifest | None, task: Task, x: str | None) -> list[tuple[str, ...]]:
     """Tags of each view of a sweep: one for each combination of what is neither x nor control nor seed."""
     axes = {} if manifest is None else manifest.axes
-    joined = ("control", "control.names", "seed", x)
-    ours = {k: v for k, v in axes.items() if len(v) > 1 and k not in joined and k.split(".")[0] != x}
+    axis, name = axis_of(task, x), _along(task, x)
+    joined = ("task", "control", "control.names", "seed", name, *(() if axis is None else axis.keys))
+    ours = {k: v for k, v in axes.items() if len(v) > 1 and k not in joined and k.split(".")[0] != name}
     views = list(itertools.product(*([tag(f"{key}={v}") for v in vs] for key, vs in ours.items())))
     return views if len(views) <= MAX_VIEWS else [()]
 
@@ -137,10 +141,10 @@ def spec(workspace: Any) -> dict[str, Any]:
 
 
 def dashboard(outputs: str | Path, name: str | None, project: str | None, entity: str | None) -> str:
-    """Save the workspace of a sweep, or write it to disk where there is no key.
+    """Save the workspaces of a sweep, or write them to disk where there is no key.
 
     Returns:
-        A line for each view: where it is now.
+        A line for each task of the sweep (without a name, of all sweeps in `outputs`) and view: where it is now.
 
     Raises:
         ConfigError: there is no such sweep, a package is missing, or W&B did not take it.
@@ -150,15 +154,31 @@ def dashboard(outputs: str | Path, name: str | None, project: str | None, entity
     project, entity = project or tracker["project"], entity or tracker["entity"]
     wandb = wandb_module()
     folder = Path(outputs) if manifest is None else manifest.folder
-    views = _views(manifest, tracker["x"])
-    return "\n".join(
-        _save(wandb, build(project, entity, name, tracker["x"], tracker["group"], v), folder, v) for v in views
-    )
+    tasks = _tasks(outputs, manifest)
+    lines = []
+    for task in tasks:
+        own = [task.name] if len(tasks) > 1 else []
+        for view in _views(manifest, task, tracker["x"]):
+            workspace = build(task, project, entity, name, tracker["x"], tracker["group"], view)
+            workspace.name = ", ".join([workspace.name, *own])
+            lines.append(_save(wandb, workspace, folder, [*own, *view]))
+    return "\n".join(lines)
 
 
-def _save(wandb: Any, workspace: Any, folder: Path, tags: Sequence[str]) -> str:
+def _tasks(outputs: str | Path, manifest: Manifest | None) -> list[Task]:
+    """The tasks of one sweep or, where there is none, of all in `outputs`, or that of the plain command."""
+    manifests = [read(outputs, name) for name in names(outputs)] if manifest is None else [manifest]
+    every = {cell.changes.get("task.name", one.base["task"]["name"]) for one in manifests for cell in one.cells}
+    if not every:
+        from bridge.config import compose_config
+
+        every = {compose_config().task.name}
+    return [get(name) for name in sorted(every)]
+
+
+def _save(wandb: Any, workspace: Any, folder: Path, words: Sequence[str]) -> str:
     """Write one view to disk, and save it where there is a key."""
-    path = folder / f"{'-'.join(['dashboard', *(re.sub('[^A-Za-z0-9_.]', '_', word) for word in tags)])}.json"
+    path = folder / f"{'-'.join(['dashboard', *(re.sub('[^A-Za-z0-9_.]', '_', word) for word in words)])}.json"
     write_whole(path, (json.dumps(spec(workspace), indent=1) + "\n").encode())
     try:
         if not wandb.login(prompt=False, verify=False):
@@ -174,23 +194,41 @@ def _save(wandb: Any, workspace: Any, folder: Path, tags: Sequence[str]) -> str:
     return f"workspace saved: {workspace.url}"
 
 
-def _sizes(wr: Any) -> list[Any]:
-    """Every curve's mean score by data set size, for curves that run along something else."""
-    return [
-        wr.ScatterPlot(title=f"{TITLES[m]}, mean of the curve", x=wr.Config(SIZE), y=wr.SummaryMetric(f"mean/{m}"))
-        for m in METRICS
+def _sizes(ws: Any, wr: Any, task: Task, lines: list[Any] | None) -> Any:
+    """Scores by data set size: `lines` where curves run along it, else every curve's mean score."""
+    if lines is not None:
+        return ws.Section(name="sizes", panels=lines, is_open=True)
+    panels = [
+        wr.ScatterPlot(
+            title=f"{task.by_name[m].title}, mean of the curve", x=wr.Config(SIZE), y=wr.SummaryMetric(f"mean/{m}")
+        )
+        for m in compared(task)
     ]
+    return ws.Section(name="sizes", panels=panels, is_open=False)
 
 
-def _title(prefix: str, metric: str) -> str:
-    title = TITLES.get(metric, metric)
-    return f"fitted − control, {title}" if prefix else title
+def _along(task: Task, x: str | None) -> str:
+    """What the curves of a task run along; W&B's own step where it has no axes."""
+    axis = axis_of(task, x)
+    return (x or "_step") if axis is None else axis.name
+
+
+def _title(task: Task, prefix: str, metric: str) -> str:
+    """The title of a metric, of its lead, or of the head metric on the first part of the items."""
+    if metric == headline(task):
+        head, part = task.head, task.part_names[0]
+        word, unit = (head.word, head.title.removeprefix(head.word)) if head.title.startswith(head.word) else (
+            head.title, "")  # fmt: skip
+        title = f"{word} on {part} {task.noun}{unit}"
+    else:
+        title = task.by_name[metric].title if metric in task.by_name else metric
+    return f"{task.conditions.estimate} − control, {title}" if prefix else title
 
 
 def _tracker(manifest: Manifest | None) -> dict[str, Any]:
     from bridge.schema.tracker import WandbConfig
 
-    default = {"project": WandbConfig.project, "entity": WandbConfig.entity, "x": WandbConfig.x, "group": None}
+    default = {"project": WandbConfig.project, "entity": WandbConfig.entity, "x": None, "group": None}
     return default | (manifest.settings.get("tracker", {}) if manifest else {})
 
 

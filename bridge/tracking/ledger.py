@@ -79,16 +79,16 @@ class Ledger:
             self._add_leads(base, x)
 
     def _add_leads(self, base: str, x: float) -> None:
-        """Fitted minus control for the controls that were scored in other cells than the fitted map."""
+        """Estimate minus condition for the conditions that were scored in other cells than the estimate."""
         entries = [self.entries[identity] for identity in self._by_base[base]]
-        fitted = next((e.at("scores", x) for e in entries if e.curve.control == "fitted"), None)
-        if fitted is None:
+        estimate = next((e.at("scores", x) for e in entries if e.curve.x is not None and e.curve.is_estimate), None)
+        if estimate is None:
             return
         for entry in entries:
             control, there = entry.at("scores", x), entry.at("lead", x)
-            if control is None or control.source == fitted.source or entry.curve.control == "fitted":
+            if control is None or control.source == estimate.source or entry.curve.is_estimate:
                 continue
-            row = lead_row(control, fitted)
+            row = lead_row(entry.curve.task, control, estimate)
             if there is None or there.values != row.values:
                 self._append(entry, row)
 

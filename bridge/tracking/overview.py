@@ -1,4 +1,4 @@
-"""The summary run of a sweep at W&B: a table of all cells by all controls, and heat maps of them."""
+"""The summary run of a sweep at W&B: a table of all cells by all conditions, and heat maps of them."""
 
 import contextlib
 import hashlib
@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.results.metrics import Metric
 from bridge.tracking.client import Client, error_line
-from bridge.tracking.curves import NEW
+from bridge.tracking.curves import headline
 from bridge.tracking.ledger import Entry, Ledger
 
-METRIC = "top1"
-# A fitted score stands beside one of these at least, or it is not shown.
-NEGATIVES = ("random", "shuffled", "shuffled_within", "identity", "mean")
 # More heat maps than this nobody looks at in one image; the table has the rest.
 MAX_MAPS = 24
 
@@ -74,19 +72,21 @@ def send_summary(name: str, group: str, ledger: Ledger, client: Client, folder: 
 
 
 def _grids(ledger: Ledger) -> list[list[Entry]]:
-    """The curves that differ in the control alone, together, in the order of every table."""
-    from bridge.show.looks import LOOKS
+    """The curves that differ in the condition alone, together, in the order of every table.
 
+    An estimate stands beside a negative control at least, or it is not shown.
+    """
     found: dict[str, list[Entry]] = {}
     for entry in ledger.entries.values():
         if entry.curve.x is not None:
             found.setdefault(entry.curve.base, []).append(entry)
-    order = {control: i for i, control in enumerate(LOOKS)}
     for base, entries in found.items():
-        if not any(e.curve.control in NEGATIVES for e in entries):
-            entries = found[base] = [e for e in entries if e.curve.control != "fitted"]
-        entries.sort(key=lambda e: order.get(e.curve.control, len(order)))
-    return sorted(found.values(), key=lambda entries: _title(entries))
+        conditions = entries[0].curve.task.conditions
+        if not any(e.curve.control in conditions.negatives for e in entries):
+            entries = found[base] = [e for e in entries if not e.curve.is_estimate]
+        order = list(conditions)
+        entries.sort(key=lambda e: order.index(e.curve.control))
+    return sorted((entries for entries in found.values() if entries), key=_title)
 
 
 def _title(entries: Sequence[Entry]) -> str:
@@ -102,25 +102,33 @@ def _valid(entries: Sequence[Entry], x: float) -> bool:
 
 
 def _table(grids: Sequence[Sequence[Entry]]) -> tuple[list[str], list[list[Any]]]:
-    """A row for every cell, a column for every control; cells that failed a gate say so."""
+    """A row for every place of every grid, a column for every condition; cells that failed a gate say so."""
     axis = grids[0][0].curve.x
     controls = list(dict.fromkeys(e.curve.control for entries in grids for e in entries))
+    columns = [(m, c) for m in dict.fromkeys(m for entries in grids for m in _metrics(entries)) for c in controls]
     rows = []
     for entries in grids:
         for x in _places(entries):
             there = {e.curve.control: row for e in entries if (row := e.at("scores", x)) is not None}
-            scores = [there[c].values.get(m) if c in there else None for m in (NEW, METRIC) for c in controls]
+            scores = [there[c].values.get(m) if c in there else None for m, c in columns]
             rows.append([_title(entries), x, _valid(entries, x), *scores])
-    return ["fixed", str(axis), "valid", *(f"{m}/{c}" for m in (NEW, METRIC) for c in controls)], rows
+    return ["fixed", str(axis), "valid", *(f"{m}/{c}" for m, c in columns)], rows
+
+
+def _metrics(entries: Sequence[Entry]) -> list[str]:
+    """The head metric, on the part of the items that comes first before all of them."""
+    task = entries[0].curve.task
+    first = headline(task)
+    return [task.head.name] if first is None else [first, task.head.name]
 
 
 def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
-    """Controls by places on the curve, a map for each grid and part of the answers, as an image; new answers first."""
+    """Conditions by places on the curve, a map for each grid and part of the items, as an image."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from bridge.show.looks import BAD, INK, LOOKS, SETTINGS, png
+    from bridge.show.looks import BAD, INK, SETTINGS, png
 
     shown = maps(grids)[:MAX_MAPS]
     n_columns = min(3, len(shown))
@@ -133,18 +141,20 @@ def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
         for ax, (metric, entries) in zip(axes, shown, strict=False):
             places = _places(entries)
             scores = [[_score(entry, x, metric) for x in places] for entry in entries]
-            ax.imshow(scores, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
+            conditions = entries[0].curve.task.conditions
+            low, high = _scale(entries[0].curve.task.head, scores)
+            ax.imshow(scores, cmap="Blues", vmin=low, vmax=high, aspect="auto")
             for i, line in enumerate(scores):
                 for j, score in enumerate(line):
                     label = "·" if math.isnan(score) else f"{score:.2f}".lstrip("0")
-                    color = "white" if score > 0.55 else INK
+                    color = "white" if score > (low + high) / 2 else INK
                     ax.text(j, i, label, ha="center", va="center", fontsize=7, color=color)
             ax.set_xticks(range(len(places)), [f"{x:g}" for x in places], fontsize=8)
             for tick, x in zip(ax.get_xticklabels(), places, strict=True):
                 tick.set_color(INK if _valid(entries, x) else BAD)
             ax.set_yticks(range(len(entries)), [entry.curve.control for entry in entries], fontsize=8)
             for tick, entry in zip(ax.get_yticklabels(), entries, strict=True):
-                tick.set_color(LOOKS[entry.curve.control].color if entry.curve.control in LOOKS else INK)
+                tick.set_color(conditions.look(entry.curve.control).color)
             ax.set_title(f"{metric}: {_title(entries)}", fontsize=8.5, loc="left")
             ax.set_xlabel(f"{entries[0].curve.x} (red: a gate did not pass)")
             ax.tick_params(length=0)
@@ -154,16 +164,30 @@ def _heat_map(grids: Sequence[Sequence[Entry]]) -> Any:
         return Image.open(io.BytesIO(png(figure)))
 
 
+def _scale(metric: Metric, scores: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The values of the lightest and the darkest blue; a share of 1 is not quite the darkest."""
+    if metric.is_unit:
+        return 0.0, 1.1
+    finite = [score for line in scores for score in line if not math.isnan(score)]
+    return (min(finite), max(finite)) if finite and min(finite) < max(finite) else (0.0, 1.0)
+
+
 def _score(entry: Entry, x: float, metric: str) -> float:
     row = entry.at("scores", x)
     return float("nan") if row is None else row.values.get(metric, float("nan"))
 
 
 def maps(grids: Sequence[Sequence[Entry]]) -> list[tuple[str, Sequence[Entry]]]:
-    """What the heat maps show, new answers first; where all answers are new, all answers have no map of their own."""
+    """What the heat maps show, the first part of the items first.
 
-    def differs(entries: Sequence[Entry]) -> bool:
-        return any(row.values.get(NEW) != row.values.get(METRIC) for e in entries for row in e.rows)
-
-    new = [(NEW, entries) for entries in grids if any(NEW in row.values for e in entries for row in e.rows)]
-    return new + [(METRIC, entries) for entries in grids if differs(entries)]
+    Where that part has every item, or there is none, there is one map alone.
+    """
+    first: list[tuple[str, Sequence[Entry]]] = []
+    whole: list[tuple[str, Sequence[Entry]]] = []
+    for entries in grids:
+        *parts, head = _metrics(entries)
+        rows = [row.values for e in entries for row in e.rows]
+        first += [(part, entries) for part in parts if any(part in values for values in rows)]
+        if any(values.get(part) != values.get(head) for part in parts for values in rows) or not parts:
+            whole.append((head, entries))
+    return first + whole

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.tracking.client import Client, OfflineError
-from bridge.tracking.curves import METRICS
+from bridge.tracking.curves import means
 from bridge.tracking.ledger import OFFLINE, Entry, Ledger
 from bridge.tracking.offline import files, n_rows, repair
 
@@ -151,14 +151,5 @@ class Sender:
             # Without commit a row with a step waits for the next one.
             run.log(place | row.values, step=step, commit=True)
         if entry.curve.x is not None:
-            run.summary.update(_means(entry))
-
-
-def _means(entry: Entry) -> dict[str, float]:
-    """The mean of a curve for each metric, as long as every place on it counts once."""
-    latest = {row.x: row for row in entry.rows if row.kind == "scores"}.values()
-    return {
-        f"mean/{metric}": sum(row.values[metric] for row in latest) / len(latest)
-        for metric in METRICS
-        if all(metric in row.values for row in latest)
-    }
+            latest = {row.x: row for row in entry.rows if row.kind == "scores"}
+            run.summary.update(dict(means(entry.curve.task, latest)))

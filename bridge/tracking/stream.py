@@ -1,7 +1,8 @@
-"""Streaming a sweep to W&B from its records, by one process in the background.
+"""Streaming a sweep from its records, by one process in the background.
 
-Whoever runs a sweep calls `ensure` now and then; it starts ``bridge sync NAME --follow PID`` unless somebody streams
-already. No cell waits for W&B: records are on disk, and what could not be sent is sent by the next ``bridge sync``.
+Whoever runs a sweep calls `StreamedTracker.ensure` now and then; it starts ``bridge sync NAME --follow PID`` unless
+somebody streams already. No cell waits for a tracker: records are on disk, and what could not be sent is sent by the
+next ``bridge sync``.
 """
 
 import argparse
@@ -11,18 +12,23 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Manifest, read
-from bridge.tracking.client import require_wandb
-from bridge.tracking.curves import Plan
-from bridge.tracking.streamer import ALIVE, STOP, Streamer, is_sent, state_of, tracker_of, wandb_folder
+from bridge.tracking.base import tracker_of
+from bridge.tracking.none import NoTracker
+from bridge.tracking.receiver import OneByOne, Receiver
+from bridge.tracking.streamer import ALIVE, STOP, Streamer, is_sent, state_of
+
+if TYPE_CHECKING:
+    from bridge.records.record import Record
 
 log = logging.getLogger("bridge")
 # Cells are more urgent than curves.
@@ -30,86 +36,127 @@ NICE = 10
 _STARTED: list["subprocess.Popen[bytes]"] = []
 
 
-def ensure(manifest: Manifest) -> None:
-    """See to it that somebody streams a sweep; returns at once.
+class StreamedTracker(ABC):
+    """A tracker that has sweeps because it can send one record.
 
-    Raises:
-        ConfigError: wandb is not installed, or ``tracker.x`` is no axis for a cell.
+    Attributes:
+        name: of its option, and of its folder beside a sweep's manifest.
+        title: in messages.
+        mode: online, offline, ...; None for a tracker that has one way alone.
     """
-    tracker = tracker_of(manifest)
-    if tracker is None or _is_streamed(manifest):
-        return
-    require_wandb()
-    plan = Plan(manifest.name, tracker, list(manifest.axes))
-    if not plan.fits_all:
-        for cell in manifest.cells:
-            plan.check(manifest.config(cell))
-    (wandb_folder(manifest) / STOP).unlink(missing_ok=True)
-    _start(manifest, tracker["mode"], "--follow", str(os.getpid()))
 
+    name: str = ""
+    title: str = ""
+    mode: str | None = None
 
-def finish(manifest: Manifest, timeout_s: float = 60.0) -> dict[str, Any] | None:
-    """Have everything sent that can be sent.
+    def open(self) -> None:  # noqa: B027 - most have nothing to say
+        """Say at once what would keep records from being sent."""
 
-    Args:
-        manifest: of the sweep.
-        timeout_s: how long to wait; after that it goes on in the background.
+    @abstractmethod
+    def send(self, record: "Record") -> None:
+        """Send one record, which may have been sent before by a process that was killed before it could note so."""
 
-    Returns:
-        What `sync` returns; None where nothing is to be sent, or it is still being sent.
-    """
-    tracker = tracker_of(manifest)
-    if tracker is None:
-        return None
-    deadline = time.monotonic() + timeout_s
-    while _is_streamed(manifest) and not is_sent(manifest) and time.monotonic() < deadline:
-        with record.writing(manifest.folder):
-            (wandb_folder(manifest) / STOP).touch()
-        time.sleep(0.1)
-    if not is_sent(manifest) and not _is_streamed(manifest):
-        process = _start(manifest, tracker["mode"])
-        while process.poll() is None and not is_sent(manifest) and time.monotonic() < deadline:
+    def close(self) -> None:  # noqa: B027
+        """Send what is still held back."""
+
+    def check(self, manifest: Manifest) -> None:
+        """See that the records of a sweep can be sent.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        self.open()
+
+    def receiver(self, manifest: Manifest, mode: str | None) -> Receiver:
+        """What takes the records of a sweep as they arrive: they are sent one by one, each once."""
+        return OneByOne(self.folder(manifest), self.send, self.close)
+
+    def streams(self) -> bool:
+        """Whether anything is to be sent."""
+        return True
+
+    def said(self, state: dict[str, Any]) -> str:
+        """How far a sweep is, in one line."""
+        return f"{state['n_done']} of {state['n_cells']} cells sent"
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Where everything about a sweep lies that this tracker has to remember."""
+        return manifest.folder / self.name
+
+    def ensure(self, manifest: Manifest) -> None:
+        """See `bridge.tracking.base.Tracker.ensure`."""
+        if not self.streams() or self._is_streamed(manifest):
+            return
+        self.check(manifest)
+        (self.folder(manifest) / STOP).unlink(missing_ok=True)
+        self._start(manifest, "--follow", str(os.getpid()))
+
+    def finish(self, manifest: Manifest, timeout_s: float = 60.0) -> dict[str, Any] | None:
+        """See `bridge.tracking.base.Tracker.finish`."""
+        if not self.streams():
+            return None
+        folder = self.folder(manifest)
+        deadline = time.monotonic() + timeout_s
+        process = None
+        while not is_sent(manifest, folder) and time.monotonic() < deadline:
+            if self._is_streamed(manifest):
+                with record.writing(manifest.folder):
+                    (folder / STOP).touch()
+            elif process is None:
+                process = self._start(manifest)
+            elif process.poll() is not None and not is_sent(manifest, folder):
+                break
             time.sleep(0.1)
-    if not is_sent(manifest):
-        log.warning("W&B has not got everything yet; see how far it is with: bridge sync %s", manifest.name)
-        return None
-    state = state_of(manifest)
-    if state["why_offline"]:
-        log.warning("%s: the W&B runs are offline; send them with: bridge sync %s", state["why_offline"], manifest.name)
-    return state
+        later = f"bridge sync {manifest.name}"
+        if not is_sent(manifest, folder):
+            log.warning("%s has not got everything yet; see how far it is with: %s", self.title or self.name, later)
+            return None
+        state = state_of(folder)
+        if why := state.get("why_offline"):
+            log.warning("%s: the %s runs are offline; send them with: %s", why, self.title or self.name, later)
+        return state
 
+    def sync(self, manifest: Manifest, mode: str | None = None, follow: int | None = None) -> dict[str, Any]:
+        """See `bridge.tracking.base.Tracker.sync`.
 
-def sync(outputs: str | Path, name: str, mode: str | None = None, follow: int | None = None) -> dict[str, Any]:
-    """Send what has not been sent yet of a sweep's records.
+        Raises:
+            ConfigError: another process is streaming the sweep.
+        """
+        self.open()
+        folder = self.folder(manifest)
+        # Whoever only looks whether it is held holds it for a moment; one that draws the last figures, a little longer.
+        with _held(folder, timeout_s=2.0 if follow is not None else 10.0) as held:
+            if held:
+                return Streamer(manifest, folder, lambda: self.receiver(manifest, mode), follow).run()
+        if follow is not None:
+            return state_of(folder)
+        who = (folder / ALIVE).read_text().strip()
+        raise ConfigError(
+            f"another process is streaming the sweep {manifest.name!r} ({who}); give the command again when it ended"
+        )
 
-    Args:
-        outputs: the outputs folder.
-        name: of the sweep.
-        mode: online or offline; None for online, which without a key becomes offline.
-        follow: go on until this process has ended or somebody calls `finish`.
+    def _is_streamed(self, manifest: Manifest) -> bool:
+        with _held(self.folder(manifest), timeout_s=0.0) as held:
+            return not held
 
-    Returns:
-        n_cells, n_done, n_curves, n_rows, n_left (rows that have not arrived), mode, why_offline, ended.
-
-    Raises:
-        ConfigError: there is no such sweep, another process is streaming it, or wandb is not installed.
-    """
-    manifest = read(outputs, name)
-    require_wandb()
-    # Whoever only looks whether it is held holds it for a moment; one that draws the last figures, a little longer.
-    with _held(manifest, timeout_s=2.0 if follow is not None else 10.0) as held:
-        if held:
-            return Streamer(manifest, mode or "online", follow).run()
-    if follow is not None:
-        return state_of(manifest)
-    who = (wandb_folder(manifest) / ALIVE).read_text().strip()
-    raise ConfigError(f"another process is streaming the sweep {name!r} ({who}); give the command again when it ended")
+    def _start(self, manifest: Manifest, *more: str) -> "subprocess.Popen[bytes]":
+        """Start a streamer that outlives this process."""
+        words = [sys.executable, "-m", "bridge", "sync", manifest.name, "--outputs", str(manifest.outputs)]
+        if self.mode is not None:
+            more = ("--mode", self.mode, *more)
+        folder = self.folder(manifest)
+        with record.writing(folder), (folder / "stream.log").open("ab") as to:
+            process = subprocess.Popen(
+                [*words, *more], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True
+            )
+        # Kept so that those that have ended are reaped when the next one starts.
+        _STARTED[:] = [p for p in _STARTED if p.poll() is None] + [process]
+        return process
 
 
 @contextlib.contextmanager
-def _held(manifest: Manifest, timeout_s: float) -> Iterator[bool]:
+def _held(folder: Path, timeout_s: float) -> Iterator[bool]:
     """Hold the right to stream a sweep."""
-    folder = wandb_folder(manifest)
     with record.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
@@ -124,28 +171,33 @@ def _held(manifest: Manifest, timeout_s: float) -> Iterator[bool]:
         lock.release()
 
 
-def _is_streamed(manifest: Manifest) -> bool:
-    with _held(manifest, timeout_s=0.0) as held:
-        return not held
+def streamed(manifest: Manifest) -> StreamedTracker:
+    """The tracker that a sweep is sent to when that is asked for: its own, or Weights & Biases where it has none."""
+    tracker = tracker_of(manifest.settings)
+    if isinstance(tracker, NoTracker):
+        from bridge.config import build
+        from bridge.schema.tracker import WandbConfig
+
+        tracker = build(WandbConfig())
+    assert isinstance(tracker, StreamedTracker)
+    return tracker
 
 
-def _start(manifest: Manifest, mode: str, *more: str) -> "subprocess.Popen[bytes]":
-    """Start a streamer that outlives this process."""
-    words = [sys.executable, "-m", "bridge", "sync", manifest.name, "--outputs", str(manifest.outputs), "--mode", mode]
-    folder = wandb_folder(manifest)
-    with record.writing(folder), (folder / "stream.log").open("ab") as to:
-        process = subprocess.Popen(
-            [*words, *more], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True
-        )
-    # Kept so that those that have ended are reaped when the next one starts.
-    _STARTED[:] = [p for p in _STARTED if p.poll() is None] + [process]
-    return process
+def sync(outputs: str | Path, name: str, mode: str | None = None) -> dict[str, Any]:
+    """Send what has not been sent yet of a sweep's records; see `bridge.tracking.base.Tracker.sync`.
+
+    Raises:
+        ConfigError: there is no such sweep, or another process is streaming it.
+    """
+    manifest = read(outputs, name)
+    return streamed(manifest).sync(manifest, mode)
 
 
 def sync_verb(arguments: Sequence[str]) -> int:
     """``bridge sync NAME``."""
     parser = argparse.ArgumentParser(
-        prog="bridge sync", description="Send a sweep's records to W&B; what has arrived there is not sent again."
+        prog="bridge sync",
+        description="Send a sweep's records to its tracker, or to W&B; what has arrived there is not sent again.",
     )
     parser.add_argument("name", help="the sweep")
     parser.add_argument("--outputs", default="outputs", help="the outputs folder (default: outputs)")
@@ -156,11 +208,9 @@ def sync_verb(arguments: Sequence[str]) -> int:
         os.nice(NICE)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     os.environ.setdefault("WANDB_SILENT", "true")
-    state = sync(chosen.outputs, chosen.name, chosen.mode, chosen.follow)
+    manifest = read(chosen.outputs, chosen.name)
+    tracker = streamed(manifest)
+    state = tracker.sync(manifest, chosen.mode, chosen.follow)
     if state:
-        where = "at W&B" if state["mode"] == "online" else f"in offline runs ({chosen.outputs}/sweeps/{chosen.name})"
-        print(
-            f"{state['n_done']} of {state['n_cells']} cells, {state['n_curves']} curves, {state['n_rows']} points: "
-            f"{state['n_rows'] - state['n_left']} {where}"
-        )
+        print(tracker.said(state))
     return 0

@@ -6,10 +6,12 @@ import pytest
 import torch
 from families import prompts, shared
 
-from bridge.activations import Store, extract
+from bridge.activations.extract import extract
+from bridge.activations.store import Store
 from bridge.activations.tokens import TokenStates, token_states
 from bridge.errors import DataError
-from bridge.maps import Affine, fit_stream
+from bridge.maps.affine import Affine
+from bridge.maps.stream import fit_stream
 
 LM = shared("llama")
 TEXTS = [tuple(row) for row in LM.encode(prompts(7, 3, 7, 9, 1, 12))]

@@ -8,7 +8,8 @@ from bridge.carry.carrier import Carrier
 from bridge.carry.counts import TokenCounts as BagOfWords
 from bridge.carry.rows import Rows
 from bridge.errors import FitError
-from bridge.maps import Orthogonal, Ridge
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.normalize import Normalize
 
 Texts = list[tuple[int, ...]]

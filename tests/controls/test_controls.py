@@ -1,5 +1,7 @@
 """Controls: truths by construction, and the mistakes that they must show."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,9 +11,11 @@ from bridge.carry.draws import NOT_RULED_OUT, haar_rotated, haar_rows, within
 from bridge.carry.rows import Rows
 from bridge.controls.names import CONTROLS
 from bridge.errors import FitError
-from bridge.maps import Orthogonal, Ridge
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.normalize import Normalize
 from bridge.permutations import permutations
+from bridge.results.conditions import Conditions
 
 N_DRAWS = 20
 
@@ -242,7 +246,8 @@ def test_another_control_or_another_number_of_draws_changes_no_draw(monkeypatch:
     drawn = [name for name, control in CONTROLS.items() if control.drawn]
     assert drawn == ["random", "shuffled", "shuffled_within", "clustered"]
     before = {name: carried(carrier(X, Y, seed=3), name, X_new, Y_new) for name in drawn}
-    monkeypatch.setitem(CONTROLS, "another", CONTROLS["random"])
+    more = Conditions([*CONTROLS.values(), replace(CONTROLS["random"], name="another")])
+    monkeypatch.setattr("bridge.carry.carrier.CONTROLS", more)
     fewer = carrier(X, Y, seed=3)
     fewer.n_draws = 4
     for name in reversed(drawn):

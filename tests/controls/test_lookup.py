@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bridge.carry.nearest import NEIGHBOURS, Lookup
+from bridge.carry.nearest import NEIGHBOURS
+from bridge.carry.nearest import NearestAnswers as Lookup
 
 
 def table(seed: int, n: int = 60, d: int = 6, n_answers: int = 8, spread: float = 1.0) -> tuple[Tensor, ...]:

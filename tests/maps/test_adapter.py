@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from bridge.errors import FitError
-from bridge.maps import MLP, Adapter, LoRA, Map, Orthogonal
+from bridge.maps.adapter import Adapter
+from bridge.maps.base import Map
+from bridge.maps.lora import LoRA
+from bridge.maps.mlp import MLP
+from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
 
 GENERATOR = torch.Generator().manual_seed(0)

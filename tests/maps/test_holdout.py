@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps import MLP, Linear, Map, Ridge
+from bridge.maps.base import Map
 from bridge.maps.holdout import hold_back
 from bridge.maps.least_squares import design_of_rows
-from bridge.maps.ridge import HELD_OUT, PENALTIES, _loo_errors
+from bridge.maps.linear import Linear
+from bridge.maps.mlp import MLP
+from bridge.maps.ridge import HELD_OUT, PENALTIES, Ridge, _loo_errors
 from bridge.maps.schedule import Schedule
 from bridge.maps.selection import select
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps import Linear, Ridge
+from bridge.maps.linear import Linear
+from bridge.maps.ridge import Ridge
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from bridge.errors import FitError
-from bridge.maps import IdentityMap, Map, Orthogonal
+from bridge.maps.base import Map
+from bridge.maps.identity import IdentityMap
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.registry import map_class, maps
 
 MAPS = [IdentityMap, *(c for name in maps() if (c := map_class(name)).refits)]
@@ -159,7 +161,7 @@ class Square(IdentityMap):
 
 def test_a_map_that_needs_equal_widths_names_both_and_another_map():
     X, Y, _ = pair(5, 128, 64)
-    text = r"Square needs states of equal width, got 128 \(source\) and 64 \(target\); choose .*map=orthogonal"
+    text = r"Square got states of width 128 \(source\) and 64 \(target\); wanted equal widths: .*map=orthogonal"
     with pytest.raises(FitError, match=text):
         Square().fit(X, Y)
     assert Square().fit(X, X).transform(X).shape == (5, 128)

@@ -9,8 +9,13 @@ from torch.func import functional_call, stack_module_state
 
 import bridge.maps
 from bridge.errors import FitError
-from bridge.maps import Linear, Map, Moments, Orthogonal, fit_stream, load_map
+from bridge.maps.base import Map
+from bridge.maps.linear import Linear
+from bridge.maps.loading import load_map
+from bridge.maps.moments import Moments
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.registry import map_class, maps
+from bridge.maps.stream import fit_stream
 
 every_map = pytest.mark.parametrize("map_class", MAPS)
 inverting = pytest.mark.parametrize("map_class", [c for c in MAPS if c.has_inverse])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from bridge.errors import FitError
-from bridge.maps import MLP, Ridge, load_map
+from bridge.maps.loading import load_map
+from bridge.maps.mlp import MLP
+from bridge.maps.ridge import Ridge
 
 
 def bent(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

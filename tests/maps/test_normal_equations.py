@@ -6,9 +6,12 @@ from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps import Affine, Linear, Orthogonal, Ridge
+from bridge.maps.affine import Affine
+from bridge.maps.linear import Linear
 from bridge.maps.normal_equations import factor, gram, solve
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.polar import decompose
+from bridge.maps.ridge import Ridge
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

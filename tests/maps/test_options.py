@@ -5,20 +5,17 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps import (
-    CCA,
-    Affine,
-    Linear,
-    LoRA,
-    Orthogonal,
-    PCAOrthogonal,
-    ReducedRank,
-    Relative,
-    Ridge,
-    SemiOrthogonal,
-    fit_stream,
-)
-from bridge.maps.ridge import PENALTIES
+from bridge.maps.affine import Affine
+from bridge.maps.cca import CCA
+from bridge.maps.linear import Linear
+from bridge.maps.lora import LoRA
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.pca_orthogonal import PCAOrthogonal
+from bridge.maps.reduced_rank import ReducedRank
+from bridge.maps.relative import Relative
+from bridge.maps.ridge import PENALTIES, Ridge
+from bridge.maps.semi_orthogonal import SemiOrthogonal
+from bridge.maps.stream import fit_stream
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

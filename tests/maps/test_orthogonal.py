@@ -5,7 +5,7 @@ from torch import Tensor
 
 import bridge.maps.orthogonal
 from bridge.errors import FitError
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.solvers import fit_width
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -5,22 +5,20 @@ import torch
 from torch import Tensor
 
 from bridge.errors import FitError
-from bridge.maps import (
-    CCA,
-    MLP,
-    Affine,
-    IdentityMap,
-    Linear,
-    LoRA,
-    Map,
-    Orthogonal,
-    PCAOrthogonal,
-    ReducedRank,
-    Relative,
-    Ridge,
-    SemiOrthogonal,
-)
+from bridge.maps.affine import Affine
+from bridge.maps.base import Map
+from bridge.maps.cca import CCA
+from bridge.maps.identity import IdentityMap
+from bridge.maps.linear import Linear
+from bridge.maps.lora import LoRA
+from bridge.maps.mlp import MLP
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.pca_orthogonal import PCAOrthogonal
+from bridge.maps.reduced_rank import ReducedRank
+from bridge.maps.relative import Relative
+from bridge.maps.ridge import Ridge
 from bridge.maps.selection import Selection, select
+from bridge.maps.semi_orthogonal import SemiOrthogonal
 from bridge.maps.solvers import fit_width
 
 N, NOISE = 500, 0.3

@@ -4,8 +4,10 @@ from torch import Tensor
 
 import bridge.maps.polar
 from bridge.errors import FitError
-from bridge.maps import Moments, Orthogonal, SemiOrthogonal
+from bridge.maps.moments import Moments
+from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.polar import polar_factor, worth_iterating
+from bridge.maps.semi_orthogonal import SemiOrthogonal
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

@@ -5,9 +5,15 @@ import torch
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
-from bridge.maps import CCA, Affine, Linear, Orthogonal, PCAOrthogonal, ReducedRank, Ridge, fit_stream
-from bridge.maps.ridge import PENALTIES
+from bridge.maps.affine import Affine
+from bridge.maps.cca import CCA
+from bridge.maps.linear import Linear
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.pca_orthogonal import PCAOrthogonal
+from bridge.maps.reduced_rank import ReducedRank
+from bridge.maps.ridge import PENALTIES, Ridge
 from bridge.maps.solvers import is_centered, resolution, row_basis
+from bridge.maps.stream import fit_stream
 from bridge.normalize import Normalize
 from bridge.similarity.canonical import svcca
 from bridge.similarity.states import LayerStates

@@ -45,7 +45,9 @@ config = compose_config("map=half_way", "map.ways=one", "seed=7")
 assert to_plain(config)["map"]["ways"] == "one" and from_plain(to_plain(config)) == config
 map = build(config.map)
 import torch
-from bridge.maps import HalfWay, Ridge, load_map
+from bridge.maps import HalfWay
+from bridge.maps.loading import load_map
+from bridge.maps.ridge import Ridge
 X = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 assert type(map) is HalfWay and (map.penalty, map.ways, map.seed, map.cut) == (0.5, "one", 7, None)
 assert torch.equal(map.fit(X, X).transform(X), Ridge(penalty=0.5).fit(X, X).transform(X) / 2)

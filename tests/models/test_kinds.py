@@ -8,10 +8,13 @@ import transformers
 from families import VOCAB_SIZE, build, loaded, word_tokenizer
 from untrained import SMALL
 
-from bridge.activations import extract
+from bridge.activations.extract import extract
 from bridge.config import compose_config
 from bridge.errors import ConfigError, ModelError
-from bridge.models import KINDS, LoadedModel, anatomy, embed, load
+from bridge.models.anatomy import anatomy
+from bridge.models.embedding import embed
+from bridge.models.kinds import KINDS
+from bridge.models.loading import LoadedModel, load
 from bridge.run import run
 
 TEXTS = ["w4 w5 w6", "w7 w8", "w9 w10 w11", "w12"]

@@ -89,13 +89,13 @@ def test_a_record_of_another_version_is_refused_with_what_to_do(tmp_path: Path) 
         return only
 
     assert refused() == (
-        f"1 of 1 records in {runs} are of record version 2, this bridge reads 5; move them away (mv {runs} "
+        f"1 of 1 records in {runs} are of record version 2, this bridge reads 6; move them away (mv {runs} "
         f"{runs}-version-2) and run their cells again"
     )
     written(tmp_path)
     record.refuse_older(tmp_path, ["a1", "none"])
     said = refused()
-    assert said.startswith(f"1 of 2 records in {runs} are of record version 2, this bridge reads 5; move them away (")
+    assert said.startswith(f"1 of 2 records in {runs} are of record version 2, this bridge reads 6; move them away (")
     command = said[said.index("(") + 1 : said.rindex(")")]
     subprocess.run(["sh", "-c", command], check=True)
     assert names(runs) == {"a1"}

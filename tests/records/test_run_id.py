@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from bridge.config import compose_config, to_plain
+from bridge.errors import ConfigError
 from bridge.records import record
+from bridge.tasks.registry import run_id
 
-EXCEPTIONS = {"tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction"}
+EXCEPTIONS = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
+# What changes no result of a task beside these.
+UNUSED = {
+    "translate": (),
+    "similarity": ("layer.source", "layer.target", "injection", "control", "map", "normalize"),
+}
 
 
 def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -32,9 +39,10 @@ CONFIGS = (
 @pytest.mark.parametrize("words", CONFIGS, ids=" ".join)
 def test_the_run_id_changes_with_every_key_but_the_exceptions(words: tuple[str, ...]) -> None:
     plain = to_plain(compose_config(*words))
-    assert set(record.NOT_IN_RUN_ID) == EXCEPTIONS
-    assert plain.keys() >= EXCEPTIONS
-    same = record.run_id(plain)
+    unused = (*EXCEPTIONS, *UNUSED[plain["task"]["name"]])
+    assert record.NOT_IN_RUN_ID == EXCEPTIONS
+    assert plain.keys() >= set(EXCEPTIONS)
+    same = run_id(plain)
     keys = dict(leaves(plain))
     assert len(keys) > 60
     for key, value in keys.items():
@@ -44,7 +52,17 @@ def test_the_run_id_changes_with_every_key_but_the_exceptions(words: tuple[str, 
         for part in path:
             node = node[part]
         node[last] = [*value, "another"] if isinstance(value, list) else f"not {value}"
-        if key.split(".")[0] in EXCEPTIONS:
-            assert record.run_id(changed) == same, key
+        if key == "task.name":
+            with pytest.raises(ConfigError, match=f"^task=not {value} is unknown; give one of similarity, translate"):
+                run_id(changed)
+        elif any(f"{key}.".startswith(f"{name}.") for name in unused):
+            assert run_id(changed) == same, key
         else:
-            assert record.run_id(changed) != same, key
+            assert run_id(changed) != same, key
+
+
+def test_a_map_an_injection_and_a_layer_change_no_run_id_of_a_task_that_maps_nothing() -> None:
+    words = ("layer=2", "injection=late_layer", "map=ridge", "control=random", "normalize=l2")
+    ids = [run_id(to_plain(compose_config("task=similarity", *more))) for more in ((), words)]
+    assert ids[0] == ids[1]
+    assert run_id(to_plain(compose_config("task=similarity", "layer.position=mean"))) != ids[0]

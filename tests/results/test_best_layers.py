@@ -9,8 +9,8 @@ from synthetic_families import best_layers, cell, differences, family_of
 from synthetic_records import NO_RELATIONS
 
 from bridge.controls.names import CONTROLS
+from bridge.results.best import Best
 from bridge.results.curves import grids
-from bridge.results.families import Best
 from bridge.statistics.families import holm
 from bridge.statistics.flips import max_statistic_p
 
@@ -24,7 +24,7 @@ def test_the_best_layer_is_a_valid_one_and_its_p_that_of_the_search_over_units(t
         for i, r in enumerate(rates)
     ]
     family, (best,) = best_layers(made)
-    assert (best.cell.data["layers"]["source"], best.n_layers, best.n_off) == (1, 3, 1)
+    assert (best.cell.data["layers"]["source"], best.n_searched, best.n_off) == (1, 3, 1)
     for name in NEGATIVES:
         columns = [differences(c, name) for c in family.cells[:3]]
         searched = torch.stack([scores for scores, _ in columns], -1)
@@ -71,9 +71,9 @@ def test_best_layers_are_corrected_for_the_number_of_curves(tmp_path: Path) -> N
         for n in range(50, 70)
     ]
     _, bests = best_layers(made)
-    assert [b.cell.data["n_fit"] for b in bests] == list(range(50, 70))
+    assert [b.cell.axes["n_fit"] for b in bests] == list(range(50, 70))
     p = [max(b.p.values()) for b in bests]
-    assert [b.p_holm for b in bests] == holm(torch.tensor(p, dtype=torch.float64)).tolist()
+    assert [b.p_holm for b in bests] == holm(p).tolist()
     assert max(p) < 0.05 < min(b.p_holm for b in bests)
     assert {b.verdict() for b in bests} == {"not above shuffled_within"}
 
@@ -81,7 +81,7 @@ def test_best_layers_are_corrected_for_the_number_of_curves(tmp_path: Path) -> N
 def test_so_many_flips_are_drawn_that_the_best_layers_of_any_number_of_curves_can_be_above(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.results.families.N_FLIPS", 19)
+    monkeypatch.setattr("bridge.results.best.N_FLIPS", 19)
     _, bests = best_layers([cell(tmp_path, layers=(1, 4), n=n) for n in (50, 51, 52)])
     assert [best.p["mean"] for best in bests] == pytest.approx([1 / (1 + 3 * 50)] * 3)
     assert max(best.p_holm for best in bests) <= 0.05
@@ -115,7 +115,7 @@ def test_layers_that_saw_other_weights_or_items_are_not_compared(tmp_path: Path)
     made = [cell(tmp_path, layers=(i, 4)) for i in range(2)]
     made[1].data["inputs"]["items"] = "others"
     _, (best,) = best_layers(made)
-    assert best.verdict() == "open: its layers were computed on different weights or items; run them again"
+    assert best.verdict() == "open: its cells were computed on different weights or items; run them again"
     assert best.p == {}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from declared import BASELINES, NEGATIVES
+from declared import BASELINES, NEGATIVES, TASK
 from synthetic_records import METRICS, N_ITEMS, NO_RELATIONS, RATES, write_cell, write_failed
 
 from bridge.controls.names import CONTROLS
@@ -40,11 +40,11 @@ def test_controls_fanned_out_over_cells_give_what_one_cell_gives(tmp_path: Path,
         assert list(joined.scores) == list(whole.scores)
         assert joined.contrasts == whole.contrasts
         assert list(joined.contrasts) == list(whole.contrasts)
-        assert joined.by_answer == whole.by_answer
-        assert joined.state_scores == whole.state_scores
+        assert joined.parts == whole.parts
         assert joined.missing == ()
         assert joined.verdict() == whole.verdict()
     assert {"p", "difference"} <= whole.contrasts["mean"]["token_f1"].keys()
+    assert {"mean", "low", "high"} == whole.scores["mean"]["explained_variance"].keys()
 
 
 def test_joined_cells_resample_by_their_own_seed(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_failed_cells_are_left_out_and_the_rest_is_in_order(tmp_path: Path) -> N
 
 
 def test_a_same_prompt_injection_is_named_as_what_leaks() -> None:
-    assert injection_label({"injection": {"name": "late_layer", "context": "same"}}) == "late_layer (same prompt)"
-    assert injection_label({"injection": {"name": "late_layer", "context": "neutral"}}) == "late_layer"
-    assert injection_label({"injection": {"name": "lm_head"}}) == "lm_head"
+    assert TASK.setting({"injection": {"name": "late_layer", "context": "same"}}) == "late_layer (same prompt)"
+    assert TASK.setting({"injection": {"name": "late_layer", "context": "neutral"}}) == "late_layer"
+    assert TASK.setting({"injection": {"name": "lm_head"}}) == "lm_head"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_verdict_says_what_may_be_concluded(tmp_path: Path, made: dict[str, 
 @pytest.mark.parametrize("name", [*NEGATIVES, *BASELINES])
 def test_a_control_above_the_fitted_map_is_not_beaten_however_sure_that_is(tmp_path: Path, name: str) -> None:
     made = write_cell(tmp_path, rates={name: 0.98})
-    lead = made.data["contrasts"][name]["top1"]
+    lead = made.data["points"][0]["contrasts"][name]["top1"]
     assert lead["high"] < 0
     assert lead["p"] < 0.05
     (c,) = comparisons([made])
@@ -170,13 +170,13 @@ def test_new_answers_have_a_verdict_of_their_own_and_it_comes_first(tmp_path: Pa
         f"new answers: not above {', '.join(NEGATIVES)}, and not above lookup or bag_of_words; all answers: {ALL_ABOVE}"
     )
     assert (c.is_above, c.finding("new").is_above, c.finding("known").is_above) == (True, False, True)
-    assert c.finding("new").n == c.by_answer["new"]["n"] < N_ITEMS
-    assert c.by_answer["new"]["n_units"] + c.by_answer["known"]["n_units"] == c.data["n_units"]
+    assert c.finding("new").n == c.parts["new"]["n"] < N_ITEMS
+    assert c.parts["new"]["n_units"] + c.parts["known"]["n_units"] == c.point["n_units"]
 
 
 def test_beating_the_mean_of_many_draws_is_not_enough(tmp_path: Path) -> None:
     made = write_cell(tmp_path)
-    for contrasts in (made.data["contrasts"], made.data["by_answer"]["new"]["contrasts"]):
+    for contrasts in (made.data["points"][0]["contrasts"], made.data["points"][0]["parts"]["new"]["contrasts"]):
         assert contrasts["shuffled"]["top1"]["p"] < 0.05
         contrasts["shuffled"]["top1"]["p_draws"] = 0.3
     assert comparisons([made])[0].verdict() == both("not above shuffled, but above lookup and bag_of_words")
@@ -211,7 +211,7 @@ def test_below_six_units_there_are_scores_and_no_verdict(tmp_path: Path, n_units
         (corrected,) = Family([c]).cells
         assert corrected.verdict() == c.verdict()
         assert "p_holm" not in corrected.contrasts["mean"]["top1"]
-    new = c.by_answer["new"]
+    new = c.parts["new"]
     assert ("scores" in new) == (new["n_units"] > 1)
     if n_units == 1:
         assert c.verdict().startswith("new answers: none; ")
@@ -220,7 +220,7 @@ def test_below_six_units_there_are_scores_and_no_verdict(tmp_path: Path, n_units
 
 def test_no_success_at_all_is_shown_with_the_bound_of_its_units(tmp_path: Path) -> None:
     made: Record = write_cell(tmp_path, rates={"identity": 0.0})
-    score = made.data["scores"]["identity"]["top1"]
+    score = made.data["points"][0]["scores"]["identity"]["top1"]
     assert (score["mean"], score["low"]) == (0.0, 0.0)
     assert share_interval(0.0, N_ITEMS)[1] < score["high"] < 0.1
 
@@ -252,15 +252,15 @@ def test_a_comparison_can_be_looked_at_on_a_part_of_its_items(tmp_path: Path) ->
     assert new is not None
     assert (new.part, new.scores, new.contrasts) == (
         "new",
-        c.by_answer["new"]["scores"],
-        c.by_answer["new"]["contrasts"],
+        c.parts["new"]["scores"],
+        c.parts["new"]["contrasts"],
     )
     assert new.contrasts["mean"]["top1"]["difference"] < c.contrasts["mean"]["top1"]["difference"]
     assert c.on("all") is c
     (other,) = comparisons([write_cell(tmp_path / "other", all_new=True)])
     assert other.on("known") is None
-    assert not c.is_all_new
-    assert other.is_all_new
+    assert not c.is_all_headline
+    assert other.is_all_headline
 
 
 def test_where_all_answers_are_new_there_is_one_verdict(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_where_all_answers_are_new_there_is_one_verdict(tmp_path: Path) -> None:
         write_cell(tmp_path, all_new=True),
         *(write_cell(tmp_path, seed=i, new_rates={"fitted": 0.0}) for i in (1, 2)),
     ]
-    (c,) = [c for c in Family(comparisons(made)).cells if c.is_all_new]
+    (c,) = [c for c in Family(comparisons(made)).cells if c.is_all_headline]
     assert c.finding("all") == c.finding("new")
     assert c.verdict() == f"all answers are new: {c.finding('new')}"
     worse = {name: {m: x | {"p_holm": 1.0} for m, x in by.items()} for name, by in c.contrasts.items()}

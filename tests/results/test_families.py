@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import synthetic_records
 import torch
-from declared import BASELINES, NEGATIVES
-from synthetic_families import best_layers, cell, differences, family_of
+from declared import BASELINES, NEGATIVES, TASK
+from synthetic_families import HEAD, best_layers, cell, differences, family_of
 from synthetic_records import METRICS
 
 from bridge.controls.names import CONTROLS
@@ -42,7 +42,7 @@ def test_every_contrast_with_a_negative_control_in_a_valid_cell_is_corrected_for
     contrasts = [c.contrasts_of(part)[name]["top1"] for c in family.cells[:3] for name in NEGATIVES]
     exact = [exact_p(c, name, part) for c in family.cells[:3] for name in NEGATIVES]
     assert [x["p_exact"] for x in contrasts] == pytest.approx(exact, rel=1e-9)
-    assert [x["p_holm"] for x in contrasts] == pytest.approx(holm(torch.tensor(exact, dtype=torch.float64)).tolist())
+    assert [x["p_holm"] for x in contrasts] == pytest.approx(holm(exact).tolist())
     assert max(exact) > 0.05 > min(x["p_holm"] for x in contrasts)
     for c in family.cells[:3]:
         assert not {"p_exact", "p_holm", "p_draws_family"} & c.contrasts_of(part)["same_model"]["top1"].keys()
@@ -69,7 +69,7 @@ def test_the_baselines_together_are_a_family_of_their_own(tmp_path: Path) -> Non
     members = [(c, name) for c in family.cells for name in BASELINES]
     exact = [exact_p(c, name) for c, name in members]
     corrected = [c.contrasts[name]["top1"]["p_holm"] for c, name in members]
-    assert corrected == pytest.approx(holm(torch.tensor(exact, dtype=torch.float64)).tolist())
+    assert corrected == pytest.approx(holm(exact).tolist())
     assert corrected != pytest.approx(exact)
     assert "p_draws_family" not in family.cells[0].contrasts["lookup"]["top1"]
 
@@ -116,7 +116,7 @@ def test_ranks_are_taken_draw_by_draw_over_all_cells(tmp_path: Path) -> None:
     made = [cell(tmp_path, layers=(i, 4), rates=r) for i, r in enumerate(rates)]
     family = family_of(made)
     for name in DRAWN:
-        branches = [item_scores(c.records, ["fitted", name], ["top1"]).branches for c in family.cells]
+        branches = [item_scores(c.records, TASK, ["fitted", name], [HEAD]).branches for c in family.cells]
         fitted = torch.stack([b["fitted"].metrics["top1"].mean() for b in branches])
         draws = torch.stack([b[name].metrics["top1"].mean(1) for b in branches], 1)
         p = [c.contrasts[name]["top1"]["p_draws_family"] for c in family.cells]
@@ -170,11 +170,11 @@ def test_cells_of_other_eval_items_and_units_are_one_family(tmp_path: Path, monk
     monkeypatch.setattr(synthetic_records, "N_ITEMS", 90)
     made.append(cell(tmp_path, n=40, n_units=30))
     family = family_of(made)
-    assert [(c.data["n_eval"], c.data["n_units"]) for c in family.cells] == [(90, 30), (120, 30), (120, 60)]
+    assert [(c.point["n"], c.point["n_units"]) for c in family.cells] == [(90, 30), (120, 30), (120, 60)]
     exact = [exact_p(c, name) for c in family.cells for name in NEGATIVES]
     contrasts = [c.contrasts[name]["top1"] for c in family.cells for name in NEGATIVES]
     assert [x["p_exact"] for x in contrasts] == pytest.approx(exact, rel=1e-9)
-    assert [x["p_holm"] for x in contrasts] == pytest.approx(holm(torch.tensor(exact, dtype=torch.float64)).tolist())
+    assert [x["p_holm"] for x in contrasts] == pytest.approx(holm(exact).tolist())
 
 
 def test_cells_and_parts_of_too_few_units_are_outside_and_break_nothing(tmp_path: Path) -> None:
@@ -206,16 +206,16 @@ def test_the_same_controls_fanned_out_give_the_same_family(tmp_path: Path, seed:
     joined, (other,) = best_layers(parts)
     for a, b in zip(whole.cells, joined.cells, strict=True):
         assert a.contrasts == b.contrasts
-        assert a.by_answer == b.by_answer
+        assert a.parts == b.parts
     assert (best.p, best.p_draws, best.p_holm) == (other.p, other.p_draws, other.p_holm)
 
 
 def test_a_rare_score_has_in_a_family_the_p_of_its_exact_interval(tmp_path: Path) -> None:
     rates = {"fitted": 0.03, "random": 0.02, "shuffled": 0.02}
     (made,) = family_of([cell(tmp_path, rates=rates, new_rates=rates)]).cells
-    scores = item_scores(made.records, ["fitted", "random"], ["top1"])
+    scores = item_scores(made.records, TASK, ["fitted", "random"], [HEAD])
     fitted, draws = (scores.branches[name].metrics["top1"] for name in ("fitted", "random"))
-    assert is_rare(fitted[0], scores.units)
-    p = rare_difference_p(fitted[0], draws.mean(0), scores.units)
+    assert is_rare(fitted[0], scores.units["items"])
+    p = rare_difference_p(fitted[0], draws.mean(0), scores.units["items"])
     assert made.contrasts["random"]["top1"]["p_exact"] == pytest.approx(p)
     assert p > 0.05

@@ -11,8 +11,8 @@ from synthetic_records import write_cell
 
 from bridge.records.record import read_all
 from bridge.results.joining import comparisons
-from bridge.results.ladders import SHARE, Ladder, hardest, ladders
-from bridge.show.grid_tables import ladder_table
+from bridge.results.ladders import Ladder, hardest, ladders
+from bridge.show.ladder_tables import ladder_table
 
 
 def rung(outputs: Path, map: dict[str, Any], rate: float, *, n: int = 100, **changes: Any) -> None:
@@ -32,9 +32,9 @@ def one(tmp_path: Path) -> Ladder:
 
 def test_maps_of_one_setting_are_one_ladder_in_the_order_of_the_plan(one: Ladder) -> None:
     assert [r.name for r in one.rungs] == ["orthogonal", "lora rank=4", "lora rank=8", "mlp"]
-    assert one.sizes == [100, 500]
+    assert one.places == [100, 500]
     assert one.title == "lm_head, layer 4→4, all answers"
-    assert all([c.data["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
+    assert all([c.axes["n_fit"] for c in r.cells] == [100, 500] for r in one.rungs)
     assert one.rungs[0].at(500) is one.rungs[0].cells[1]
     assert one.rungs[0].at(7) is None
 
@@ -51,7 +51,7 @@ def test_other_layers_pairs_and_seeds_are_other_ladders_and_one_map_is_none(tmp_
 
 
 def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -> None:
-    scores = [c.scores["shuffled_within"][SHARE] for c in one.cells if c.data["n_fit"] == 100]
+    scores = [c.scores["shuffled_within"]["fraction_of_native"] for c in one.cells if c.axes["n_fit"] == 100]
     low, high = one.envelope("shuffled_within", 100) or (0.0, 0.0)
     assert (low, high) == (min(s["low"] for s in scores), max(s["high"] for s in scores))
     assert low < high
@@ -68,9 +68,9 @@ def test_every_share_on_the_terminal_stands_beside_its_hardest_control(one: Ladd
         cells = re.findall(r"(\d+) \[ *(\d+), *(\d+)\] \| +(\d+) +\d+([ ~x]|$)", line)
         assert len(cells) == 2
         for (share, low, high, control, _), c in zip(cells, r.cells, strict=True):
-            score = c.scores["fitted"][SHARE]
+            score = c.scores["fitted"]["fraction_of_native"]
             assert [int(share), int(low), int(high)] == [round(100 * score[k]) for k in ("mean", "low", "high")]
-            assert int(control) == round(100 * (hardest(c) or ("", {"mean": -1}))[1]["mean"])
+            assert int(control) == round(100 * (hardest(c, one.metric) or ("", {"mean": -1}))[1]["mean"])
 
 
 def test_an_invalid_cell_and_one_below_its_controls_are_marked(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_a_ladder_of_new_answers_holds_their_scores_alone(tmp_path: Path) -> Non
     assert attributes.title.endswith("dataset=attributes, new answers")
     for one, is_new in ((attributes, True), (facts, False)):
         for c in one.cells:
-            assert c.is_all_new == is_new
-            assert c.scores == c.by_answer["new"]["scores"]
-            assert c.sizes.startswith(f"{c.by_answer['new']['n']} eval items with new answers, ")
+            assert c.is_all_headline == is_new
+            assert c.scores == c.parts["new"]["scores"]
+            assert c.sizes.startswith(f"{c.parts['new']['n']} items with new answers, ")
     (every,) = ladders(cells)
     assert every.title == "lm_head, layer 4→4, all answers"

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.cli import VERBS, main
 from bridge.config import compose_config, conf_dir
-from bridge.controls import KINDS
+from bridge.controls.names import KINDS
 from bridge.schema import TaskConfig
 from bridge.shell.listing import BRIDGE, LISTS, maps, tasks
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from declared import BASELINES, KINDS, NEGATIVES
+from declared import BASELINES, KINDS, NEGATIVES, point
 from rich.console import Console, RenderableType
 from synthetic_records import N_ITEMS, NO_RELATIONS, write_cell
 
@@ -14,8 +14,10 @@ from bridge.records.record import read_all
 from bridge.results.comparison import Comparison
 from bridge.results.families import Family
 from bridge.results.joining import comparisons
-from bridge.results.ladders import SHARE, ladders
-from bridge.show.grid_tables import LADDER_NOTE, grid_footer, grid_tables, ladder_table
+from bridge.results.ladders import ladders
+from bridge.show.grid_footer import grid_footer
+from bridge.show.grid_tables import grid_tables
+from bridge.show.ladder_tables import ladder_note, ladder_table
 from bridge.show.tables import print_comparison
 
 WIDTHS = (80, 100, 120)
@@ -52,25 +54,23 @@ def flat(text: str) -> str:
 def test_one_cell_shows_every_control_on_a_line_of_its_own_new_answers_first(tmp_path: Path, width: int) -> None:
     (c,) = comparisons([write_cell(tmp_path, new_rates={"fitted": 0.3})])
     text = shown(c, width)
-    new = c.by_answer["new"]["scores"]
+    new = c.parts["new"]["scores"]
     for name in c.scores:
         numbers = re.findall(INTERVAL, row(text, name))
         means = [f"{score['mean']:.3f}" for score in (new[name]["top1"], c.scores[name]["top1"])]
         assert [n.split()[0] for n in numbers[:2]] == means, name
     assert new["fitted"]["top1"]["mean"] < c.mean("fitted", "top1") - 0.1
-    n_new, n_units = c.by_answer["new"]["n"], c.data["n_units"]
+    n_new, n_units = c.parts["new"]["n"], c.point["n_units"]
     assert f"new answers ({n_new}) all answers ({N_ITEMS})" in flat(text)
-    assert (
-        text.splitlines()[0].strip()
-        == f"tiny: layer 4→4, lm_head, n=100, {N_ITEMS} eval items, {n_units} units (answer)"
-    )
-    known = c.by_answer["known"]
-    parts = (
-        f"new {n_new} items of {c.by_answer['new']['n_units']} units, known {known['n']} items of {known['n_units']}"
-    )
-    assert f"answers: {parts} units; no fit row has a new answer" in flat(text)
+    assert text.splitlines()[0].strip() == f"tiny: layer 4→4, lm_head, n=100, {N_ITEMS} items, {n_units} units (answer)"
+    known = c.parts["known"]
+    parts = f"new {n_new} items of {c.parts['new']['n_units']} units, known {known['n']} items of {known['n_units']}"
+    assert f"answers: {parts} units; new: which no fit row has" in flat(text)
     assert "of random x20, shuffled x20, shuffled_within x20, clustered x20 the lowest and the highest" in flat(text)
     assert ("(nats)" in text, "random x20  " in text) == (width >= 120, width >= 100)
+    # The source's own score is no share of the target's.
+    if width >= 120:
+        assert ("%" in row(text, "own_state"), "%" in row(text, "native_source")) == (True, False)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -176,7 +176,7 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
     assert list(rows) == ["30→32", "2→4", "3→4"]
     for c in found:
         line = rows[f"{c.data['layers']['source']}→{c.data['layers']['target']}"]
-        new = c.by_answer["new"]["scores"]
+        new = c.parts["new"]["scores"]
         hardest = max(new[name]["top1"]["mean"] for name in NEGATIVES)
         assert line[3:6] == [f"{v:.2f}" for v in (new["fitted"]["top1"]["mean"], hardest, c.mean("fitted"))]
         names = ("lookup", "bag_of_words", "clustered")[: 2 if width < 100 else 3]
@@ -226,7 +226,8 @@ def test_a_grid_shows_a_dash_where_a_control_was_not_scored(tmp_path: Path) -> N
 
 
 def test_a_large_grid_shows_the_best_layer_of_each_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.show.grid_tables.MOST_ROWS", 3)
+    for module in ("grid_tables", "grid_footer"):
+        monkeypatch.setattr(f"bridge.show.{module}.MOST_ROWS", 3)
     for layer, rate in ((1, 0.3), (2, 0.8)):
         write_cell(tmp_path, layers=(layer, 4), rates={"fitted": rate})
         write_cell(tmp_path, layers=(layer, 4), n=7, failed_gate="states")
@@ -256,7 +257,9 @@ def test_the_footer_counts_what_may_be_concluded_part_by_part(tmp_path: Path) ->
     assert lines[2].startswith(
         "20 draws of each random control, ranked over all cells at once: p of a rank is at least 0.048"
     )
-    assert lines[3].startswith(f"top-1 over {made[0].data['n_units']} units (answer); p of all cells together (Holm)")
+    assert lines[3].startswith(
+        f"top-1 over {point(made[0].data)['n_units']} units (answer); p of all cells together (Holm)"
+    )
     (few,) = comparisons([write_cell(tmp_path, n_units=4, seed=2)])
     assert "only 4 units (answer)" in grid_footer([few])
 
@@ -277,20 +280,23 @@ def test_a_ladder_shows_the_hardest_control_and_the_better_baseline_beside_every
         cells = re.findall(r"(\d+)(?: \[ *\d+, +\d+\])? \| +(\d+) +(\d+)([~x]?)", line)
         assert len(cells) == 4
         for (share, hardest, baseline, mark), c in zip(cells, rung.cells, strict=True):
-            shares = {name: round(100 * c.scores[name][SHARE]["mean"]) for name in c.scores if name in KINDS}
+            shares = {
+                name: round(100 * c.scores[name]["fraction_of_native"]["mean"]) for name in c.scores if name in KINDS
+            }
             assert int(share) == shares["fitted"]
             assert int(hardest) == max(shares[name] for name in NEGATIVES)
             assert int(baseline) == max(shares[name] for name in BASELINES)
             assert mark == ("" if c.is_above else "~")
     assert ("[" in text, "parameters" in text) == (width >= 120, True)
-    assert "the better of lookup and bag_of_words" in LADDER_NOTE
+    assert "the better of lookup and bag_of_words" in ladder_note(one)
 
 
 @pytest.mark.parametrize("most", [60, 3])
 def test_each_data_set_has_a_table_and_a_count_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("bridge.show.grid_tables.MOST_ROWS", most)
+    for module in ("grid_tables", "grid_footer"):
+        monkeypatch.setattr(f"bridge.show.{module}.MOST_ROWS", most)
     made = [write_cell(tmp_path, layers=(layer, 4), new_rates={"fitted": 0.02}) for layer in (2, 3)]
     made += [write_cell(tmp_path, layers=(layer, 4), all_new=True, dataset__name="attributes") for layer in (2, 3)]
     found = Family(comparisons(made)).cells

@@ -30,7 +30,19 @@ def compared(outputs: Path, *words: str) -> Record:
 
 
 def matrix(record: Record, measure: str, *path: str) -> torch.Tensor:
-    node: Any = record.data["measures"][measure]
-    for key in path:
-        node = node[key]
-    return torch.tensor([[float("nan") if x is None else x for x in row] for row in node], dtype=torch.float64)
+    """Scores of layers by layers: "value" or "angle_rad", or "nulls", the null and one of its fields."""
+    rows: dict[Any, list[float]] = {}
+    for point in record.data["points"]:
+        value = _at(point, measure, *path)
+        rows.setdefault(point["axes"]["source_layer"], []).append(float("nan") if value is None else value)
+    return torch.tensor(list(rows.values()), dtype=torch.float64)
+
+
+def _at(point: dict[str, Any], measure: str, *path: str) -> Any:
+    if path[0] == "nulls":
+        _, null, field = path
+        if field in ("mean", "low", "high", "q95"):
+            return point["scores"][null][measure][field]
+        return point["contrasts"][null][measure]["p_searched" if field == "p_corrected" else field]
+    (field,) = path
+    return point["scores"]["observed"][measure if field == "value" else f"{measure}_{field}"]["mean"]

@@ -3,14 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import write_cell
+from synthetic_records import TASK, write_cell
 from wandb_files import WANDB
 
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
+from bridge.tasks.registry import get
 from bridge.tracking import ledger as ledger_module
-from bridge.tracking.curves import Curve, Plan, Row, axis_name, lead_row
+from bridge.tracking.curves import Curve, Row, axis_name, lead_row
 from bridge.tracking.ledger import Ledger
+from bridge.tracking.plan import Plan, axis_of
 
 
 def plan(*axes: str, **tracker: Any) -> Plan:
@@ -25,26 +27,102 @@ def rows(outputs: Path, how: Plan, words: tuple[str, ...] = (), **cell: Any) -> 
 def test_a_record_is_one_row_for_each_of_its_controls_and_references(outputs: Path) -> None:
     made = write_cell(outputs, layers=(2, 3))
     found = rows(outputs, plan(), layers=(2, 3))
-    assert found.keys() == made.data["scores"].keys()
+    (point,) = made.data["points"]
+    assert found.keys() == point["scores"].keys()
     for control, (curve, row) in found.items():
-        score = made.data["scores"][control]["logprob_nats"]
+        score = point["scores"][control]["logprob_nats"]
         assert (row.x, row.kind, curve.x) == (2.0, "scores", "layer")
         assert row.values["logprob_nats"] == score["mean"]
         assert (row.values["logprob_nats_low"], row.values["logprob_nats_high"]) == (score["low"], score["high"])
         assert ("explained_variance" in row.values) == (control in CONTROLS)
-        new = made.data["by_answer"]["new"]["scores"][control]["top1"]
+        new = point["parts"]["new"]["scores"][control]["top1"]
         assert [row.values[f"new/top1{end}"] for end in ("", "_low", "_high")] == [
             new[k] for k in ("mean", "low", "high")
         ]
         assert ("lead/top1" in row.values) == (control != "fitted")
-    lead = made.data["contrasts"]["mean"]["mrr"]
+    lead = point["contrasts"]["mean"]["mrr"]
     assert found["mean"][1].values["lead/mrr"] == lead["difference"]
     assert found["mean"][1].values["lead/mrr_low"] == lead["low"]
-    of_new = made.data["by_answer"]["new"]["contrasts"]["mean"]["top1"]
+    of_new = point["parts"]["new"]["contrasts"]["mean"]["top1"]
     ends = ("", "_low", "_high")
     assert [found["mean"][1].values[f"lead/new/top1{end}"] for end in ends] == [
         of_new[k] for k in ("difference", "low", "high")
     ]
+
+
+def layers_by_layers() -> dict[str, Any]:
+    """record.json of a task with two axes inside one record."""
+    config = {"task": {"name": "similarity"}, "pair": {"name": "tiny"}, "dataset": {"name": "facts", "size": 60},
+              "control": {"names": []}, "seed": 0}  # fmt: skip
+    points = [
+        {
+            "axes": {"source_layer": i, "target_layer": j, "n_rows": 60},
+            "scores": {
+                "observed": {"cka_linear": {"mean": 0.1 * i + j, "low": None, "high": None}},
+                "shuffled": {"cka_linear": {"mean": 0.0, "low": -0.1, "high": 0.1}},
+            },
+            "contrasts": {"shuffled": {"cka_linear": {"difference": 0.1 * i + j, "low": None, "high": None}}},
+            "parts": {},
+        }
+        for i in (1, 2, 3)
+        for j in (1, 2)
+    ]
+    return {"run_id": "r", "config": config, "valid": True, "points": points, "gates": {}}
+
+
+def test_the_points_of_a_record_lie_on_its_curves_with_the_other_axes_fixed() -> None:
+    data = layers_by_layers()
+    found = plan(x="source_layer").rows(data["config"], ("seed=0",), data)
+    by_curve: dict[tuple[str, str], dict[float, dict[str, float]]] = {}
+    for curve, row in found:
+        assert (curve.x, row.source) == ("source_layer", "r")
+        by_curve.setdefault((curve.name, curve.id), {})[row.x] = row.values
+    assert sorted(name for name, _ in by_curve) == [
+        f"{condition}, seed=0, target_layer={j}" for condition in ("observed", "shuffled") for j in (1, 2)
+    ]
+    for (name, _), rows_of in by_curve.items():
+        j = float(name[-1])
+        wanted = {"valid": 1.0}
+        for i in (1.0, 2.0, 3.0):
+            if name.startswith("observed"):
+                assert rows_of[i] == wanted | {"cka_linear": pytest.approx(0.1 * i + j)}
+            else:
+                scores = {"cka_linear": 0.0, "cka_linear_low": -0.1, "cka_linear_high": 0.1}
+                assert rows_of[i] == wanted | scores | {"lead/cka_linear": pytest.approx(0.1 * i + j)}
+    names = {curve.base: curve.tags for curve, _ in found}
+    assert set(names.values()) == {("pair:tiny", "seed:0", f"target_layer:{j}") for j in (1, 2)}
+
+
+def test_a_config_key_as_axis_leaves_each_point_on_a_curve_of_its_own() -> None:
+    data = layers_by_layers()
+    found = plan(x="seed").rows(data["config"], (), data)
+    assert {row.x for _, row in found} == {0.0}
+    assert len({curve.id for curve, _ in found}) == len(found) == 12
+
+
+def test_a_task_without_the_axis_takes_its_own_and_a_matrix_is_one_run_unless_asked() -> None:
+    data = layers_by_layers()
+    task = get("similarity")
+    for x in (None, "layer"):
+        axis = axis_of(task, x, data["config"])
+        assert axis is not None
+        assert axis.name == "source_layer"
+        plan(x=x).check(data["config"])
+    assert task.searched is not None
+    ((curve, row),) = plan(run_per="cell", x="source_layer").rows(data["config"], ("seed=0",), {**data, "points": []})
+    assert (curve.x, curve.control) == (None, "cell")
+    assert row.values == {"valid": 1.0}
+
+
+@pytest.mark.parametrize("x", [None, "layer"])
+def test_translate_runs_along_layers_by_itself(outputs: Path, x: str | None) -> None:
+    curve, row = rows(outputs, plan(x=x), layers=(2, 3))["mean"]
+    assert (curve.x, row.x, curve.id) == ("layer", 2.0, rows(outputs, plan(), layers=(1, 3))["mean"][0].id)
+
+
+def test_an_axis_of_the_task_may_be_named_in_place_of_its_config_key(outputs: Path) -> None:
+    curve, row = rows(outputs, plan(x="n_fit"), n=200)["mean"]
+    assert (curve.x, row.x, "size" in curve.config["dataset"]) == ("n_fit", 200.0, False)
 
 
 def test_what_the_curve_runs_along_does_not_tell_curves_apart_and_all_else_does(outputs: Path) -> None:
@@ -144,9 +222,9 @@ def test_the_last_number_of_a_text_is_the_place(outputs: Path) -> None:
 
 def test_a_lead_is_fitted_minus_control() -> None:
     control, fitted = Row("scores", 2.0, "c", {"top1": 0.2}), Row("scores", 2.0, "f", {"top1": 0.7, "mrr": 0.8})
-    assert lead_row(control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
+    assert lead_row(TASK, control, fitted) == Row("lead", 2.0, "f-c", {"lead/top1": pytest.approx(0.5)})  # type: ignore[dict-item]
     control.values["new/top1"], fitted.values["new/top1"] = 0.1, 0.4
-    assert lead_row(control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
+    assert lead_row(TASK, control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
 
 
 def test_a_cell_that_scored_both_gets_no_second_lead(outputs: Path, tmp_path: Path) -> None:

@@ -7,16 +7,17 @@ from wandb_files import sweep
 from wandb_server import Server
 
 from bridge.cli import main
-from bridge.show.looks import LOOKS
+from bridge.tasks.registry import get
 from bridge.tracking.dashboard import build, spec
 
 # wandb-workspaces and what it imports are not ready for the pydantic that is current
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 __all__ = ["no_account", "server"]
+TASK = get("translate")
 
 
 def test_the_workspace_is_built_and_read_back_without_a_network() -> None:
-    plain = spec(build("bridge", "team", "smoke"))
+    plain = spec(build(TASK, "bridge", "team", "smoke"))
     sections = {s["name"]: s["panels"] for s in plain["section"]["panelBankConfig"]["sections"]}
     assert list(sections) == [
         "scores beside their controls",
@@ -45,7 +46,7 @@ def test_the_workspace_is_built_and_read_back_without_a_network() -> None:
     (only,) = runs["filters"]["filters"]
     assert (only["key"], only["value"]) == ({"section": "run", "name": "group"}, "smoke")
     colors = plain["section"]["customRunColors"]
-    assert sorted(colors.values()) == sorted(look.color for look in LOOKS.values())
+    assert sorted(colors.values()) == sorted(TASK.conditions.look(name).color for name in TASK.conditions)
 
 
 def test_curves_that_no_mean_should_join_have_views_of_their_own(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_curves_that_no_mean_should_join_have_views_of_their_own(tmp_path: Path)
 
 
 def test_a_sweep_along_sizes_has_its_size_curves_as_lines() -> None:
-    plain = spec(build("bridge", None, "dataset_size", x="dataset.size"))
+    plain = spec(build(TASK, "bridge", None, "dataset_size", x="dataset.size"))
     sections = {s["name"]: s["panels"] for s in plain["section"]["panelBankConfig"]["sections"]}
     assert {p["config"]["xAxis"] for p in sections["sizes"]} == {"dataset_size"}
 

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from declared import NEGATIVES
 from wandb_account import no_account, server
 from wandb_files import arrive, sent, sweep, wandb_files
 from wandb_server import Server
@@ -42,10 +41,11 @@ def test_a_complete_sweep_is_summed_up_once_with_every_cell_and_control(tmp_path
     rows = {(row["fixed"], row["layer"]): row for row in table(path)}
     assert len(rows) == 6
     for made in read_all(tmp_path, manifest.run_ids):
-        size, layer = made.data["n_fit"], made.data["layers"]["source"]
+        (point,) = made.data["points"]
+        size, layer = point["axes"]["n_fit"], point["axes"]["layer"][0]
         row = rows[f"pair:tiny, injection:lm_head, dataset.size:{size}", layer]
-        scores = {f"top1/{control}": found["top1"]["mean"] for control, found in made.data["scores"].items()}
-        new = made.data["by_answer"]["new"]["scores"]
+        scores = {f"top1/{control}": found["top1"]["mean"] for control, found in point["scores"].items()}
+        new = point["parts"]["new"]["scores"]
         scores |= {f"new/top1/{control}": found["top1"]["mean"] for control, found in new.items()}
         assert row == row | scores | {"valid": True}
     (image,) = (path.parent / "files" / "media" / "images").glob("heat_map_*.png")
@@ -63,7 +63,7 @@ def test_a_fitted_score_without_a_negative_control_is_not_summed_up(tmp_path: Pa
 
 
 def entry(**values: float) -> Entry:
-    config = {"control": {}}
+    config = {"task": {"name": "translate"}}
     curve = Curve("id", "base", "fitted", "name", "group", (), config, "layer")
     return Entry(curve, [Row("scores", 1.0, "run", {key.replace("_", "/"): value for key, value in values.items()})])
 
@@ -76,10 +76,6 @@ def test_heat_maps_show_new_answers_first_and_all_answers_where_they_are_others(
         ("top1", facts),
         ("top1", known),
     ]
-
-
-def test_the_negative_controls_are_those_of_all_other_tables() -> None:
-    assert tuple(NEGATIVES) == summary.NEGATIVES
 
 
 def test_a_server_that_does_not_take_the_table_has_the_curves_and_the_table_is_in_a_file(

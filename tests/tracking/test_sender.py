@@ -18,8 +18,8 @@ from wandb_server import Server
 from bridge.controls.names import CONTROLS
 from bridge.records.manifest import Manifest
 from bridge.tracking.client import Client
-from bridge.tracking.curves import Plan
 from bridge.tracking.ledger import Ledger
+from bridge.tracking.plan import Plan
 from bridge.tracking.sender import Sender
 
 pytestmark = pytest.mark.long

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import write_cell, write_failed
+from synthetic_records import TASK, write_cell, write_failed
 from untrained import SMALL
 from wandb_files import sent, wandb_files
 
 from bridge.config import build, compose_config
 from bridge.errors import ConfigError
 from bridge.records.record import Record
-from bridge.tracking.single import NoTracker, WandbTracker, flat_scores
+from bridge.tracking.none import NoTracker
+from bridge.tracking.wandb import WandbTracker
 
 
 def tracker(mode: str = "offline", **changes: Any) -> WandbTracker:
@@ -32,8 +33,8 @@ def test_an_offline_run_holds_the_config_and_every_score_of_the_record(outputs: 
     assert history.pop("_step") == 0
     assert (run.run_id, run.project, run.run_group) == (made.data["run_id"], "bridge", "mine")
     assert config == made.data["config"]
-    assert history == flat_scores(made.data)
-    for control, metrics in made.data["scores"].items():
+    assert history == TASK.flat(made.data)
+    for control, metrics in made.data["points"][0]["scores"].items():
         for metric, values in metrics.items():
             assert history[f"{metric}/{control}"] == values["mean"]
     assert history["valid"] == 1.0
@@ -45,9 +46,9 @@ def test_an_invalid_cell_is_sent_as_invalid(outputs: Path) -> None:
 
 
 def test_flat_scores_put_the_controls_of_a_metric_beside_each_other(outputs: Path) -> None:
-    flat = flat_scores(write_cell(outputs).data)
+    flat = TASK.flat(write_cell(outputs).data)
     assert {"top1/fitted", "top1/shuffled_within", "mrr/native_target", "valid"} <= flat.keys()
-    assert flat_scores(write_failed(outputs, "no", "Traceback").data) == {"valid": 0.0}
+    assert TASK.flat(write_failed(outputs, "no", "Traceback").data) == {"valid": 0.0}
 
 
 def test_nothing_is_sent_twice_and_nothing_is_lost(outputs: Path) -> None:

@@ -24,6 +24,7 @@ from bridge.errors import ConfigError
 from bridge.records.manifest import Manifest, read
 from bridge.records.record import read_all, runs_folder
 from bridge.tracking import stream
+from bridge.tracking.base import tracker_of
 from bridge.tracking.ledger import Ledger
 
 __all__ = ["no_account", "server"]
@@ -35,6 +36,14 @@ N_CURVES = len(CONTROLS) + 3
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
+
+
+def ensure(manifest: Manifest) -> None:
+    tracker_of(manifest.settings).ensure(manifest)
+
+
+def finish(manifest: Manifest) -> dict[str, Any] | None:
+    return tracker_of(manifest.settings).finish(manifest)
 
 
 def by_curve(manifest: Manifest, rows: dict[str, list[dict[str, Any]]]) -> dict[tuple[str, int], dict[int, float]]:
@@ -71,7 +80,7 @@ def test_sync_sends_what_is_not_there_yet_and_nothing_twice(here: Path) -> None:
     manifest = sweep(here, sizes=(100, 200))
     state = stream.sync(here, "ablation", "offline")
     assert state["n_cells"] == state["n_done"] == 6
-    assert (state["n_curves"], state["n_rows"], state["n_left"], state["mode"]) == (
+    assert (state["n_curves"], state["n_points"], state["n_left"], state["mode"]) == (
         2 * N_CURVES,
         6 * N_CURVES,
         0,
@@ -91,7 +100,7 @@ def test_failed_and_damaged_records_are_not_sent_and_keep_nothing_else_back(here
     made.folder.rename(runs_folder(here) / "elsewhere")
     (runs_folder(here) / "elsewhere" / "record.json").replace(runs_folder(here) / second / "record.json")
     state = stream.sync(here, "ablation", "offline")
-    assert (state["n_done"], state["n_curves"], state["n_rows"]) == (1, N_CURVES, N_CURVES)
+    assert (state["n_done"], state["n_curves"], state["n_points"]) == (1, N_CURVES, N_CURVES)
 
 
 def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_changed(here: Path) -> None:
@@ -100,10 +109,10 @@ def test_a_cell_that_was_computed_again_is_a_further_row_only_where_its_result_c
     path = runs_folder(here) / manifest.run_ids[0] / "record.json"
     data = json.loads(path.read_text())
     path.write_text(json.dumps(data | {"wall_s": 99.0}))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES
-    data["scores"]["fitted"]["top1"]["mean"] = 0.123
+    assert stream.sync(here, "ablation", "offline")["n_points"] == 3 * N_CURVES
+    data["points"][0]["scores"]["fitted"]["top1"]["mean"] = 0.123
     path.write_text(json.dumps(data))
-    assert stream.sync(here, "ablation", "offline")["n_rows"] == 3 * N_CURVES + 1
+    assert stream.sync(here, "ablation", "offline")["n_points"] == 3 * N_CURVES + 1
     assert by_curve(manifest, curves(manifest.folder))["fitted", 100][1] == 0.123
 
 
@@ -122,7 +131,7 @@ def test_controls_in_cells_of_their_own_make_the_same_curves_and_the_leads_follo
     lead = mean.at("lead", 1.0)
     assert lead is not None
     (made,) = (r for r in [json.loads((runs_folder(here) / whole.run_ids[0] / "record.json").read_text())])
-    assert lead.values["lead/top1"] == pytest.approx(made["contrasts"]["mean"]["top1"]["difference"])
+    assert lead.values["lead/top1"] == pytest.approx(made["points"][0]["contrasts"]["mean"]["top1"]["difference"])
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
@@ -148,7 +157,7 @@ def test_a_streamer_that_is_killed_again_and_again_loses_no_row_and_doubles_none
 def test_rows_are_sent_while_the_sweep_runs_by_one_process_that_ends_with_it(here: Path, server: Server) -> None:
     manifest = sweep(here, written=False, mode="online")
     for _ in range(3):
-        stream.ensure(manifest)
+        ensure(manifest)
     arrive(manifest, 1)
     runs = server.runs
     wait_for(lambda: runs and all(run.history for run in [*runs.values()]), "a row of every run has arrived")
@@ -159,7 +168,7 @@ def test_rows_are_sent_while_the_sweep_runs_by_one_process_that_ends_with_it(her
     ):
         stream.sync(here, "ablation")
     arrive(manifest)
-    state = stream.finish(manifest)
+    state = finish(manifest)
     assert state is not None
     assert (state["n_done"], state["n_left"], state["mode"]) == (3, 0, "online")
     assert by_curve(manifest, arrived(server)) == expected(manifest)
@@ -168,27 +177,27 @@ def test_rows_are_sent_while_the_sweep_runs_by_one_process_that_ends_with_it(her
 
 def test_finish_sends_by_itself_what_nobody_streamed_and_once(here: Path) -> None:
     manifest = sweep(here)
-    state = stream.finish(manifest)
+    state = finish(manifest)
     assert state is not None
     assert state["n_left"] == 0
     assert by_curve(manifest, curves(manifest.folder)) == expected(manifest)
     n = len(stream._STARTED)
-    assert stream.finish(manifest) == state
+    assert finish(manifest) == state
     assert len(stream._STARTED) == n
 
 
 def test_a_sweep_without_a_single_finished_cell_has_nothing_to_send(here: Path) -> None:
     manifest = sweep(here, written=False)
-    state = stream.finish(manifest)
+    state = finish(manifest)
     assert state is not None
     assert (state["n_done"], state["n_curves"], state["n_left"]) == (0, 0, 0)
 
 
 def test_without_wandb_as_tracker_nothing_is_started(here: Path) -> None:
-    for tracker in ({"name": "none"}, {"mode": "disabled"}):
+    for tracker in ({"_target_": "bridge.tracking.none.NoTracker", "name": "none"}, {"mode": "disabled"}):
         manifest = sweep(here, **tracker)
-        stream.ensure(manifest)
-        assert stream.finish(manifest) is None
+        ensure(manifest)
+        assert finish(manifest) is None
         assert not (manifest.folder / "wandb").exists()
 
 
@@ -198,9 +207,9 @@ def test_an_axis_that_holds_no_number_is_refused_before_anything_is_started(here
         match=r"^tracker.x=map.name cannot be the axis of a curve: map.name is 'orthogonal', which holds no number; give "
         r"layer, dataset.size, seed, or another key whose value is or holds a number$",
     ):
-        stream.ensure(sweep(here, x="map.name"))
+        ensure(sweep(here, x="map.name"))
     with pytest.raises(ConfigError, match=r"^tracker.x=sice cannot be the axis of a curve: sice is not in the config;"):
-        stream.ensure(sweep(here, x="sice"))
+        ensure(sweep(here, x="sice"))
     assert not list(here.rglob("stream.log"))
 
 
@@ -219,7 +228,7 @@ def test_one_run_per_cell_for_those_who_want_it(here: Path) -> None:
     stream.sync(here, "ablation", "offline")
     rows = curves(manifest.folder)
     assert len(rows) == 3
-    scored = read_all(here, manifest.run_ids)[0].data["scores"]["fitted"]["top1"]["mean"]
+    scored = read_all(here, manifest.run_ids)[0].data["points"][0]["scores"]["fitted"]["top1"]["mean"]
     assert all(len(some) == 1 and some[0]["top1/fitted"] == scored for some in rows.values())
 
 

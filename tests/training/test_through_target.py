@@ -6,7 +6,13 @@ from families import prompts, shared
 
 from bridge.errors import ConfigError, FitError
 from bridge.injection import Injection, LateLayer, LmHead, SoftPrefix
-from bridge.maps import MLP, Affine, Linear, LoRA, Map, Orthogonal, Ridge
+from bridge.maps.affine import Affine
+from bridge.maps.base import Map
+from bridge.maps.linear import Linear
+from bridge.maps.lora import LoRA
+from bridge.maps.mlp import MLP
+from bridge.maps.orthogonal import Orthogonal
+from bridge.maps.ridge import Ridge
 from bridge.maps.schedule import Schedule
 from bridge.normalize import Normalize
 from bridge.training import ThroughTarget

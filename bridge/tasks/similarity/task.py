@@ -1,7 +1,7 @@
 """What task=similarity says of itself."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bridge.results.axes import Axis
 from bridge.results.conditions import Condition, Conditions, Look
@@ -58,6 +58,7 @@ class Similarity(Task):
         Axis("target_layer", "layer of the target", "target layer"),
         Axis("n_rows", "rows", "rows", "number of rows", ("dataset.size",), log=True),
     )
+    curves = False
     gates = {  # noqa: RUF012
         "planted": "the deepest layer of the target scores 1 beside itself, rotated and scaled (furthest of any "
         "measure)",
@@ -86,6 +87,12 @@ class Similarity(Task):
         from bridge.tasks.similarity.matrices import label, short
 
         return f"{label(record.data)}: {short(record.data)}"
+
+    def flat(self, data: Mapping[str, Any]) -> dict[str, float]:
+        """The deepest and the best layers of every measure."""
+        from bridge.tasks.similarity.matrices import flat_scores
+
+        return flat_scores(dict(data))
 
     def print_cell(self, record: "Record", console: "Console") -> bool:
         """Every measure at the deepest and at the best layers; see `bridge.tasks.similarity.tables`."""

@@ -16,7 +16,7 @@ from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered, split
 from bridge.errors import ConfigError
 from bridge.injection import Injection, LateLayer
-from bridge.maps import Adapter
+from bridge.maps.adapter import Adapter
 from bridge.maps.saved import Saved
 from bridge.models.continuation import padded
 from bridge.results.points import Result

@@ -1,6 +1,6 @@
 """What is scored side by side: every control, and what the models and the injection reach without a map."""
 
-from bridge.controls import CONTROLS
+from bridge.controls.names import CONTROLS
 from bridge.results.conditions import Condition, Conditions, Look
 
 REFERENCES = (
@@ -19,6 +19,8 @@ REFERENCES = (
         always=True,
         look=Look("#aa4499", "1", (1, 1.6)),
         order=2,
+        # The source's own score is no share of the target's.
+        comparable=False,
     ),
     Condition(
         "native_target",

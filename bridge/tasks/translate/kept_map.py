@@ -9,7 +9,7 @@ from typing import Any
 from bridge.config import to_plain
 from bridge.data.items import Item
 from bridge.errors import DataError
-from bridge.maps import Adapter
+from bridge.maps.adapter import Adapter
 from bridge.maps.saved import Saved
 from bridge.maps.stored import Scalar
 from bridge.records.record import RECORD_VERSION

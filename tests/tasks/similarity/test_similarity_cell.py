@@ -8,7 +8,7 @@ import torch
 from comparable import BASE, compared, composed, matrix
 from planted import draw
 
-from bridge.config import compose_config
+from bridge.config import compose_config, without_effect
 from bridge.data.facts import relations
 from bridge.data.splitting import split
 from bridge.errors import ConfigError
@@ -20,19 +20,22 @@ from bridge.similarity.cka import linear_cka
 from bridge.similarity.measures import DEFAULT_MEASURES, MEASURES
 from bridge.similarity.shape import procrustes_similarity
 from bridge.similarity.states import LayerStates
-from bridge.tasks.similarity.layers import Similarity
-from bridge.tasks.similarity.matrices import flat_scores
+from bridge.tasks.similarity.layers import LayerSimilarity
+from bridge.tasks.similarity.matrices import flat_scores, measures
 
 
 def test_every_measure_is_a_matrix_of_layers_by_layers_with_two_nulls(bare_outputs: Path) -> None:
     found = compared(bare_outputs)
     data = found.data
-    assert data["task"] == "similarity"
+    assert data["config"]["task"]["name"] == "similarity"
     assert data["layers"] == {"source": [0, 1, 2, 3, 4], "target": [0, 1, 2, 3, 4], "n_source": 4, "n_target": 4}
-    assert list(data["measures"]) == list(DEFAULT_MEASURES)
+    assert measures(data) == list(DEFAULT_MEASURES)
     assert (data["n_rows"], data["n_permutations"]) == (60, 19)
     for measure in DEFAULT_MEASURES:
-        assert list(data["measures"][measure]["nulls"]) == ["shuffled", "shuffled_within"]
+        for point in data["points"]:
+            has = [name for name, scores in point["scores"].items() if measure in scores]
+            assert has == ["observed", "shuffled", "shuffled_within"]
+            assert (point["n"], point["n_units"], point["unit"], point["parts"]) == (60, 60, "row", {})
         value = matrix(found, measure, "value")
         assert value.shape == (5, 5)
         for null in ("shuffled", "shuffled_within"):
@@ -68,7 +71,7 @@ def test_the_scores_are_those_of_the_fit_rows_at_these_layers(bare_outputs: Path
 
 def test_a_model_is_most_similar_to_itself_layer_by_layer(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "pair.target=${pair.source}", "task.measures=[cka_linear,procrustes,rsa_pearson]")
-    for measure in found.data["measures"]:
+    for measure in measures(found.data):
         torch.testing.assert_close(matrix(found, measure, "value").diagonal(), torch.ones(5, dtype=torch.float64))
         assert (matrix(found, measure, "nulls", "shuffled", "p_corrected").diagonal() <= 0.05 + 1e-9).all()
 
@@ -78,8 +81,8 @@ def test_the_same_config_gives_the_same_record_and_is_computed_once(bare_outputs
     first = compared(bare_outputs, *words)
     assert compared(bare_outputs, *words).reused
     again = compared(bare_outputs, *words, "recompute=true")
-    assert again.data["measures"] == first.data["measures"]
-    assert compared(bare_outputs, *words, "seed=1").data["measures"] != first.data["measures"]
+    assert again.data["points"] == first.data["points"]
+    assert compared(bare_outputs, *words, "seed=1").data["points"] != first.data["points"]
 
 
 def test_source_and_target_layers_can_differ_and_fractions_count(bare_outputs: Path) -> None:
@@ -95,16 +98,16 @@ def test_source_and_target_layers_can_differ_and_fractions_count(bare_outputs: P
 def test_all_measures_with_all_options_are_valid_and_say_what_all_layers_score(bare_outputs: Path) -> None:
     words = ("task.n_components=3", "task.bandwidth=5", "task.bandwidth_unit=absolute", "task.clip=0.95")
     found = compared(bare_outputs, f"task.measures=[{','.join(MEASURES)}]", "task.layers=[0,3,4]", *words)
-    assert list(found.data["measures"]) == list(MEASURES)
+    assert measures(found.data) == list(MEASURES)
     assert found.data["valid"]
     for measure in MEASURES:
         # Layer 0 is compared, and does not count.
-        value, over = matrix(found, measure, "value")[1:, 1:], found.data["measures"][measure]["over_layers"]
+        value, over = matrix(found, measure, "value")[1:, 1:], found.data["over_layers"][measure]
         assert over["max"]["value"] == pytest.approx(float(value.max()))
         assert over["mean"]["value"] == pytest.approx(float(value.mean()))
         assert set(over["max"]["nulls"]["shuffled_within"]) == {"mean", "q95", "p", "calibrated"}
     flat = flat_scores(found.data)
-    over = found.data["measures"]["cka_linear"]["over_layers"]["max"]["nulls"]["shuffled"]
+    over = found.data["over_layers"]["cka_linear"]["max"]["nulls"]["shuffled"]
     assert flat["calibrated_max/cka_linear"] == over["calibrated"]
 
 
@@ -144,14 +147,21 @@ def test_a_layer_without_any_variance_is_left_out_or_refused_by_name(bare_output
 
 
 def test_a_layer_of_the_command_line_is_said_to_have_no_effect(bare_outputs: Path) -> None:
-    found = compared(bare_outputs, "layer=2", "task.measures=[cka_linear]")
-    assert found.data["warnings"][-1] == "layer=2 has no effect in task=similarity; give task.layers=[2]"
+    words = ["layer=2", "layer.target=1", "layer.position=mean", "map=ridge", "dataset.size=60", "task.k=5"]
+    told = without_effect(composed(bare_outputs, *words), words)
+    rest = "it uses pair, layer.position, dataset"
+    assert told == [
+        f"layer=2 has no effect in task=similarity but by layer.position; {rest}",
+        f"layer.target has no effect in task=similarity; {rest}",
+        f"map has no effect in task=similarity; {rest}",
+    ]
+    assert without_effect(compose_config(), [word for word in words if "task" not in word]) == []
 
 
 def test_rows_that_share_their_relation_alone_are_above_one_null_and_not_the_other() -> None:
     relation = torch.arange(60) % 4
     X, Y = (draw(4, 10, seed=s)[relation] + 0.3 * draw(60, 10, seed=s + 10) for s in (0, 1))
-    task = Similarity(["cka_linear"], 99, 10, 1.0, 0.99, SimilarityGatesConfig())
+    task = LayerSimilarity(["cka_linear"], 99, 10, 1.0, 0.99, SimilarityGatesConfig())
     found = task.run({3: X}, {2: Y}, relation, seed=0, strict=True)
     nulls = found.measures["cka_linear"]["nulls"]
     assert nulls["shuffled"]["p"] == [[0.01]]
@@ -167,12 +177,12 @@ def test_a_gate_that_fails_makes_the_record_invalid(bare_outputs: Path) -> None:
 
 def test_a_null_without_room_says_nothing_about_the_permuted_gate(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "task.measures=[pwcca]", "task.layers=[4]", "dataset.size=30")
-    assert found.data["measures"]["pwcca"]["nulls"]["shuffled"]["calibrated"] == [[None]]
+    assert matrix(found, "pwcca", "nulls", "shuffled", "calibrated").isnan().tolist() == [[True]]
     assert found.data["gates"]["permuted"]["value"] == 0.0
 
 
 def test_what_will_take_hours_is_said_before_it_begins(caplog: pytest.LogCaptureFixture) -> None:
-    task = Similarity(["pwcca", "cka_linear"], 10**9, 10, 1.0, 0.99, SimilarityGatesConfig())
+    task = LayerSimilarity(["pwcca", "cka_linear"], 10**9, 10, 1.0, 0.99, SimilarityGatesConfig())
     layers = [LayerStates(draw(150, 128))]
     task._announce(layers, layers)
     assert "pwcca take about 611.1 h on one core; leave them out of task.measures" in caplog.text

@@ -13,19 +13,23 @@ from rich.console import Console
 from synthetic_records import write_cell, write_failed
 from wandb_files import WANDB, sent, wandb_files
 
-from bridge.errors import RecordError
 from bridge.export import write_export
 from bridge.records.record import Record, read_all
 from bridge.report.document import write_report
 from bridge.results.joining import comparisons
 from bridge.similarity.measures import MEASURES
-from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, short, verdict
+from bridge.tasks.registry import get
+from bridge.tasks.similarity.matrices import best, final, flat_scores, layer_pairs, measures, short, verdict
 from bridge.tasks.similarity.page import layer_map
 from bridge.tasks.similarity.tables import matrices_table, print_matrices
-from bridge.tracking.curves import Plan
-from bridge.tracking.single import WandbTracker
+from bridge.tracking.plan import Plan
+from bridge.tracking.wandb import WandbTracker
 
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
+
+
+def null(p: float, calibrated: float | None) -> dict[str, Any]:
+    return {"mean": 0.1, "q95": 0.2, "p": p, "p_corrected": p, "calibrated": calibrated}
 
 
 def made_up(
@@ -33,20 +37,13 @@ def made_up(
 ) -> dict[str, Any]:
     """record.json of one measure: (source, target) -> value, calibrated, corrected p free and inside relations."""
     sources, targets = (sorted({key[side] for key in cells}) for side in (0, 1))
-    points = []
-    for source in sources:
-        for target in targets:
-            value, calibrated, *ps = cells[source, target]
-            point: dict[str, Any] = {
-                "axes": {"source_layer": source, "target_layer": target, "n_rows": 50},
-                "scores": {"observed": {"cka_linear": {"mean": value, "low": None, "high": None}}},
-                "contrasts": {},
-            }
-            for name, p in zip(("shuffled", "shuffled_within"), ps, strict=True):
-                point["scores"][name] = {"cka_linear": {"mean": 0.1, "low": 0.0, "high": 0.2, "q95": 0.2}}
-                contrast = {"p": p, "p_searched": p, "calibrated": calibrated}
-                point["contrasts"][name] = {"cka_linear": contrast}
-            points.append(point)
+
+    def lists(pick: Any) -> list[list[Any]]:
+        return [[pick(*cells[s, t]) for t in targets] for s in sources]
+
+    def told(which: int) -> dict[str, Any]:
+        return {k: lists(lambda v, c, *p, k=k: null(p[which], c)[k]) for k in null(0, 0)}
+
     return {
         "run_id": "0" * 16,
         "config": {"task": {"name": "similarity"}, "pair": {"name": "tiny"}, "seed": 0},
@@ -55,8 +52,9 @@ def made_up(
         "valid": valid,
         "n_rows": 50,
         "n_permutations": 99,
-        "over_layers": {"cka_linear": {}},
-        "points": points,
+        "measures": {
+            "cka_linear": {"value": lists(lambda v, *_: v), "nulls": {"shuffled": told(0), "shuffled_within": told(1)}}
+        },
     }
 
 
@@ -94,7 +92,7 @@ def told_over_layers(data: dict[str, Any], measure: str) -> list[float | None]:
     """What is to be shown over all pairs of layers: mean and largest, each with calibrated and p of both nulls."""
     told = []
     for statistic in ("mean", "max"):
-        over = data["over_layers"][measure][statistic]
+        over = data["measures"][measure]["over_layers"][statistic]
         told.append(over["value"])
         for null in ("shuffled", "shuffled_within"):
             told += [over["nulls"][null]["calibrated"], over["nulls"][null]["p"]]
@@ -130,7 +128,7 @@ def test_many_cells_are_one_table_of_calibrated_scores(bare_outputs: Path) -> No
     rows = [line.split() for line in console.export_text().splitlines() if line.startswith("tiny")]
     assert [row[:3] for row in rows] == [["tiny", "40", "0"], ["tiny", "60", "0"]]
     for row, r in zip(rows, found, strict=True):
-        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in r.data["over_layers"]]
+        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in r.data["measures"]]
 
 
 def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_outputs: Path) -> None:
@@ -142,10 +140,10 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert verdict(found.data) in alone
     assert "What each control rules out" not in alone
     (over,) = re.findall(r"<h3>Over all layers</h3>(.*?)</table>", alone, flags=re.DOTALL)
-    for measure in found.data["over_layers"]:
+    for measure in found.data["measures"]:
         mean, largest = (re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(found, measure))
         for row, statistic in ((mean, "mean"), (largest, "max")):
-            told = found.data["over_layers"][measure][statistic]
+            told = found.data["measures"][measure]["over_layers"][statistic]
             assert MEASURES[measure].label in row
             assert f"{told['value']:.3f}" in row
             assert f"{told['nulls']['shuffled_within']['calibrated']:.2f}".replace("-", "−") in row
@@ -155,13 +153,13 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert len(comparisons(read_all(bare_outputs))) == 1
     for section in ("best", "scores", "similarity", "gates", "run"):
         assert f'<section id="{section}">' in both
-    assert "tiny, similarity, number of rows 100" in both
+    assert "tiny, similarity, size 100" in both
     assert "1 cell finished, 1 valid, 0 dead, 0 otherwise invalid, 1 of task=similarity finished, 1 failed" in both
 
 
 def places(found: Record, measure: str) -> tuple[int, int]:
     """Rows of a measure in the table over all layers."""
-    first = 2 * list(found.data["over_layers"]).index(measure)
+    first = 2 * list(found.data["measures"]).index(measure)
     return first, first + 1
 
 
@@ -173,24 +171,34 @@ def test_a_map_writes_the_calibrated_scores_into_its_fields_bold_above_both_null
     assert sorted(bold) == [".50", ".98"]
 
 
-def test_an_export_has_a_row_for_every_measure_and_pair_of_layers(bare_outputs: Path) -> None:
+def test_an_export_has_a_row_for_every_condition_measure_and_pair_of_layers(bare_outputs: Path) -> None:
     found = compared(bare_outputs, *FEW)
     with write_export(bare_outputs).open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 25
-    pairs = {(m, p.source, p.target): p for m in found.data["over_layers"] for p in layer_pairs(found.data, m)}
+    # Of what was observed the angle as well.
+    assert len(rows) == 25 * (3 * 3 + 1)
+    pairs = {(m, p.source, p.target): p for m in measures(found.data) for p in layer_pairs(found.data, m)}
     for row in rows:
-        pair = pairs[row["measure"], int(row["layer_source"]), int(row["layer_target"])]
-        assert float(row["value"]) == pair.value
-        assert float(row["shuffled_within_p_corrected"]) == pair.nulls["shuffled_within"]["p_corrected"]
         assert (row["task"], row["n_rows"], row["run_id"]) == ("similarity", "60", found.data["run_id"])
-    with pytest.raises(RecordError, match="task=similarity compares layers over all items and has no scores by item"):
-        write_export(bare_outputs, items=True)
+        if row["metric"] not in measures(found.data):
+            continue
+        pair = pairs[row["metric"], int(row["source_layer"]), int(row["target_layer"])]
+        if row["kind"] == "estimate":
+            assert float(row["mean"]) == pair.value
+        else:
+            null = pair.nulls[row["control"]]
+            assert [float(row[k]) for k in ("mean", "q95", "p")] == [null[k] for k in ("mean", "q95", "p")]
+            assert float(row["p_searched"]) == null["p_corrected"]
+    with write_export(bare_outputs, to=bare_outputs / "draws.csv", items=True).open() as file:
+        draws = list(csv.DictReader(file))
+    assert len(draws) == 25 * 3 * 2 * 19
+    assert {(row["source_layer"], row["target_layer"]) for row in draws} == {(str(i), str(j)) for _, i, j in pairs}
+    assert {row["control"] for row in draws} == {"shuffled", "shuffled_within"}
     write_cell(bare_outputs)
     with write_export(bare_outputs).open() as file:
         mixed = list(csv.DictReader(file))
-    assert {row["control"] for row in mixed if row["task"]} == {""}
-    assert {"fitted", "mean"} <= {row["control"] for row in mixed}
+    assert {row["control"] for row in mixed if row["task"] == "similarity"} == set(get("similarity").conditions)
+    assert {"fitted", "mean"} <= {row["control"] for row in mixed if row["task"] == "translate"}
 
 
 def test_wandb_gets_scalars_and_a_table_from_one_cell_and_a_run_of_its_own_from_one_of_many(bare_outputs: Path) -> None:
@@ -202,12 +210,15 @@ def test_wandb_gets_scalars_and_a_table_from_one_cell_and_a_run_of_its_own_from_
     WandbTracker("bridge", None, None, "offline", 2.0).send(found)
     (path,) = wandb_files(bare_outputs)
     (history,) = sent(path)[2]
-    table = {k.removeprefix("layers/"): history.pop(k) for k in list(history) if k.startswith("layers/")}
-    assert (table["_type"], table["nrows"]) == ("table-file", 75)
+    table = {k.removeprefix("points/"): history.pop(k) for k in list(history) if k.startswith("points/")}
+    assert (table["_type"], table["nrows"]) == ("table-file", 250)
     assert {k: v for k, v in history.items() if k != "_step"} == flat
     ((curve, row),) = Plan("s", WANDB, ("dataset.size",)).rows(found.data["config"], ("dataset.size=60",), found.data)
     assert (curve.x, curve.control, curve.name) == (None, "cell", "dataset.size=60")
-    assert row.values == flat
+    assert row.values == flat == get("similarity").flat(found.data)
+    curves = Plan("s", WANDB | {"x": "source_layer"}, ()).rows(found.data["config"], (), found.data)
+    assert len({curve.id for curve, _ in curves}) == 3 * 5
+    assert {row.x for _, row in curves} == {0.0, 1.0, 2.0, 3.0, 4.0}
 
 
 def test_a_failed_cell_is_sent_as_one(bare_outputs: Path) -> None:

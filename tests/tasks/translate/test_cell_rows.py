@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from declared import point
 from untrained import FAST, SMALL
 
 import bridge.tasks.translate.cell
@@ -115,22 +116,22 @@ def test_explained_variance_is_about_the_mean_of_the_fit_rows() -> None:
     Y = torch.randn(50, 4, generator=g, dtype=torch.float64) + 3.0
     fitted_mean = torch.zeros(4, dtype=torch.float64)
     # the mean of the fit rows explains nothing, whatever the mean of the eval rows
-    scores = state_summary(fitted_mean.expand(1, 50, 4), Y, fitted_mean)
+    scores, _ = state_summary(fitted_mean.expand(1, 50, 4), Y, fitted_mean)
     assert scores["explained_variance"]["mean"] == pytest.approx(0.0)
-    eval_mean = state_summary(Y.mean(0).expand(1, 50, 4), Y, fitted_mean)
+    eval_mean, _ = state_summary(Y.mean(0).expand(1, 50, 4), Y, fitted_mean)
     assert eval_mean["explained_variance"]["mean"] > 0.8
 
 
 def test_the_mean_of_a_cell_explains_nothing_of_its_states(cell: Callable[..., Record]) -> None:
     data = cell("layer=2", "injection=late_layer", "control.names=[fitted,mean]").data
-    assert data["state_scores"]["mean"]["explained_variance"]["mean"] == pytest.approx(0.0, abs=1e-9)
+    assert point(data)["scores"]["mean"]["explained_variance"]["mean"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_agreement_is_with_what_the_source_says_and_not_with_the_gold(cell: Callable[..., Record]) -> None:
     data = cell("layer=2", "injection=late_layer").data
     # a source that has learnt nothing agrees with itself, and is seldom right
-    assert data["scores"]["native_source"]["agreement"]["mean"] == 1.0
-    assert data["scores"]["native_source"]["top1"]["mean"] < 0.9
+    assert point(data)["scores"]["native_source"]["agreement"]["mean"] == 1.0
+    assert point(data)["scores"]["native_source"]["top1"]["mean"] < 0.9
 
 
 def test_an_answer_is_known_by_its_first_token_and_as_a_whole(
@@ -150,15 +151,19 @@ def test_an_answer_is_known_by_its_first_token_and_as_a_whole(
     rosetta, chosen, new, known = made["rosetta"], made["chosen"], made["new"], made["known"]
     tokens = {int(rosetta.gold_target[i]) for i in chosen.fit.tolist()}
     by_token = [int(rosetta.gold_target[i]) in tokens for i in chosen.eval.tolist()]
-    assert known.token.tolist() == by_token
-    assert new.token.tolist() == [not is_known for is_known in by_token]
+    token, whole = ("items", "token"), ("items", "whole")
+    assert known.masks[token].tolist() == by_token
+    assert new.masks[token].tolist() == [not is_known for is_known in by_token]
     # split by answer: no whole answer is known, and the first tokens of many are
-    assert new.whole.all()
-    assert not known.whole.any()
+    assert new.masks[whole].all()
+    assert not known.masks[whole].any()
     assert 0 < sum(by_token) < len(by_token)
     items = found.items().to_pydict()
     assert items["known_token"][: len(by_token)] == by_token
-    assert not any(items["known_answer"])
+    assert items["new_token"][: len(by_token)] == [not is_known for is_known in by_token]
+    assert not any(items["known_whole"])
+    assert all(items["new_whole"])
+    assert set(items["point"]) == {0}
 
 
 def six_facts() -> tuple[RosettaSet, Split]:
@@ -179,7 +184,7 @@ def six_facts() -> tuple[RosettaSet, Split]:
 def test_units_of_inference_are_those_asked_for_however_items_are_split(unit: str, numbers: list[int], by: str) -> None:
     config = compose_config(*FAST, f"dataset.unit={unit}", f"dataset.split.by={by}")
     for part in bridge.tasks.translate.cell._parts(config, *six_facts()).values():
-        assert part.units.tolist() == numbers
+        assert part.units["items"].tolist() == numbers
 
 
 def test_the_commonest_answer_is_that_of_the_items_evaluated_on() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bridge.carry.carrier import Carrier
 from bridge.carry.draws import haar_rotated
 from bridge.carry.rows import Rows
-from bridge.maps import Orthogonal
+from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
 from bridge.results.scores import Branch
 from bridge.results.verdicts import wanted

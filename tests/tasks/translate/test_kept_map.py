@@ -9,7 +9,8 @@ from untrained import SMALL
 
 from bridge.config import compose_config, to_plain
 from bridge.errors import BridgeError, ConfigError
-from bridge.maps import Adapter, load_map
+from bridge.maps.adapter import Adapter
+from bridge.maps.loading import load_map
 from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session

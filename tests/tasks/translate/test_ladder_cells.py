@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from declared import point
 from untrained import SMALL
 
 from bridge.config import compose_config, conf_dir
 from bridge.errors import BridgeError, ConfigError, FitError
-from bridge.maps import Adapter
+from bridge.maps.adapter import Adapter
 from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session
@@ -48,17 +49,17 @@ def test_answers_of_several_tokens_are_scored_whole_in_every_branch(session: Ses
     words = ["dataset.answers=any", f"injection={injection}", "layer=2", "dataset.size=20", "dataset.split.eval_size=8"]
     data = cell(session, *words, "control.names=[fitted,shuffled]").data
     for name in ("fitted", "shuffled", "native_source", "native_target"):
-        scores = data["scores"][name]
+        scores = point(data)["scores"][name]
         assert 0 <= scores["exact_match"]["mean"] <= scores["token_f1"]["mean"] <= 1
         assert scores["answer_logprob_nats"]["mean"] <= scores["logprob_nats"]["mean"] + 1e-6
-    assert "token_f1" in data["contrasts"]["shuffled"]
-    assert ("gold_embedding" in data["scores"]) == (injection == "soft_prefix")
+    assert "token_f1" in point(data)["contrasts"]["shuffled"]
+    assert ("gold_embedding" in point(data)["scores"]) == (injection == "soft_prefix")
     rows = cell(session, *words, "control.names=[fitted,shuffled]").items().to_pylist()
     assert all(row["token_f1"] is not None for row in rows)
 
 
 def test_one_token_answers_have_no_whole_scores(session: Session) -> None:
-    assert "token_f1" not in cell(session, *LATE).data["scores"]["fitted"]
+    assert "token_f1" not in point(cell(session, *LATE).data)["scores"]["fitted"]
 
 
 def test_every_wording_gives_more_rows_and_no_subject_is_on_both_sides(session: Session) -> None:
@@ -69,7 +70,7 @@ def test_every_wording_gives_more_rows_and_no_subject_is_on_both_sides(session: 
     evaluated = {row["subject"] for row in found.items().to_pylist()}
     items = session.items(compose_config(*SMALL, *words[:2]).dataset)
     assert 0 < sum(i.subject in evaluated for i in items) < len(items)
-    assert found.data["n_eval"] == sum(i.subject in evaluated for i in items)
+    assert point(found.data)["n"] == sum(i.subject in evaluated for i in items)
     with pytest.raises(
         ConfigError, match="dataset.wordings=all asks each fact several times.*give dataset.split.by=sub"
     ):
@@ -134,7 +135,7 @@ def test_every_map_runs_between_models_of_unequal_widths(session: Session, optio
     assert (fit["d_source"], fit["d_target"]) == ((96, 128) if direction == "forward" else (128, 96))
     assert found.data["gates"]["planted"]["passed"]
     assert "training" in fit if option.endswith("_target") else "training" not in fit
-    assert found.data["state_scores"]["fitted"]["relative_error"]["mean"] > 0
+    assert point(found.data)["scores"]["fitted"]["relative_error"]["mean"] > 0
 
 
 def test_every_map_of_the_configuration_is_there() -> None:

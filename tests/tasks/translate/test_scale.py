@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from declared import point
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from untrained import SMALL
 
@@ -95,7 +96,9 @@ def test_the_stream_is_c_times_as_large_and_the_logits_are_the_same(models: Any,
 
 
 def leaves(node: Any, at: str = "") -> dict[str, Any]:
-    """Every number of nested dicts, by its path."""
+    """Every number of nested dicts and lists, by its path."""
+    if isinstance(node, list):
+        node = dict(enumerate(node))
     if isinstance(node, dict):
         return {path: value for key, inner in node.items() for path, value in leaves(inner, f"{at}/{key}").items()}
     return {at: node}
@@ -114,8 +117,8 @@ def assert_same(one: Record, other: Record) -> None:
             assert all(b == pytest.approx(a, abs=1.001) for a, b in ranks), name
         else:
             assert theirs[name] == values, name
-    for part in ("scores", "contrasts", "by_answer", "state_scores", "fit", "gates", "chance", "absent"):
-        ours, theirs = leaves(one.data[part]), leaves(other.data[part])
+    for part in ("scores", "contrasts", "parts", "fit", "gates", "chance", "absent"):
+        ours, theirs = (leaves({**r.data, **point(r.data)}[part]) for r in (one, other))
         assert ours.keys() == theirs.keys()
         for path, value in ours.items():
             if path.startswith(("/states/value", "/drift/value", "/planted/value")):

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bridge.tasks.translate.fitting
 import pytest
 import torch
+from declared import point
 from untrained import FAST, SMALL
 
+import bridge.tasks.translate.cell
+import bridge.tasks.translate.trial
 from bridge.carry.carrier import Carrier
 from bridge.config import compose_config
 from bridge.controls.names import CONTROLS
@@ -61,22 +63,24 @@ def test_neighbours_in_one_session_leave_the_records_that_fresh_sessions_leave(
 
 
 def test_a_control_scores_the_same_alone_as_with_all_others(cell: Cell) -> None:
-    whole = told(cell("injection=late_layer", "layer=2"))
+    every = told(cell("injection=late_layer", "layer=2"))
+    whole = point(every)
     for name in CONTROLS:
-        part = told(cell("injection=late_layer", "layer=2", f"control={name}"))
+        alone = told(cell("injection=late_layer", "layer=2", f"control={name}"))
+        part = point(alone)
         shown = {name, "own_state", "native_source", "native_target"}
         assert part["scores"].keys() == shown
         assert part["scores"] == {n: whole["scores"][n] for n in shown}
-        assert part["state_scores"] == {name: whole["state_scores"][name]}
-        for label, answers in whole["by_answer"].items():
-            assert part["by_answer"][label]["n_units"] == answers["n_units"]
-            scores = part["by_answer"][label].get("scores", {})
+        assert "explained_variance" in part["scores"][name]
+        for label, answers in whole["parts"].items():
+            assert part["parts"][label]["n_units"] == answers["n_units"]
+            scores = part["parts"][label].get("scores", {})
             assert scores == {n: answers["scores"][n] for n in shown if "scores" in answers}
-        assert part["by_answer"]["known"]["scores"].keys() == shown
+        assert part["parts"]["known"]["scores"].keys() == shown
         for same in ("gates", "fit", "layers", "warnings", "coverage", "absent", "chance"):
-            assert part[same] == whole[same]
+            assert alone[same] == every[same]
     fitted = told(cell("injection=late_layer", "layer=2", "control.names=[fitted,random]"))
-    assert fitted["contrasts"] == {
+    assert point(fitted)["contrasts"] == {
         n: whole["contrasts"][n] for n in ("random", "own_state", "native_source", "native_target")
     }
 
@@ -142,7 +146,7 @@ def test_cells_that_differ_in_their_controls_alone_share_one_fit(cell: Cell, bar
                 carried.append(control)
             return super().carry(control, *states)
 
-    monkeypatch.setattr(bridge.tasks.translate.fitting, "Carrier", Counted)
+    monkeypatch.setattr(bridge.tasks.translate.cell, "Carrier", Counted)
     session = Session(bare_outputs, "cpu", 64)
     for control in (*CONTROLS, "all", "random"):
         cell(f"control={control}", session=session)
@@ -177,6 +181,6 @@ def test_the_head_of_a_record_tells_whether_it_is_done(cell: Cell) -> None:
 def test_items_of_every_control_and_draw_stand_in_the_table(cell: Cell) -> None:
     table = told(cell("control=random", *FAST, "control.n_draws=3"))
     rows = list(zip(table["items"]["control"], table["items"]["draw"], table["items"]["item"], strict=True))
-    m = table["n_eval"]
+    m = point(table)["n"]
     wanted = [("random", draw, item) for draw in range(3) for item in range(m)]
     assert rows == wanted + [(name, 0, i) for name in ("own_state", "native_source", "native_target") for i in range(m)]
