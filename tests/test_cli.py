@@ -344,7 +344,8 @@ def test_one_bad_cell_of_a_grid_fails_alone(bridge: Bridge, bare_outputs: Path) 
     assert said.line.startswith("Got a data set size of 5000, but 79 of 131 items are left")
     assert "  failed: Got a data set size of 5000" in said.out
     by_status = {
-        (r["status"], *(point["axes"]["n_fit"] for point in r.get("points", ()))) for r in records(bare_outputs).values()
+        (r["status"], *(point["axes"]["n_fit"] for point in r.get("points", ())))
+        for r in records(bare_outputs).values()
     }
     assert by_status == {("done", 40), ("done", 60), ("failed",)}
     (failed,) = [r for r in records(bare_outputs).values() if r["status"] == "failed"]
@@ -452,7 +453,11 @@ def test_a_grid_that_has_its_records_is_not_run_again_and_its_table_is_the_same(
     # The new rows stand among the old ones.
     rows = [line.split()[2] for line in table(more.out) if line.startswith("lm_head")]
     assert rows == ["40", "50", "60"]
-    one = next(p for p in (bare_outputs / "runs").glob("*/record.json") if point(json.loads(p.read_text()))["axes"]["n_fit"] == 40)
+    one = next(
+        p
+        for p in (bare_outputs / "runs").glob("*/record.json")
+        if point(json.loads(p.read_text()))["axes"]["n_fit"] == 40
+    )
     one.write_text(one.read_text().replace('"status": "done"', '"status": "failed"', 1))
     assert "3 of 4 cells have their record already" in bridge(*words, "dataset.size=40,60").out
     assert bridge(*words, "dataset.size=40,60").code == 0
@@ -609,7 +614,13 @@ def test_outputs_go_to_the_working_directory_unless_told_otherwise(
     out, err = capsys.readouterr()
     assert err == ""
     assert "record written to outputs/runs/" in out
-    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {"activations", "artefacts", "contexts", "logs", "runs"}
+    assert {p.name for p in (tmp_path / "outputs").iterdir()} == {
+        "activations",
+        "artefacts",
+        "contexts",
+        "logs",
+        "runs",
+    }
     assert max(map(len, printed(out))) <= 80, out
 
 

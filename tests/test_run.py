@@ -184,7 +184,10 @@ def test_rows_out_of_step_are_caught_by_a_gate(fresh: Cell, outputs: Path, name:
 def test_a_map_too_small_to_carry_much_is_not_taken_for_a_dead_way_in(cell: Cell) -> None:
     """``same_model`` is the ceiling of this map; whether the way in is alive is asked of the target's own state."""
     data = cell("map=reduced_rank", "map.rank=8", "injection=late_layer", "layer=3", *FEW).data
-    assert point(data)["scores"]["same_model"]["top1"]["mean"] < 0.5 * point(data)["scores"]["native_target"]["top1"]["mean"]
+    assert (
+        point(data)["scores"]["same_model"]["top1"]["mean"]
+        < 0.5 * point(data)["scores"]["native_target"]["top1"]["mean"]
+    )
     assert data["gates"]["alive"]["passed"]
     assert data["valid"]
 

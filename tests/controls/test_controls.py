@@ -14,8 +14,8 @@ from bridge.errors import FitError
 from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.ridge import Ridge
 from bridge.normalize import Normalize
-from bridge.results.conditions import Conditions
 from bridge.permutations import permutations
+from bridge.results.conditions import Conditions
 
 N_DRAWS = 20
 

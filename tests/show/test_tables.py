@@ -62,14 +62,9 @@ def test_one_cell_shows_every_control_on_a_line_of_its_own_new_answers_first(tmp
     assert new["fitted"]["top1"]["mean"] < c.mean("fitted", "top1") - 0.1
     n_new, n_units = c.parts["new"]["n"], c.point["n_units"]
     assert f"new answers ({n_new}) all answers ({N_ITEMS})" in flat(text)
-    assert (
-        text.splitlines()[0].strip()
-        == f"tiny: layer 4→4, lm_head, n=100, {N_ITEMS} items, {n_units} units (answer)"
-    )
+    assert text.splitlines()[0].strip() == f"tiny: layer 4→4, lm_head, n=100, {N_ITEMS} items, {n_units} units (answer)"
     known = c.parts["known"]
-    parts = (
-        f"new {n_new} items of {c.parts['new']['n_units']} units, known {known['n']} items of {known['n_units']}"
-    )
+    parts = f"new {n_new} items of {c.parts['new']['n_units']} units, known {known['n']} items of {known['n_units']}"
     assert f"answers: {parts} units; new: which no fit row has" in flat(text)
     assert "of random x20, shuffled x20, shuffled_within x20, clustered x20 the lowest and the highest" in flat(text)
     assert ("(nats)" in text, "random x20  " in text) == (width >= 120, width >= 100)
@@ -262,7 +257,9 @@ def test_the_footer_counts_what_may_be_concluded_part_by_part(tmp_path: Path) ->
     assert lines[2].startswith(
         "20 draws of each random control, ranked over all cells at once: p of a rank is at least 0.048"
     )
-    assert lines[3].startswith(f"top-1 over {point(made[0].data)['n_units']} units (answer); p of all cells together (Holm)")
+    assert lines[3].startswith(
+        f"top-1 over {point(made[0].data)['n_units']} units (answer); p of all cells together (Holm)"
+    )
     (few,) = comparisons([write_cell(tmp_path, n_units=4, seed=2)])
     assert "only 4 units (answer)" in grid_footer([few])
 
@@ -283,7 +280,9 @@ def test_a_ladder_shows_the_hardest_control_and_the_better_baseline_beside_every
         cells = re.findall(r"(\d+)(?: \[ *\d+, +\d+\])? \| +(\d+) +(\d+)([~x]?)", line)
         assert len(cells) == 4
         for (share, hardest, baseline, mark), c in zip(cells, rung.cells, strict=True):
-            shares = {name: round(100 * c.scores[name]["fraction_of_native"]["mean"]) for name in c.scores if name in KINDS}
+            shares = {
+                name: round(100 * c.scores[name]["fraction_of_native"]["mean"]) for name in c.scores if name in KINDS
+            }
             assert int(share) == shares["fitted"]
             assert int(hardest) == max(shares[name] for name in NEGATIVES)
             assert int(baseline) == max(shares[name] for name in BASELINES)
