@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     write_cell(bare_outputs)
     write_failed(bare_outputs, "no", "Traceback", task__name="similarity")
     both = write_report(bare_outputs).read_text()
-    assert len(comparisons(read_all(bare_outputs))) == 1
+    per_task = Counter(c.task.name for c in comparisons(read_all(bare_outputs)))
+    assert per_task == {"similarity": 25, "translate": 1}
     for section in ("best", "scores", "similarity", "gates", "run"):
         assert f'<section id="{section}">' in both
     assert "tiny, similarity, size 100" in both
@@ -238,6 +240,8 @@ def test_a_record_is_whole_json_without_any_nan(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "task.measures=[pwcca]", "dataset.size=30")
     text = (found.folder / "record.json").read_text()
     assert "NaN" not in text
-    assert json.loads(text)["measures"]["pwcca"]["nulls"]["shuffled"]["calibrated"][4][4] is None
+    last = json.loads(text)["points"][-1]
+    assert last["axes"] == {"source_layer": 4, "target_layer": 4, "n_rows": 30}
+    assert last["contrasts"]["shuffled"]["pwcca"]["calibrated"] is None
     assert not (found.folder / "items.parquet").exists()
     assert isinstance(found, Record)
