@@ -104,10 +104,10 @@ def write_doses(outputs: Path, names: tuple[str, ...] = ALL, **changes: Any) -> 
 
 
 def write_points(
-    outputs: Path, task: Task, points: list[dict[str, Any]], items: Any = None, seed: int = 0, **config: Any
+    outputs: Path, of: Task, points: list[dict[str, Any]], items: Any = None, seed: int = 0, **config: Any
 ) -> Record:
-    """Write a finished record of some points."""
-    whole = {"control": {"names": []}, "task": {"name": task.name, "n_resamples": 60}, "seed": seed, **config}
+    """Write a finished record of some points of a task."""
+    whole = {"control": {"names": []}, "task": {"name": of.name, "n_resamples": 60}, "seed": seed, **config}
     data = {
         "status": "done", "inputs": {"items": "items"}, "points": points, "gates": {}, "valid": True, "absent": {},
         "warnings": [], "config": whole,

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,25 @@ from bridge.tracking.wandb import WandbTracker
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
 
 
-def null(p: float, calibrated: float | None) -> dict[str, Any]:
-    return {"mean": 0.1, "q95": 0.2, "p": p, "p_corrected": p, "calibrated": calibrated}
+def point_at(
+    source: int, target: int, value: float, calibrated: float | None, free: float, within: float
+) -> dict[str, Any]:
+    """One point of a record of one measure, with corrected p among rows permuted freely and inside relations."""
+    null = {"mean": 0.1, "low": None, "high": None, "q95": 0.2}
+
+    def lead(p: float) -> dict[str, Any]:
+        difference = value - 0.1
+        return {"difference": difference, "low": None, "high": None, "p": p, "p_searched": p, "calibrated": calibrated}
+
+    return {
+        "axes": {"source_layer": source, "target_layer": target, "n_rows": 50},
+        **{"n": 50, "n_units": 50, "n_effective": 50.0, "unit": "row", "parts": {}},
+        "scores": {
+            "observed": {"cka_linear": {"mean": value, "low": None, "high": None}},
+            **{name: {"cka_linear": null} for name in ("shuffled", "shuffled_within")},
+        },
+        "contrasts": {"shuffled": {"cka_linear": lead(free)}, "shuffled_within": {"cka_linear": lead(within)}},
+    }
 
 
 def made_up(
@@ -37,13 +55,6 @@ def made_up(
 ) -> dict[str, Any]:
     """record.json of one measure: (source, target) -> value, calibrated, corrected p free and inside relations."""
     sources, targets = (sorted({key[side] for key in cells}) for side in (0, 1))
-
-    def lists(pick: Any) -> list[list[Any]]:
-        return [[pick(*cells[s, t]) for t in targets] for s in sources]
-
-    def told(which: int) -> dict[str, Any]:
-        return {k: lists(lambda v, c, *p, k=k: null(p[which], c)[k]) for k in null(0, 0)}
-
     return {
         "run_id": "0" * 16,
         "config": {"task": {"name": "similarity"}, "pair": {"name": "tiny"}, "seed": 0},
@@ -52,9 +63,8 @@ def made_up(
         "valid": valid,
         "n_rows": 50,
         "n_permutations": 99,
-        "measures": {
-            "cka_linear": {"value": lists(lambda v, *_: v), "nulls": {"shuffled": told(0), "shuffled_within": told(1)}}
-        },
+        "points": [point_at(s, t, *cells[s, t]) for s in sources for t in targets],
+        "over_layers": {"cka_linear": {}},
     }
 
 
@@ -92,7 +102,7 @@ def told_over_layers(data: dict[str, Any], measure: str) -> list[float | None]:
     """What is to be shown over all pairs of layers: mean and largest, each with calibrated and p of both nulls."""
     told = []
     for statistic in ("mean", "max"):
-        over = data["measures"][measure]["over_layers"][statistic]
+        over = data["over_layers"][measure][statistic]
         told.append(over["value"])
         for null in ("shuffled", "shuffled_within"):
             told += [over["nulls"][null]["calibrated"], over["nulls"][null]["p"]]
@@ -128,7 +138,7 @@ def test_many_cells_are_one_table_of_calibrated_scores(bare_outputs: Path) -> No
     rows = [line.split() for line in console.export_text().splitlines() if line.startswith("tiny")]
     assert [row[:3] for row in rows] == [["tiny", "40", "0"], ["tiny", "60", "0"]]
     for row, r in zip(rows, found, strict=True):
-        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in r.data["measures"]]
+        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in measures(r.data)]
 
 
 def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_outputs: Path) -> None:
@@ -140,17 +150,18 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert verdict(found.data) in alone
     assert "What each control rules out" not in alone
     (over,) = re.findall(r"<h3>Over all layers</h3>(.*?)</table>", alone, flags=re.DOTALL)
-    for measure in found.data["measures"]:
+    for measure in measures(found.data):
         mean, largest = (re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(found, measure))
         for row, statistic in ((mean, "mean"), (largest, "max")):
-            told = found.data["measures"][measure]["over_layers"][statistic]
+            told = found.data["over_layers"][measure][statistic]
             assert MEASURES[measure].label in row
             assert f"{told['value']:.3f}" in row
             assert f"{told['nulls']['shuffled_within']['calibrated']:.2f}".replace("-", "−") in row
     write_cell(bare_outputs)
     write_failed(bare_outputs, "no", "Traceback", task__name="similarity")
     both = write_report(bare_outputs).read_text()
-    assert len(comparisons(read_all(bare_outputs))) == 1
+    per_task = Counter(c.task.name for c in comparisons(read_all(bare_outputs)))
+    assert per_task == {"similarity": 25, "translate": 1}
     for section in ("best", "scores", "similarity", "gates", "run"):
         assert f'<section id="{section}">' in both
     assert "tiny, similarity, size 100" in both
@@ -159,7 +170,7 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
 
 def places(found: Record, measure: str) -> tuple[int, int]:
     """Rows of a measure in the table over all layers."""
-    first = 2 * list(found.data["measures"]).index(measure)
+    first = 2 * measures(found.data).index(measure)
     return first, first + 1
 
 
@@ -230,6 +241,8 @@ def test_a_record_is_whole_json_without_any_nan(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "task.measures=[pwcca]", "dataset.size=30")
     text = (found.folder / "record.json").read_text()
     assert "NaN" not in text
-    assert json.loads(text)["measures"]["pwcca"]["nulls"]["shuffled"]["calibrated"][4][4] is None
+    last = json.loads(text)["points"][-1]
+    assert last["axes"] == {"source_layer": 4, "target_layer": 4, "n_rows": 30}
+    assert last["contrasts"]["shuffled"]["pwcca"]["calibrated"] is None
     assert not (found.folder / "items.parquet").exists()
     assert isinstance(found, Record)

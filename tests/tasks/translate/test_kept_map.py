@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from declared import point
 from untrained import SMALL
 
 from bridge.config import compose_config, to_plain
@@ -46,11 +47,11 @@ def test_a_kept_map_scores_as_it_did_where_it_was_fitted(session: Session, fitte
     kept = cell(session, "map=saved", f"map.path={folder.name}")
     assert kept.data["warnings"] == []
     for name in ("fitted", "random", "identity", "mean", "lookup", "planted"):
-        assert kept.data["scores"][name] == fitted.data["scores"][name], name
-    assert kept.data["state_scores"]["fitted"] == fitted.data["state_scores"]["fitted"]
+        assert point(kept.data)["scores"][name] == point(fitted.data)["scores"][name], name
+    assert "explained_variance" in point(kept.data)["scores"]["fitted"]
     assert kept.data["absent"].keys() >= NOT_FITTED_AGAIN
     assert kept.data["absent"]["shuffled"] == "the map was fitted before and is not fitted again"
-    assert not kept.data["scores"].keys() & NOT_FITTED_AGAIN
+    assert not point(kept.data)["scores"].keys() & NOT_FITTED_AGAIN
     assert fitted.data["fit"]["rank"] == kept.data["fit"]["rank"]
     assert kept.data["fit"]["solver"].startswith("kept: ")
     assert not {"cycle", "in_sample"} & kept.data["fit"].keys()
@@ -59,10 +60,10 @@ def test_a_kept_map_scores_as_it_did_where_it_was_fitted(session: Session, fitte
 def test_a_kept_map_is_not_changed_by_the_rows_of_another_cell(session: Session, folder: Path) -> None:
     few = cell(session, "map=saved", f"map.path={folder}", "dataset.size=10")
     many = cell(session, "map=saved", f"map.path={folder}", "dataset.size=30")
-    assert few.data["scores"]["fitted"] == many.data["scores"]["fitted"]
-    assert few.data["scores"]["mean"] != many.data["scores"]["mean"]
+    assert point(few.data)["scores"]["fitted"] == point(many.data)["scores"]["fitted"]
+    assert point(few.data)["scores"]["mean"] != point(many.data)["scores"]["mean"]
     # what it was fitted on is known, though fewer rows are fitted here
-    assert few.data["by_answer"]["new"]["n"] == many.data["by_answer"]["new"]["n"]
+    assert point(few.data)["parts"]["new"]["n"] == point(many.data)["parts"]["new"]["n"]
 
 
 def test_another_layer_is_warned_of_in_one_line(session: Session, folder: Path) -> None:
