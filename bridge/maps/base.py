@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import check_finite_rows, check_rows, check_width, checked_groups, checked_permutations
+from bridge.maps.checks import (
+    check_equal_widths,
+    check_finite_rows,
+    check_rows,
+    check_width,
+    checked_groups,
+    checked_permutations,
+)
 from bridge.maps.moments import Moments
 from bridge.maps.registry import names_of
 from bridge.maps.solvers import EPS, resolution
@@ -72,8 +79,7 @@ class Map(ABC):
         Raises:
             FitError: rows that do not match or are not finite, widths the map cannot bridge, or too few groups.
         """
-        # A fit is no part of anybody's gradient.
-        X, Y = X.detach(), Y.detach()
+        X, Y = X.detach(), Y.detach()  # a fit is no part of anybody's gradient
         self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._groups = checked_groups(groups, len(X))
@@ -287,11 +293,8 @@ class Map(ABC):
         check_rows(X, Y)
 
     def _check_widths(self, d_source: int, d_target: int) -> None:
-        if self.requires_equal_widths and d_source != d_target:
-            raise FitError(
-                f"{self._name} got states of width {d_source} (source) and {d_target} (target); wanted equal widths: "
-                "choose a map that takes unequal ones, such as map=orthogonal"
-            )
+        if self.requires_equal_widths:
+            check_equal_widths(self._name, d_source, d_target)
 
     def _check_width(self, states: Tensor, side: str = "source") -> None:
         check_width(states, self.width_source_ if side == "source" else self.width_target_, side)

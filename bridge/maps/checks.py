@@ -35,6 +35,19 @@ def check_width(states: Tensor, wanted: int, side: str) -> None:
         )
 
 
+def check_equal_widths(name: str, d_source: int, d_target: int) -> None:
+    """Refuse widths that differ, for a map that is defined only where they are equal.
+
+    Raises:
+        FitError: they differ.
+    """
+    if d_source != d_target:
+        raise FitError(
+            f"{name} got states of width {d_source} (source) and {d_target} (target); wanted equal widths: "
+            "choose a map that takes unequal ones, such as map=orthogonal"
+        )
+
+
 def check_finite_rows(X: Tensor, Y: Tensor) -> None:
     """Refuse rows that are not finite, and none."""
     check_finite(X, "X")
