@@ -11,14 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge.errors import FitError
-from bridge.maps.checks import (
-    check_equal_widths,
-    check_finite_rows,
-    check_rows,
-    check_width,
-    checked_groups,
-    checked_permutations,
-)
+from bridge.maps import checks
 from bridge.maps.moments import Moments
 from bridge.maps.registry import names_of
 from bridge.maps.solvers import EPS, resolution
@@ -82,10 +75,10 @@ class Map(ABC):
         X, Y = X.detach(), Y.detach()  # a fit is no part of anybody's gradient
         self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
-        self._groups = checked_groups(groups, len(X))
+        self._groups = checks.checked_groups(groups, len(X))
         # what is fitted in float32 is seen to be finite in its products
         if not (X.dtype == Y.dtype == torch.float32 and self._fit_single(X, Y)):
-            check_finite_rows(X, Y)
+            checks.check_finite_rows(X, Y)
             self._fit(X.double(), Y.double())
         self._groups = None
         return self._settled()
@@ -231,12 +224,12 @@ class Map(ABC):
         """
         fresh = copy.copy(self)
         fresh._check_pair(X, Y)
-        check_finite_rows(X, Y)
+        checks.check_finite_rows(X, Y)
         X, Y = X.double(), Y.double()
-        permutations = checked_permutations(permutations, len(X)).to(Y.device)
+        permutations = checks.checked_permutations(permutations, len(X)).to(Y.device)
         X_new = finite_states(X_new, "X_new")
         fresh.width_source_, fresh.width_target_ = X.shape[1], Y.shape[1]
-        fresh._groups = checked_groups(groups, len(X))
+        fresh._groups = checks.checked_groups(groups, len(X))
         fresh._check_width(X_new)
         return fresh._transform_permuted(X, Y, permutations, X_new)
 
@@ -290,14 +283,14 @@ class Map(ABC):
     def _check_pair(self, X: Tensor, Y: Tensor) -> None:
         self._check_widths(X.shape[-1], Y.shape[-1])
         self._eps = resolution(X), resolution(Y)
-        check_rows(X, Y)
+        checks.check_rows(X, Y)
 
     def _check_widths(self, d_source: int, d_target: int) -> None:
         if self.requires_equal_widths:
-            check_equal_widths(self._name, d_source, d_target)
+            checks.check_equal_widths(self._name, d_source, d_target)
 
     def _check_width(self, states: Tensor, side: str = "source") -> None:
-        check_width(states, self.width_source_ if side == "source" else self.width_target_, side)
+        checks.check_width(states, self.width_source_ if side == "source" else self.width_target_, side)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "width_source_"):
