@@ -97,7 +97,7 @@ class Map(ABC):
         """
         if not self.streams:
             raise FitError(
-                f"{self._name} needs the rows themselves; wanted a map that is fitted on sums over rows: "
+                f"{type(self).__name__} needs the rows themselves; wanted a map that is fitted on sums over rows: "
                 f"{names_of('streams')} are"
             )
         moments.check()
@@ -138,7 +138,7 @@ class Map(ABC):
                 the fit's.
         """
         if not self.has_inverse:
-            raise FitError(f"{self._name} has no inverse; wanted a map that has one: {names_of('has_inverse')} have")
+            raise FitError(f"{type(self).__name__} has no inverse; wanted a map that has one: {names_of('has_inverse')} have")
         self._check_fitted()
         Y = finite_states(Y, "Y", min_dims=1)
         self._check_width(Y, "target")
@@ -157,7 +157,7 @@ class Map(ABC):
         self._check_fitted()
         # constructors only store, so that each argument is an attribute
         options = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        write_map(Path(folder), self._name, options, *self._state(), about or {})
+        write_map(Path(folder), type(self).__name__, options, *self._state(), about or {})
 
     def module(self) -> nn.Module:
         """Return the fitted map as a float32 module that gradients can train.
@@ -171,7 +171,7 @@ class Map(ABC):
         """
         if not self.trainable:
             raise FitError(
-                f"{self._name} is not trained by gradients; wanted a map that is: {names_of('trainable')} are"
+                f"{type(self).__name__} is not trained by gradients; wanted a map that is: {names_of('trainable')} are"
             )
         self._check_fitted()
         return self._module()
@@ -191,11 +191,11 @@ class Map(ABC):
         got = {name: tuple(p.shape) for name, p in module.named_parameters()}
         if type(module) is not type(wanted) or got != shapes:
             raise FitError(
-                f"{self._name} got a module with parameters {got}; wanted {shapes}: train the one from module()"
+                f"{type(self).__name__} got a module with parameters {got}; wanted {shapes}: train the one from module()"
             )
         if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
             raise FitError(
-                f"the module to absorb into {self._name} has parameters that are NaN or infinite; "
+                f"the module to absorb into {type(self).__name__} has parameters that are NaN or infinite; "
                 "wanted finite ones: train with a smaller step"
             )
         self._absorb(module)
@@ -287,15 +287,11 @@ class Map(ABC):
 
     def _check_widths(self, d_source: int, d_target: int) -> None:
         if self.requires_equal_widths:
-            checks.check_equal_widths(self._name, d_source, d_target)
+            checks.check_equal_widths(type(self).__name__, d_source, d_target)
 
     def _check_width(self, states: Tensor, side: str = "source") -> None:
         checks.check_width(states, self.width_source_ if side == "source" else self.width_target_, side)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "width_source_"):
-            raise FitError(f"{self._name} is not fitted; wanted a fitted map: call fit(X, Y) first")
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
+            raise FitError(f"{type(self).__name__} is not fitted; wanted a fitted map: call fit(X, Y) first")
