@@ -138,7 +138,8 @@ class Map(ABC):
                 the fit's.
         """
         if not self.has_inverse:
-            raise FitError(f"{type(self).__name__} has no inverse; wanted a map that has one: {names_of('has_inverse')} have")
+            having = names_of("has_inverse")
+            raise FitError(f"{type(self).__name__} has no inverse; wanted a map that has one: {having} have")
         self._check_fitted()
         Y = finite_states(Y, "Y", min_dims=1)
         self._check_width(Y, "target")
@@ -191,7 +192,7 @@ class Map(ABC):
         got = {name: tuple(p.shape) for name, p in module.named_parameters()}
         if type(module) is not type(wanted) or got != shapes:
             raise FitError(
-                f"{type(self).__name__} got a module with parameters {got}; wanted {shapes}: train the one from module()"
+                f"{type(self).__name__} got a module with parameters {got}; wanted {shapes}: train that of module()"
             )
         if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
             raise FitError(
