@@ -105,7 +105,8 @@ class LeastSquares(Factored):
 
     def _fit_moments(self, moments: Moments) -> None:
         if self.centers and not moments.center:
-            raise FitError(f"{type(self).__name__} fits the means itself; wanted moments about them: use Moments(center=True)")
+            name = type(self).__name__
+            raise FitError(f"{name} fits the means itself; wanted moments about them: use Moments(center=True)")
         XX, XY = moments.gram_source, moments.cross
         zero = XX.new_zeros(())
         means = (moments.mean_source, moments.mean_target) if self.centers else (zero, zero)

@@ -40,18 +40,19 @@ class ReducedRank(LeastSquares):
         self.penalty = penalty
 
     def _check(self, design: Design | None, d_target: int) -> None:
+        name = type(self).__name__
         if self.rank < 1:
-            raise FitError(f"{type(self).__name__} rank is {self.rank}; wanted at least 1")
+            raise FitError(f"{name} rank is {self.rank}; wanted at least 1")
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
-            raise FitError(f"{type(self).__name__} penalty is {self.penalty}; wanted a number that is at least 0")
+            raise FitError(f"{name} penalty is {self.penalty}; wanted a number that is at least 0")
         if design is None:
             return
         widths = f"the widths {len(design.V)} (source) and {d_target} (target)"
         if self.rank > min(len(design.V), d_target):
-            raise FitError(f"{type(self).__name__} rank is {self.rank}, larger than one of {widths}; wanted a smaller rank")
+            raise FitError(f"{name} rank is {self.rank}, larger than one of {widths}; wanted a smaller rank")
         if self.rank > len(design.s):
             raise FitError(
-                f"{type(self).__name__} rank is {self.rank}, but the {design.n} rows of X hold {len(design.s)} directions; "
+                f"{name} rank is {self.rank}, but the {design.n} rows of X hold {len(design.s)} directions; "
                 f"wanted a rank of at most {len(design.s)}, or more items"
             )
 
