@@ -48,8 +48,8 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]], axis: Axis | Non
                 filled.append(((j, i), "#eceff2" if lead is None else colors(0.5 + 0.45 * shade)))
                 ink = BAD if not c.valid else "white" if abs(shade) > 0.6 else INK
                 weight = "bold" if c.valid and c.has_estimate and c.finding(c.part).is_above else "normal"
-                ax.text(j + 0.5, i + 0.5, _label(c, lead), ha="center", va="center", fontsize=8, color=ink,
-                        weight=weight)  # fmt: skip
+                ax.text(j + 0.5, i + 0.5, _label(c, lead), ha="center", va="center", color=ink, weight=weight,
+                        fontsize=8 if most <= 1 else 6.5)  # fmt: skip
         fields(ax, *zip(*filled, strict=True))
         ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
         ax.set_yticks([i + 0.5 for i in range(len(rows))], names)

@@ -66,7 +66,7 @@ def over(grids: Sequence[Grid], axis: Axis) -> str:
         if not cells:
             return ""
         metric = grid.task.by_name[cells[0].head if name is None else name]
-        if all(c.mean(condition, metric.name) is None for c in cells for condition in c.scores):
+        if not _stands_beside(cells, metric.name):
             return ""
         c = cells[-1]
         which = c.title_of(part) if name is None and grid.task.parts else ""
@@ -89,6 +89,13 @@ def over(grids: Sequence[Grid], axis: Axis) -> str:
         return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels if row) + told
 
     return by_pair(grids, rows)
+
+
+def _stands_beside(cells: Sequence[Comparison], metric: str) -> bool:
+    """Whether a metric was scored, and not of the estimate alone: that is never shown without a negative control."""
+    scored = {name for c in cells for name in c.scores if c.mean(name, metric) is not None}
+    conditions = cells[0].task.conditions
+    return bool(scored) and (conditions.estimate not in scored or any(name in scored for name in conditions.negatives))
 
 
 def heat(grid: Grid) -> str:
@@ -182,7 +189,7 @@ def all_scores(one: Gathered) -> str:
     )
     tables = ""
     for metric in shown:
-        if any(metric.name in scores for _, c in titled for scores in c.scores.values()):
+        if _stands_beside([c for _, c in titled], metric.name):
             body = table(heading, [row(title, c, metric.name) for title, c in titled], muted)
             opened = " open" if metric.heads and len(titled) <= MANY else ""
             tables += f"<details{opened}><summary>{escape(metric.word)}</summary>{body}</details>"

@@ -52,7 +52,7 @@ def _last(task: Task) -> str:
     """Which cell of a grid is the fixed one, in words."""
     rest = [f"the last {axis.one}" for axis in task.axes if axis is not task.searched]
     if task.searched is not None:
-        rest.append(f"the deepest {task.searched.one}" if not rest else f"there, the deepest {task.searched.one}")
+        rest.append(f"the last {task.searched.one}" if not rest else f"there, the last {task.searched.one}")
     return " and ".join([", ".join(rest[:-1]), rest[-1]] if len(rest) > 1 else rest) or "the only one"
 
 

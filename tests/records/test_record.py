@@ -26,7 +26,7 @@ COLUMNS = {"control": ["fitted", "fitted"], "top1": [1.0, 0.0]}
 
 
 def written(outputs: Path, data: dict[str, Any] = DATA, name: str = "a1") -> Record:
-    return record.write(outputs, name, data, "seed: 0\n", COLUMNS, "a line\n")
+    return record.write(outputs, name, data, "seed: 0\n", {"items": COLUMNS}, "a line\n")
 
 
 def names(folder: Path) -> set[str]:
@@ -55,7 +55,7 @@ def test_there_is_no_record_where_none_was_written(tmp_path: Path) -> None:
 
 def test_a_newer_record_replaces_the_older_whole(tmp_path: Path) -> None:
     written(tmp_path)
-    failed = record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "seed: 0\n", None, "")
+    failed = record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "seed: 0\n", {}, "")
     assert not failed.ok
     assert names(failed.folder) == {"record.json", "config.yaml", "run.log"}
     assert names(tmp_path / "runs") == {"a1"}

@@ -31,10 +31,11 @@ def test_a_writer_that_is_killed_leaves_the_older_record_and_its_rest_is_cleared
         if cut == "record.json":
             record.json.dumps = die
         elif cut == "items.parquet":
-            record.pq.write_table = die
+            import pyarrow.parquet
+            pyarrow.parquet.write_table = die
         else:
             Path.rename = die
-        record.write(Path(sys.argv[1]), "a1", {"status": "newer"}, "", {"x": [1]}, "")
+        record.write(Path(sys.argv[1]), "a1", {"status": "newer"}, "", {"items": {"x": [1]}}, "")
         """
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), cut], capture_output=True)
@@ -59,7 +60,7 @@ def test_a_writer_that_is_killed_between_its_renames_leaves_the_older_record_rea
                 os.kill(os.getpid(), signal.SIGKILL)
             return rename(path, target)
         Path.rename = die_at_the_last
-        record.write(Path(sys.argv[1]), "a1", {"status": "newer"}, "", {"x": [1]}, "")
+        record.write(Path(sys.argv[1]), "a1", {"status": "newer"}, "", {"items": {"x": [1]}}, "")
         """
     )
     for _ in range(2):
@@ -95,7 +96,7 @@ def test_a_reader_always_sees_a_record_while_it_is_written_over(tmp_path: Path) 
     pid = os.fork()
     if pid == 0:
         for i in range(300):
-            record.write(tmp_path, "a1", {"status": "done", "i": i}, "", None, "")
+            record.write(tmp_path, "a1", {"status": "done", "i": i}, "", {}, "")
         os._exit(0)
     seen = set()
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
@@ -167,13 +168,13 @@ def test_a_record_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: py
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", watched)
-    record.write(tmp_path, "a1", {"status": "done"}, "", COLUMNS, "")
+    record.write(tmp_path, "a1", {"status": "done"}, "", {"items": COLUMNS}, "")
     assert renames == [({"record.json", "config.yaml", "run.log", "items.parquet"}, "a1")]
 
 
 def test_a_failed_record_is_not_done(tmp_path: Path) -> None:
     assert not record.is_done(tmp_path, "a1")
-    record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "", None, "")
+    record.write(tmp_path, "a1", {"status": "failed", "error": "no"}, "", {}, "")
     assert not record.is_done(tmp_path, "a1")
     written(tmp_path)
     assert record.is_done(tmp_path, "a1")

@@ -103,7 +103,8 @@ def test_every_section_is_made_from_the_declaration_of_the_task(tmp_path: Path) 
     assert "effect: steered 36.75 against 0.25 [−1.00, 1.00] for turned" in shown[""]
     assert "Above every negative control in 3 of 6 valid points" in shown[""]
     assert "At the last site that has at least three quarters of the doses." in shown["over-dose"]
-    assert "<b>cost</b>" not in page
+    # What no control was scored by is not shown.
+    assert "cost" not in shown["over-dose"] + shown["scores"]
     assert shown["gates"].count("<td") == 6  # one row for the record, whatever its points
     for word in ("layer", "top-1", "fitted", "injection", "answers"):
         assert word not in re.sub(r"(?s)<style>.*?</style>", "", page).replace("share an answer", ""), word

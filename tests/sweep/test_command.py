@@ -406,7 +406,10 @@ def test_an_experiment_says_what_the_axes_are_for_every_direction(
         main(["experiment=interlingua", "map=orthogonal,lora", f"paths.outputs={bare_outputs}", *SMALL, *SMALLER])
     assert stop.value.code == 0, capsys.readouterr()
     found = record.read_all(bare_outputs)
-    told = {(r.data["config"]["pair"]["name"], r.data["points"][0]["axes"]["n_fit"], r.data["config"]["map"]["name"]) for r in found}
+    told = {
+        (r.data["config"]["pair"]["name"], r.data["points"][0]["axes"]["n_fit"], r.data["config"]["map"]["name"])
+        for r in found
+    }
     assert told == {(p, n, m) for p in ("tiny", "tiny_reverse") for n in (20, 40) for m in ("orthogonal", "lora")}
     assert {(r.data["layers"]["source"], r.data["config"]["injection"]["name"]) for r in found} == {(2, "late_layer")}
 

@@ -68,7 +68,7 @@ def test_cells_that_are_done_are_told_to_the_workers_as_to_be_computed_again(
     manifest: Manifest, executors: list[Executor]
 ) -> None:
     for run_id, status in zip(manifest.run_ids, ("failed", "done"), strict=False):
-        record.write(manifest.outputs, run_id, {"status": status, "inputs": {}}, "", None, "")
+        record.write(manifest.outputs, run_id, {"status": status, "inputs": {}}, "", {}, "")
     submit(manifest, manifest.run_ids, local(jobs=1))
     assert executors[0].workers[0].again == [manifest.run_ids[1]]
 

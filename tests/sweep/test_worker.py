@@ -39,9 +39,9 @@ def calls(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simpl
             found.deeds.get(config.seed, lambda: None)()
         except Exception as error:
             failed = {"status": "failed", "inputs": {}, "error": str(error)}
-            record.write(manifest.outputs, run_id(config), failed, "", None, "")
+            record.write(manifest.outputs, run_id(config), failed, "", {}, "")
             raise
-        return record.write(manifest.outputs, run_id(config), {"status": "done", "inputs": {}}, "", None, "")
+        return record.write(manifest.outputs, run_id(config), {"status": "done", "inputs": {}}, "", {}, "")
 
     def requeue(signum: int, frame: Any) -> None:
         found.n_requeued += 1
@@ -257,7 +257,7 @@ def test_a_job_waits_for_the_cells_that_another_holds_and_takes_them_when_they_a
         with record.claimed(manifest.outputs, held), record.claimed(manifest.outputs, lost):
             os.write(writer, b"x")
             os.read(begun, 1)
-            record.write(manifest.outputs, held, {"status": "done", "inputs": {}}, "", None, "")
+            record.write(manifest.outputs, held, {"status": "done", "inputs": {}}, "", {}, "")
         os._exit(0)
     os.read(reader, 1)
     calls.deeds[3] = lambda: os.write(begin, b"x")
@@ -274,7 +274,7 @@ def test_a_cell_that_another_finishes_just_before_it_is_held_is_not_computed_aga
 
     def late(outputs: Path, run_id: str, wait: bool = True) -> Any:
         if run_id == manifest.run_ids[1]:
-            record.write(outputs, run_id, done, "", None, "")
+            record.write(outputs, run_id, done, "", {}, "")
         return claimed(outputs, run_id, wait)
 
     monkeypatch.setattr(record, "claimed", late)
