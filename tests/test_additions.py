@@ -1,6 +1,6 @@
 """What CONTRIBUTING says of a control, an injection and a kind of model: these files are touched, and no other.
 
-A map is added in tests/maps/test_registry.py, a tracker in tests/tracking/test_third_tracker.py, and a task in
+A map is added in tests/maps/test_map_registry.py, a tracker in tests/tracking/test_third_tracker.py, and a task in
 tests/test_third_task.py.
 """
 

@@ -547,10 +547,10 @@ def test_records_of_an_older_version_are_refused_by_all_that_would_read_them(
 ) -> None:
     bridge(*SMALL)
     (path,) = (bare_outputs / "runs").glob("*/record.json")
-    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
+    path.write_text(path.read_text().replace('"record_version": 6', '"record_version": 2', 1))
     runs = bare_outputs / "runs"
     told = (
-        f"1 of 1 records in {runs} are of record version 2, this bridge reads 5; move them away (mv {runs} "
+        f"1 of 1 records in {runs} are of record version 2, this bridge reads 6; move them away (mv {runs} "
         f"{runs}-version-2) and run their cells again"
     )
     assert bridge(*SMALL).line == told

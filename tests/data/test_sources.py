@@ -7,10 +7,10 @@ import pytest
 
 from bridge.data.facts import held_out_template, relations
 from bridge.data.items import Item
+from bridge.data.hub import HuggingFace
 from bridge.data.rosetta import rosetta_set
 from bridge.data.sources import (
     Facts,
-    HuggingFace,
     JsonFile,
     Relations,
     Source,

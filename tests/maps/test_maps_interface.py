@@ -181,7 +181,7 @@ DAMAGE = {
     "another file": (lambda f: (f / "map.json").write_text("[1]"), "does not describe a map"),
     "a newer format": (lambda f: described(f, format=99), "has format 99, newer than 1, .*update bridge"),
     "a key lost": (lambda f: described(f, options=...), "lacks options; it is damaged"),
-    "an unknown class": (lambda f: described(f, **{"class": "System"}), "is a System; wanted a class that bridge.maps"),
+    "an unknown class": (lambda f: described(f, **{"class": "System"}), "is a System; wanted a class of bridge.maps"),
     "a function": (lambda f: described(f, **{"class": "load_map"}), "is a load_map; wanted a class"),
     "bits flipped": (
         lambda f: (f / "map.safetensors").write_bytes((f / "map.safetensors").read_bytes()[:-1] + b"\x07"),

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.cli import VERBS, main
 from bridge.config import compose_config, conf_dir
-from bridge.controls.names import KINDS
+from bridge.controls.names import CONTROLS
 from bridge.schema import TaskConfig
 from bridge.shell.listing import BRIDGE, LISTS, maps, tasks
 
@@ -77,7 +77,7 @@ def test_a_list_has_a_line_for_each(says: Says, name: str) -> None:
     wanted = {
         "tasks": [path.stem for path in sorted((conf_dir() / "task").glob("*.yaml"))],
         "maps": [path.stem for path in sorted((conf_dir() / "map").glob("*.yaml"))],
-        "controls": list(KINDS),
+        "controls": list(CONTROLS),
     }[name]
     assert [line.split()[0] for line in lines] == wanted
     assert all(len(line.split()) > 2 for line in lines), lines

@@ -76,9 +76,9 @@ def test_for_programs_there_is_one_json_object_a_cell(sweep: Manifest, capsys: p
 
 def test_records_of_an_older_version_are_refused_with_what_to_do(sweep: Manifest) -> None:
     path = record.runs_folder(sweep.outputs) / sweep.run_ids[0] / "record.json"
-    path.write_text(path.read_text().replace('"record_version": 5', '"record_version": 2', 1))
+    path.write_text(path.read_text().replace('"record_version": 6', '"record_version": 2', 1))
     for words in ([], ["s"], ["s", "--json"]):
-        with pytest.raises(RecordError, match=r"^1 of 2 records in .* are of record version 2, this bridge reads 5; "):
+        with pytest.raises(RecordError, match=r"^1 of 2 records in .* are of record version 2, this bridge reads 6; "):
             status_verb([*words, "--outputs", str(sweep.outputs)])
 
 

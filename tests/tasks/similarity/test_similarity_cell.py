@@ -163,10 +163,11 @@ def test_rows_that_share_their_relation_alone_are_above_one_null_and_not_the_oth
     X, Y = (draw(4, 10, seed=s)[relation] + 0.3 * draw(60, 10, seed=s + 10) for s in (0, 1))
     task = LayerSimilarity(["cka_linear"], 99, 10, 1.0, 0.99, SimilarityGatesConfig())
     found = task.run({3: X}, {2: Y}, relation, seed=0, strict=True)
-    nulls = found.measures["cka_linear"]["nulls"]
-    assert nulls["shuffled"]["p"] == [[0.01]]
-    assert nulls["shuffled_within"]["p"][0][0] > 0.05
-    assert found.layers == {"source": [3], "target": [2]}
+    (at,) = found.points
+    assert at["contrasts"]["shuffled"]["cka_linear"]["p"] == 0.01
+    assert at["contrasts"]["shuffled_within"]["cka_linear"]["p"] > 0.05
+    assert at["axes"] == {"source_layer": 3, "target_layer": 2, "n_rows": 60}
+    assert found.facts["layers"] == {"source": [3], "target": [2]}
 
 
 def test_a_gate_that_fails_makes_the_record_invalid(bare_outputs: Path) -> None:

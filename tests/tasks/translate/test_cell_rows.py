@@ -183,7 +183,7 @@ def six_facts() -> tuple[RosettaSet, Split]:
 @pytest.mark.parametrize("by", ["item", "subject"])
 def test_units_of_inference_are_those_asked_for_however_items_are_split(unit: str, numbers: list[int], by: str) -> None:
     config = compose_config(*FAST, f"dataset.unit={unit}", f"dataset.split.by={by}")
-    for part in bridge.tasks.translate.cell._parts(config, *six_facts()).values():
+    for part in bridge.tasks.translate.cell._parts(config, *six_facts(), set()).values():
         assert part.units["items"].tolist() == numbers
 
 

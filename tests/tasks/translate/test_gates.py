@@ -15,7 +15,7 @@ from bridge.maps.orthogonal import Orthogonal
 from bridge.normalize import Normalize
 from bridge.results.scores import Branch
 from bridge.results.verdicts import wanted
-from bridge.schema.method import GatesConfig
+from bridge.schema.translate import GatesConfig
 from bridge.tasks.translate.gates import alive_gate, known_gate, pairing_gate, planted_gate, state_gates
 
 LIMITS = GatesConfig()
