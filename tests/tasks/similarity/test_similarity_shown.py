@@ -28,22 +28,25 @@ from bridge.tracking.wandb import WandbTracker
 FEW = ("task.measures=[cka_linear,mutual_knn,procrustes]", "task.n_permutations=19")
 
 
-def null(p: float, calibrated: float | None) -> dict[str, Any]:
-    return {"mean": 0.1, "q95": 0.2, "p": p, "p_corrected": p, "calibrated": calibrated}
-
-
 def made_up(
     cells: dict[tuple[int, int], tuple[float, float | None, float, float]], valid: bool = True
 ) -> dict[str, Any]:
     """record.json of one measure: (source, target) -> value, calibrated, corrected p free and inside relations."""
     sources, targets = (sorted({key[side] for key in cells}) for side in (0, 1))
-
-    def lists(pick: Any) -> list[list[Any]]:
-        return [[pick(*cells[s, t]) for t in targets] for s in sources]
-
-    def told(which: int) -> dict[str, Any]:
-        return {k: lists(lambda v, c, *p, k=k: null(p[which], c)[k]) for k in null(0, 0)}
-
+    points = []
+    for source in sources:
+        for target in targets:
+            value, calibrated, *ps = cells[source, target]
+            point: dict[str, Any] = {
+                "axes": {"source_layer": source, "target_layer": target, "n_rows": 50},
+                "scores": {"observed": {"cka_linear": {"mean": value, "low": None, "high": None}}},
+                "contrasts": {},
+            }
+            for name, p in zip(("shuffled", "shuffled_within"), ps, strict=True):
+                point["scores"][name] = {"cka_linear": {"mean": 0.1, "low": 0.0, "high": 0.2, "q95": 0.2}}
+                contrast = {"p": p, "p_searched": p, "calibrated": calibrated}
+                point["contrasts"][name] = {"cka_linear": contrast}
+            points.append(point)
     return {
         "run_id": "0" * 16,
         "config": {"task": {"name": "similarity"}, "pair": {"name": "tiny"}, "seed": 0},
@@ -52,9 +55,8 @@ def made_up(
         "valid": valid,
         "n_rows": 50,
         "n_permutations": 99,
-        "measures": {
-            "cka_linear": {"value": lists(lambda v, *_: v), "nulls": {"shuffled": told(0), "shuffled_within": told(1)}}
-        },
+        "over_layers": {"cka_linear": {}},
+        "points": points,
     }
 
 
@@ -92,7 +94,7 @@ def told_over_layers(data: dict[str, Any], measure: str) -> list[float | None]:
     """What is to be shown over all pairs of layers: mean and largest, each with calibrated and p of both nulls."""
     told = []
     for statistic in ("mean", "max"):
-        over = data["measures"][measure]["over_layers"][statistic]
+        over = data["over_layers"][measure][statistic]
         told.append(over["value"])
         for null in ("shuffled", "shuffled_within"):
             told += [over["nulls"][null]["calibrated"], over["nulls"][null]["p"]]
@@ -128,7 +130,7 @@ def test_many_cells_are_one_table_of_calibrated_scores(bare_outputs: Path) -> No
     rows = [line.split() for line in console.export_text().splitlines() if line.startswith("tiny")]
     assert [row[:3] for row in rows] == [["tiny", "40", "0"], ["tiny", "60", "0"]]
     for row, r in zip(rows, found, strict=True):
-        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in r.data["measures"]]
+        assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in r.data["over_layers"]]
 
 
 def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_outputs: Path) -> None:
@@ -140,26 +142,26 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert verdict(found.data) in alone
     assert "What each control rules out" not in alone
     (over,) = re.findall(r"<h3>Over all layers</h3>(.*?)</table>", alone, flags=re.DOTALL)
-    for measure in found.data["measures"]:
+    for measure in found.data["over_layers"]:
         mean, largest = (re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(found, measure))
         for row, statistic in ((mean, "mean"), (largest, "max")):
-            told = found.data["measures"][measure]["over_layers"][statistic]
+            told = found.data["over_layers"][measure][statistic]
             assert MEASURES[measure].label in row
             assert f"{told['value']:.3f}" in row
             assert f"{told['nulls']['shuffled_within']['calibrated']:.2f}".replace("-", "−") in row
     write_cell(bare_outputs)
     write_failed(bare_outputs, "no", "Traceback", task__name="similarity")
     both = write_report(bare_outputs).read_text()
-    assert len(comparisons(read_all(bare_outputs))) == 1
+    assert len(comparisons(read_all(bare_outputs))) == 25 + 1
     for section in ("best", "scores", "similarity", "gates", "run"):
         assert f'<section id="{section}">' in both
-    assert "tiny, similarity, size 100" in both
+    assert "tiny, similarity, number of rows 100" in both
     assert "1 cell finished, 1 valid, 0 dead, 0 otherwise invalid, 1 of task=similarity finished, 1 failed" in both
 
 
 def places(found: Record, measure: str) -> tuple[int, int]:
     """Rows of a measure in the table over all layers."""
-    first = 2 * list(found.data["measures"]).index(measure)
+    first = 2 * list(found.data["over_layers"]).index(measure)
     return first, first + 1
 
 
@@ -230,6 +232,6 @@ def test_a_record_is_whole_json_without_any_nan(bare_outputs: Path) -> None:
     found = compared(bare_outputs, "task.measures=[pwcca]", "dataset.size=30")
     text = (found.folder / "record.json").read_text()
     assert "NaN" not in text
-    assert json.loads(text)["measures"]["pwcca"]["nulls"]["shuffled"]["calibrated"][4][4] is None
+    assert json.loads(text)["points"][-1]["contrasts"]["shuffled"]["pwcca"]["calibrated"] is None
     assert not (found.folder / "items.parquet").exists()
     assert isinstance(found, Record)
