@@ -14,7 +14,11 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
     """How many of the cells passed every gate, what may be concluded, what the columns mean, and where the rest is."""
     task = cells[0].task
     valid = [c for c in cells if c.valid and c.has_estimate]
-    axes = [f"; {axis.word}: {axis.title.removesuffix(f", {axis.word}")}" for axis in task.axes if not axis.title.startswith(axis.word)]
+    axes = [
+        f"; {axis.word}: {axis.title.removesuffix(f', {axis.word}')}"
+        for axis in task.axes
+        if not axis.title.startswith(axis.word)
+    ]
     passed = f"all gates passed in {sum(c.valid for c in cells)} of {len(cells)} cells" if task.gates else ""
     lines = [f"{passed}{''.join(axes)}".removeprefix("; ")]
     if valid:

@@ -217,7 +217,9 @@ def test_no_layer_at_all_is_refused():
 def test_an_unknown_position_is_refused_in_one_line(position):
     with pytest.raises(ConfigError) as caught:
         extract(shared("llama"), TEXTS, [1], position)
-    assert str(caught.value) == (f"position={position!r} is not known; give last, mean, all, last:K with K >= 1, or index")
+    assert str(caught.value) == (
+        f"position={position!r} is not known; give last, mean, all, last:K with K >= 1, or index"
+    )
 
 
 def test_positions_and_index_belong_together():

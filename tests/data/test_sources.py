@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bridge.data.facts import held_out_template, relations
-from bridge.data.items import Item
 from bridge.data.hub import HuggingFace
+from bridge.data.items import Item
 from bridge.data.rosetta import rosetta_set
 from bridge.data.sources import (
     Facts,

@@ -106,7 +106,9 @@ def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell
     told = (
         f"On the {new['n']} eval items ({new['n_units']} units) with new answers, which no fit row has, top-1: fitted "
     )
-    assert told in head
+    means = {part: f"{c.parts[part]['scores']['fitted']['top1']['mean']:.2f}" for part in ("new", "known")}
+    assert means["new"] != means["known"]
+    assert f"{told}{means['new']} [" in head
     whole = f"On all {N_ITEMS} eval items ({c.point['n_units']} units), top-1: fitted "
     assert head.index(told) < head.index(whole)
     assert "On all items it is above lookup, a table of known answers, which reaches 0." in head

@@ -105,7 +105,7 @@ def test_all_measures_with_all_options_are_valid_and_say_what_all_layers_score(b
         value, over = matrix(found, measure, "value")[1:, 1:], found.data["over_layers"][measure]
         assert over["max"]["value"] == pytest.approx(float(value.max()))
         assert over["mean"]["value"] == pytest.approx(float(value.mean()))
-        assert set(over["max"]["nulls"]["shuffled_within"]) == {"mean", "q95", "p", "calibrated"}
+        assert set(over["max"]["nulls"]["shuffled_within"]) == {"mean", "low", "high", "q95", "p", "calibrated"}
     flat = flat_scores(found.data)
     over = found.data["over_layers"]["cka_linear"]["max"]["nulls"]["shuffled"]
     assert flat["calibrated_max/cka_linear"] == over["calibrated"]

@@ -164,7 +164,7 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert per_task == {"similarity": 25, "translate": 1}
     for section in ("best", "scores", "similarity", "gates", "run"):
         assert f'<section id="{section}">' in both
-    assert "tiny, similarity, size 100" in both
+    assert "tiny, similarity, number of rows 100" in both
     assert "1 cell finished, 1 valid, 0 dead, 0 otherwise invalid, 1 of task=similarity finished, 1 failed" in both
 
 

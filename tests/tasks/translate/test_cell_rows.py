@@ -141,8 +141,8 @@ def test_an_answer_is_known_by_its_first_token_and_as_a_whole(
     made = {}
     parts = bridge.tasks.translate.cell._parts
 
-    def noted(config, rosetta, chosen):
-        made.update(parts(config, rosetta, chosen), rosetta=rosetta, chosen=chosen)
+    def noted(config, rosetta, chosen, answers):
+        made.update(parts(config, rosetta, chosen, answers), rosetta=rosetta, chosen=chosen)
         return {name: made[name] for name in ("all", "new", "known")}
 
     monkeypatch.setattr(bridge.tasks.translate.cell, "_parts", noted)
