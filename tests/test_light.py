@@ -88,11 +88,19 @@ def test_a_dry_run_and_the_status_of_a_sweep_are_light(tmp_path: Path, bare_outp
     assert heavy == []
 
 
-def test_a_record_is_read_back_without_torch(tmp_path: Path, bare_outputs: Path) -> None:
-    words = [*SMALL, "control=fitted", f"paths.outputs={bare_outputs}"]
+def test_a_record_is_read_back_and_exported_without_torch(tmp_path: Path, bare_outputs: Path) -> None:
+    words = [*SMALL, "control.names=[fitted,random,mean]", f"paths.outputs={bare_outputs}"]
     assert run(compose_config(*words)).ok
     heavy, _ = loaded(*words, cwd=tmp_path, code=READ_BACK)
     assert heavy == []
+    heavy, out = loaded(*words, cwd=tmp_path)
+    assert "record read back from" in out
+    assert any(line.startswith("random") for line in out.splitlines())
+    assert heavy == []
+    heavy, _ = loaded("export", "--outputs", str(bare_outputs), "--to", "scores.csv", cwd=tmp_path)
+    # The table is written by pyarrow, which is what it is for.
+    assert heavy == ["pyarrow"]
+    assert (tmp_path / "scores.csv").read_text().count("\n") > 30
 
 
 def test_what_a_light_command_must_not_load_would_be_seen(tmp_path: Path) -> None:
