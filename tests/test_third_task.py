@@ -105,7 +105,11 @@ def test_its_report_has_curves_a_heat_map_and_the_best_places(
 ) -> None:
     page = write_report(swept[0] / "outputs", tmp_path / "report.html", "coins").read_text()
     assert "Is a biased coin told from fair ones?" in page
-    for words in ("heads (share of tosses) along bias", "heads by condition and bias", "heads (share of tosses) along tosses"):
+    for words in (
+        "heads (share of tosses) along bias",
+        "heads by condition and bias",
+        "heads (share of tosses) along tosses",
+    ):
         assert f'aria-label="{words}' in page, words
     assert 'id="best"' in page
     assert "fair coins, many draws" in page

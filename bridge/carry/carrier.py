@@ -33,8 +33,9 @@ class Trainer(Protocol):
 class Carrier:
     """Carries held-out source states into the target's space under the fitted map and every control.
 
-    All branches share the normalisation: centring and scale are fitted on the fit rows alone, and every
-    branch is returned to the target's own scale and mean, so none is favoured by an offset.
+    Centring and scale are fitted on the fit rows alone. The target's are the same in every branch; a control with other
+    source rows (`like`) fits the source's anew. Every branch ends in the target's own scale and mean, so none is
+    favoured by an offset.
 
     Args:
         map: an unfitted map; copies of it are fitted.

@@ -1,4 +1,4 @@
-"""Controls: what a fitted map is held against, one class in a file of its own for each."""
+"""Controls: the fitted map and what it is held against, a class for each."""
 
 from bridge.controls.names import CONTROLS
 

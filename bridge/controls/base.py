@@ -31,7 +31,7 @@ class Carried:
 
 @dataclass(frozen=True)
 class Control(Condition):
-    """A condition that puts states into the target. One class, in a file of its own, for each control.
+    """A condition that puts states into the target: the fitted map, or a control. Each is a class in a file here.
 
     Importing such a file loads no torch, so that the names of all controls are there at once.
 

@@ -47,7 +47,7 @@ class Clustered(Control):
             raise FitError("control clustered: no answers; wanted (m,) integers, as in the fit rows")
         generator = carrier.generator(self.name)
         n_draws = min(N_DRAWS, carrier.n_draws)
-        return torch.cat([_states(carrier, rows.answers, generator) for _ in range(n_draws)])
+        return torch.cat([_states(carrier, rows.answers, rows.Y, generator) for _ in range(n_draws)])
 
     def why_absent(self, carrier: "Carrier") -> str | None:
         """One answer alone says nothing."""
@@ -57,8 +57,8 @@ class Clustered(Control):
         return "all fit rows have one answer, so there is nothing to tell apart"
 
 
-def _states(carrier: "Carrier", answers: "Tensor", generator: "Generator") -> "Tensor":
-    """One draw: (1, m, d_target)."""
+def _states(carrier: "Carrier", answers: "Tensor", Y: "Tensor", generator: "Generator") -> "Tensor":
+    """One draw: (1, m, d_target) for answers (m,) and the target's own states Y (m, d_target)."""
     import torch
 
     fit = carrier.fit_rows
@@ -66,4 +66,4 @@ def _states(carrier: "Carrier", answers: "Tensor", generator: "Generator") -> "T
     codes = torch.randn(n_answers, fit.X.shape[1], dtype=torch.float64, generator=generator).to(fit.X.device)
     centered = fit.X - fit.X.mean(0)
     states = fit.X.mean(0) + codes * (centered.square().sum() / centered.numel()).sqrt()
-    return carrier.like(replace(fit, X=states[fit.answers])).carry("fitted", states[answers], fit.Y)
+    return carrier.like(replace(fit, X=states[fit.answers])).carry("fitted", states[answers], Y)

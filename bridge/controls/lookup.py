@@ -22,7 +22,6 @@ class Lookup(Control):
         "that a table of known answers would do: the target's mean state of the answer of the nearest fit rows"
     )
     heading: str = "look-\nup"
-    word: str = "lookup"
     what: str = "a table of known answers"
     look: Look | None = Look("#7f1d4e", "h", width=2.0)
     order: int = 1

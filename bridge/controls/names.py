@@ -1,4 +1,4 @@
-"""Every control by name. Each is a class of its own in a file of this folder, and is found there."""
+"""The fitted map and every control by name. Each is a class in a file of this folder, and is found there."""
 
 import importlib
 import inspect

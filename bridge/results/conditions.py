@@ -39,7 +39,7 @@ class Condition:
         rules_out: the sentence that says what it rules out, or is.
         what: what it is, in a few words of a longer sentence.
         drawn: whether it is made of random draws, whose range is reported.
-        always: whether it is scored in every cell, whatever `control.names` says.
+        always: whether `control.names` does not choose it: its task decides where it is scored.
         heading: the name over a narrow column; its lines are separated by line breaks.
         word: the name in a narrow field.
         spare: whether a narrow table leaves it out before others of its kind.
@@ -131,12 +131,12 @@ class Conditions(Mapping[str, C], Generic[C]):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names that `control.names` may hold."""
+        """Names that `control.names` may hold, where a task uses the group `control`."""
         return tuple(name for name, c in self.items() if not c.always)
 
     @property
     def always(self) -> tuple[str, ...]:
-        """Names of those that are scored in every cell."""
+        """Names of those that their task scores unasked."""
         return tuple(name for name, c in self.items() if c.always)
 
     def ordered(self, names: Iterable[str]) -> list[str]:

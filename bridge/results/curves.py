@@ -118,11 +118,6 @@ def places(axis: Axis, cells: Iterable[Comparison]) -> str:
     return ", ".join(dict.fromkeys(map(str, first)))
 
 
-def failed_gates(c: Comparison) -> list[str]:
-    """Names of the gates that did not pass in any of the cells joined in `c`."""
-    return list(dict.fromkeys(n for r in c.records for n, gate in r.data["gates"].items() if not gate["passed"]))
-
-
 def conditions_in(cells: Iterable[Comparison]) -> list[str]:
     """What was scored in any of `cells` of one task, in the order of every table and plot."""
     some = list(cells)
@@ -130,10 +125,12 @@ def conditions_in(cells: Iterable[Comparison]) -> list[str]:
 
 
 def missing_in(cells: Iterable[Comparison]) -> list[str]:
-    """Conditions that at least one of `cells` lacks."""
-    some = list(cells)
-    names = {(c.task.name, name): c.task for c in some for name in c.missing}
-    return list(dict.fromkeys(n for (_, name), task in names.items() for n in task.conditions.ordered([name])))
+    """Conditions that at least one of `cells` lacks, task by task in order."""
+    by_task: dict[str, list[Comparison]] = {}
+    for c in cells:
+        by_task.setdefault(c.task.name, []).append(c)
+    some = [(group[0].task, {name for c in group for name in c.missing}) for group in by_task.values()]
+    return list(dict.fromkeys(name for task, names in some for name in task.conditions.ordered(names)))
 
 
 def identity(cells: Iterable[Comparison]) -> str:
@@ -181,7 +178,7 @@ def _counted(title: str) -> list[tuple[str, int]]:
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted name -> value of all that a grid holds fixed."""
     task = get(config["task"]["name"])
-    return {k: v for k, v in _flat(task.used(config)).items() if k not in task.free and k != "control.names"}
+    return {k: v for k, v in _flat(task.used(config)).items() if k not in task.free}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

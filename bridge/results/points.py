@@ -24,7 +24,7 @@ class Result:
             the estimate minus a condition, and `parts` {name: the same of some of the items}.
         items: table -> columns, one row for each point, condition, draw and item; without scores by item empty.
         gates: name -> {passed, value, threshold}.
-        absent: conditions that were asked for and cannot mean what they say here -> why.
+        absent: every condition that cannot mean what it says here, asked for or not -> why.
         facts: what else the record holds, which only the task's own room reads.
         warnings: what a reader must know.
     """
@@ -40,8 +40,8 @@ class Result:
 class PointScores:
     """The scores of one point: each condition is scored when it is first asked for, and summarized once.
 
-    No number depends on what was asked before or together with it: all intervals and p values use the same resamples of
-    the units.
+    All intervals and p values use the same resamples of the units, so no number depends on what was asked before or
+    together with it, as long as `score` does not.
 
     Args:
         task: declares metrics, conditions and parts.
@@ -67,7 +67,6 @@ class PointScores:
         self._score = score
         self._scores: dict[tuple[str, str], Any] = {}
         self._contrasts: dict[tuple[str, str], Any] = {}
-        self._tested = {"all", *(part.name for part in task.parts if part.tested)}
 
     def branch(self, name: str) -> Branch:
         """The scores of a condition, item by item."""
@@ -115,7 +114,7 @@ class PointScores:
                 self.parts[part],
                 self.task.by_name,
                 conditions[name],
-                part in self._tested,
+                part in self.task.part_names,
             )
         return self._contrasts[key]
 

@@ -236,7 +236,8 @@ def contrast(
         which the differences of a unit are flipped together; None below 6 units, whose flips cannot reach 0.05. Where
         few units differ (`is_seldom`), or the fitted score is rare beside averaged draws (`is_scarce`), the interval is
         made of exact ones, and in the second case p is the one that goes with it, because flips do not hold their level
-        there. p_exact is the p of all flips at once, which has no floor (or that of the exact interval). p_draws is
+        there. p_exact has no floor: the larger of the p of all flips at once
+        and of a t whose skewness is taken out, or that of the exact interval. p_draws is
         the one-sided rank of the fitted score among the draws, which no number of items can push below
         ``1 / (1 + n_draws)``.
     """

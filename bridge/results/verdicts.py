@@ -12,7 +12,7 @@ ABOVE = "above every negative control"
 
 
 def p_of(contrast: Mapping[str, Any]) -> float | None:
-    """The p that a verdict goes by: the larger of the sign-flip p and the rank p, each corrected where it was.
+    """The p that a verdict goes by: the larger of the contrast's p and its rank among draws, both as corrected.
 
     None where there are too few units for any p.
     """
@@ -137,18 +137,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def units_note(data: Mapping[str, Any]) -> str | None:
+def units_note(point: Mapping[str, Any]) -> str | None:
     """What a reader must know where a record's units are few, or a few of them hold most items; None where all is well.
 
     Args:
-        data: of the record; `n_units`, `n_effective` (`bridge.statistics.units.effective_units`) and `unit` are read.
+        point: of the record; `n_units`, `n_effective` (`bridge.statistics.units.effective_units`) and `unit` are read.
     """
-    n_units, unit = data["n_units"], data["unit"]
+    n_units, unit = point["n_units"], point["unit"]
     if n_units >= FEW_UNITS:
-        if data["n_effective"] >= FEW_UNITS:
+        if point["n_effective"] >= FEW_UNITS:
             return None
         return (
-            f"{n_units} units ({unit}) of very unequal size, worth {data['n_effective']:.1f} of equal size: intervals "
+            f"{n_units} units ({unit}) of very unequal size, worth {point['n_effective']:.1f} of equal size: intervals "
             "are rough, and may be too narrow where large units differ from small ones"
         )
     few = f"only {counted(n_units, 'unit')} ({unit}): items of one unit depend on each other, so intervals are wide"

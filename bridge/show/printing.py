@@ -76,7 +76,8 @@ def line(record: Record) -> str:
         return own
     cells = comparisons([record])
     label = cells[0].label if len(cells) == 1 else f"{task.setting(record.data['config'])}, {len(cells)} points"
-    return f"{label}{_scores(cells[-1])}" if cells else label
+    at = "" if len(cells) == 1 else f" (the last: {cells[-1].label})"
+    return f"{label}{_scores(cells[-1])}{at}" if cells else label
 
 
 def _scores(c: Comparison) -> str:

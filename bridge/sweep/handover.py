@@ -31,7 +31,10 @@ class Handover:
 
 
 def handover_of(task_function: Callable[..., Any] | None) -> Handover:
-    """The hand-over of the application whose method Hydra runs cells with; an empty one of any other function."""
+    """The hand-over of the application whose method Hydra runs cells with.
+
+    An application of somebody else that uses bridge's sweeper asks for nothing and is told nothing: an empty one.
+    """
     application = getattr(task_function, "__self__", None)
     handover = getattr(application, "handover", None)
     return handover if isinstance(handover, Handover) else Handover()

@@ -35,7 +35,7 @@ def get(name: str) -> Task:
         return task
     if name in _installed():
         return _loaded(_installed()[name])
-    raise ConfigError(f"task={name} is unknown; give one of {', '.join(names())}")
+    raise ConfigError(f"task={name} is unknown; wanted one of {', '.join(names())}: choose one of them")
 
 
 def task_of(data: Mapping[str, Any]) -> Task:

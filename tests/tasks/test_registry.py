@@ -21,7 +21,7 @@ def test_the_tasks_of_bridge_are_its_folders() -> None:
 
 
 def test_an_installed_package_brings_a_task_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"^task=coins is unknown; give one of similarity, translate$"):
+    with pytest.raises(ConfigError, match=r"^task=coins is unknown; wanted one of similarity, translate: "):
         registry.get("coins")
     monkeypatch.syspath_prepend(str(HERE))
     registry._installed.cache_clear()
@@ -31,7 +31,7 @@ def test_an_installed_package_brings_a_task_by_an_entry_point(monkeypatch: pytes
         assert registry.names() == ["coins", "similarity", "translate"]
         assert registry.get("coins") is coins
         assert registry.task_of({"config": {"task": {"name": "coins"}}}) is coins
-        with pytest.raises(ConfigError, match=r"^task=coin is unknown; give one of coins, similarity, translate$"):
+        with pytest.raises(ConfigError, match=r"^task=coin is unknown; wanted one of coins, similarity, translate: "):
             registry.get("coin")
     finally:
         registry._installed.cache_clear()

@@ -1,4 +1,4 @@
-"""A task without layer, injection or language model: how well a noisy reader tells coins of some bias apart."""
+"""A task without layer, injection or language model: heads of a biased coin beside those of fair ones."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from bridge.results.axes import Axis
 from bridge.results.conditions import Condition, Conditions
 from bridge.results.metrics import Metric
-from bridge.results.points import PointScores, Result, result_of
+from bridge.results.points import PointScores, result_of
 from bridge.results.scores import Branch, Part
 from bridge.schema.method import TaskConfig
 from bridge.tasks.base import Task
@@ -15,7 +15,7 @@ from bridge.tasks.base import Task
 
 @dataclass
 class CoinsConfig(TaskConfig):
-    """Tosses by bias: each dose is a point of one record, each number of tosses a cell of its own."""
+    """Each bias is a point of one record, each number of tosses a cell of its own."""
 
     name: str = "coins"
     n_tosses: int = 60
@@ -42,9 +42,9 @@ class Coins(Task):
         n = config.task.n_tosses
         points, about = [], []
         for bias in (0.5, 0.7, 0.95):
-            generator = torch.Generator().manual_seed(config.seed + n)
 
-            def tossed(name, bias=bias, generator=generator):
+            def tossed(name, bias=bias):
+                generator = torch.Generator().manual_seed(config.seed + n + len(name))
                 shape = (1, n) if name == "biased" else (20, n)
                 rate = bias if name == "biased" else 0.5
                 return Branch({"heads": (torch.rand(shape, generator=generator) < rate).double()})
@@ -52,7 +52,7 @@ class Coins(Task):
             parts = {"all": Part.whole(torch.arange(n), config.task.n_resamples, config.seed)}
             points.append(PointScores(self, {"bias": bias, "tosses": n}, parts, "toss", tossed))
             about.append({"items": {"toss": [f"toss {i}" for i in range(n)]}})
-        return result_of(points, list(self.conditions), about) if n > 1 else Result([])
+        return result_of(points, list(self.conditions), about)
 
 
 TASK = Coins()

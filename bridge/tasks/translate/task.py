@@ -44,7 +44,8 @@ class Translate(Task):
         "pairing": "permuting rows worsens a probe fitted from source to target, a ridge regression whatever the "
         "cell's map (rank p; of rows permuted freely and inside their relation the larger)",
         "known": "the target's own top-1 is above that of always saying the commonest answer",
-        "alive": "the target's own states, put in without a map, reach 70 to 143 % of its native top-1",
+        "alive": "the target's own states, put in without a map, reach about its native top-1 (the limits are "
+        "task.gates.alive and its inverse)",
         "planted": "a known rotation is found again (relative error on the span of the fit rows)",
     }
     reference = "native_target"
