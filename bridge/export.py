@@ -181,7 +181,9 @@ def _item_tables(records: Sequence[Record]) -> Iterator[pa.Table]:
         items = record.items(table)
         run_id = record.data["run_id"]
         points = _table([rows[run_id, i] for i in range(len(record.data["points"]))]).take(items["point"])
-        columns = {name: points[name] for name in points.column_names} | {"run_id": pa.repeat(run_id, len(items))}
+        columns = {field.name: points[field.name] for field in about if field.name in points.column_names} | {
+            "run_id": pa.repeat(run_id, len(items))
+        }
         columns |= {"table": pa.repeat(table, len(items))} if several else {}
         columns |= {name: items[name] for name in items.column_names}
         yield pa.table(

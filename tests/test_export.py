@@ -203,7 +203,7 @@ def test_items_of_several_kinds_and_points_lie_below_each_other(tmp_path: Path) 
     second = items.set_column(items.column_names.index("point"), "point", pa.array([1] * len(items)))
     pq.write_table(pa.concat_tables([items, second]), made.table_path("items"))
     pq.write_table(
-        pa.table({"point": [1], "control": ["fitted"], "draw": [0], "item": [0], "unit": [0], "found": [0.5]}),
+        pa.table({"point": [1], "control": ["fitted"], "draw": [0], "item": [0], "found": [0.5]}),
         made.table_path("queries"),
     )
     found = rows(write_export(tmp_path, to=tmp_path / "items.parquet", items=True))

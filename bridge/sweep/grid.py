@@ -163,29 +163,17 @@ def make(
     Raises:
         ConfigError: two combinations are one and the same cell.
     """
-    task = registry.get(configs[0]["task"]["name"])
-    idle = [key for key, values in axes.items() if len(values) > 1 and task.ignores(key)]
-    if idle and all(config["task"]["name"] == task.name for config in configs):
-        raise ConfigError(
-            f"the grid sweeps over {', '.join(idle)}, which has no effect in task={task.name}: {uses(task)}; "
-            "leave it out"
-        )
     run_ids = [registry.run_id(config) for config in configs]
-    seen: dict[str, tuple[str, ...]] = {}
+    seen: dict[str, int] = {}
     # A key with one value that only some cells are given tells them apart as well.
     n_given = Counter(o.partition("=")[0] for c in combinations for o in c)
     swept = {key for key, values in axes.items() if len(values) > 1 or n_given[key] < len(combinations)}
     # Hydra wants numbers quoted where they are options of a group.
     told = [tuple(o.replace("'", "") for o in c if o.partition("=")[0] in swept) for c in combinations]
-    for run_id, overrides in zip(run_ids, told, strict=True):
+    for i, run_id in enumerate(run_ids):
         if run_id in seen:
-            one, other = (" ".join(o) or "(nothing)" for o in (seen[run_id], overrides))
-            raise ConfigError(
-                f"the grid has the same cell twice: {one} and {other}; leave one of them out"
-                if one != other
-                else f"the grid has the cell {one} twice; leave out the value that is given twice"
-            )
-        seen[run_id] = overrides
+            raise ConfigError(_same_cell(told[seen[run_id]], told[i], configs[seen[run_id]], configs[i]))
+        seen[run_id] = i
     base = {k: v for k, v in configs[0].items() if k not in SETTINGS}
     settings = {k: v for k, v in configs[0].items() if k in SETTINGS}
     cells = tuple(
@@ -194,6 +182,21 @@ def make(
     )
     swept_axes = {key: values for key, values in axes.items() if key in swept}
     return Manifest(name, outputs, base, cells, swept_axes, settings, composed_from)
+
+
+def _same_cell(one: Sequence[str], other: Sequence[str], first: dict[str, Any], second: dict[str, Any]) -> str:
+    """What to say of two combinations that are one and the same cell."""
+    texts = [" ".join(o) or "(nothing)" for o in (one, other)]
+    if texts[0] == texts[1]:
+        return f"the grid has the cell {texts[0]} twice; leave out the value that is given twice"
+    task = registry.get(first["task"]["name"])
+    if {k: v for k, v in first.items() if k not in SETTINGS} != {k: v for k, v in second.items() if k not in SETTINGS}:
+        keys = ", ".join(dict.fromkeys(o.partition("=")[0] for o in one if o not in other))
+        return (
+            f"the grid sweeps over {keys}, which has no effect in task={task.name}: {uses(task)}; leave it out, or "
+            "give each task a grid of its own (sweep.grids)"
+        )
+    return f"the grid has the same cell twice: {texts[0]} and {texts[1]}; leave one of them out"
 
 
 def _difference(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -149,6 +149,16 @@ def test_a_fitted_score_alone_is_not_shown_and_the_controls_not_scored_are_named
     assert line.split()[-3:] == ["-", "-", "-"]
 
 
+def test_a_map_that_was_fitted_before_has_no_line_on_its_way_back(tmp_path: Path) -> None:
+    made = write_cell(tmp_path)
+    (c,) = comparisons([made])
+    assert any("there and back: relative error 0.40" in line for line in c.task.lines(c))
+    del made.data["fit"]["cycle"]
+    (line,) = [line for line in c.task.lines(c) if line.startswith("fit: ")]
+    assert "there and back" not in line
+    assert "outside the fitted span; lookup takes 1 neighbour" in line
+
+
 def test_every_gate_is_shown_with_its_value_and_what_is_wanted_of_it(tmp_path: Path) -> None:
     (c,) = comparisons([write_cell(tmp_path, failed_gate="alive")])
     text = flat(shown(c, 120))

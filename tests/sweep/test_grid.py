@@ -83,6 +83,15 @@ def test_axes_that_meet_in_one_part_of_the_config_are_composed_cell_by_cell(
     ("axes", "told"),
     [
         ({"seed": ["1", "2", "1"]}, "the grid has the cell seed=1 twice"),
+        (
+            {"task": ["similarity"], "layer": ["'1'", "'2'"]},
+            "sweeps over layer, which has no effect in task=similarity: ",
+        ),
+        (
+            {"task": ["similarity"], "map": ["ridge", "linear"]},
+            "sweeps over map, which has no effect in task=similarity",
+        ),
+        ({"task": ["translate", "similarity"], "map": ["ridge", "linear"]}, r"grid of its own \(sweep.grids\)$"),
         ({"device": ["cpu", "auto"]}, "the same cell twice: device=cpu and device=auto; leave one of them out"),
     ],
 )

@@ -213,7 +213,9 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         else f"{number(logprob['mean'])} ({number(chance['uniform_logprob_nats'])}, "
         f"{number(chance['prior_logprob_nats'])})",
         "–" if error is None else number(error["mean"]),
-        f"{number(fit['cycle']['relative_error'])} ({number(fit['cycle']['permuted_relative_error'])})",
+        "–"
+        if "cycle" not in fit
+        else f"{number(fit['cycle']['relative_error'])} ({number(fit['cycle']['permuted_relative_error'])})",
         "–"
         if training is None
         else f"{number(training['held_loss_nats'])} ({number(training['start_loss_nats'])}; "

@@ -36,11 +36,19 @@ def _chance(c: Comparison) -> str:
 
 def _fit(c: Comparison) -> str:
     fit = c.data["fit"]
+    # A map that was fitted before has no way back.
+    cycle = fit.get("cycle")
+    back = (
+        ""
+        if cycle is None
+        else (
+            f"; there and back: relative error {cycle['relative_error']:.2f}, of permuted rows "
+            f"{cycle['permuted_relative_error']:.2f} (mean: 1)"
+        )
+    )
     return (
         f"fit: {fit['n_rows']} rows, {fit['n_parameters']:,} parameters, rank {fit['rank']}, n/d {fit['n_over_d']:.2f}"
-        f", {fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span; there and back: "
-        f"relative error {fit['cycle']['relative_error']:.2f}, of permuted rows "
-        f"{fit['cycle']['permuted_relative_error']:.2f} (mean: 1); lookup takes "
+        f", {fit['eval_variance_outside_span']:.1%} of the eval variance outside the fitted span{back}; lookup takes "
         f"{counted(fit['lookup_neighbours'], 'neighbour')}"
     )
 
