@@ -298,7 +298,8 @@ def small_disk(at: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(at)], check=True)
+        # A process that was stopped may hold it for a moment longer.
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
 
 
 @pytest.mark.parametrize("full", ["activations", "runs", "logs", "artefacts"])

@@ -22,6 +22,7 @@ from bridge.records.manifest import read
 from bridge.schema import register
 from bridge.sweep.grid import expand
 from bridge.sweep.sources import BRIDGE
+from bridge.tasks.registry import run_id
 
 Bridge = Callable[..., tuple[int, str, str]]
 Sweeps = Callable[..., Path]
@@ -302,7 +303,7 @@ def long() -> list[str]:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return compose("config", [*SMALL, *overrides])
 
-    return [record.run_id(config) for config in expand(LONG, composed)[1]]
+    return [run_id(config) for config in expand(LONG, composed)[1]]
 
 
 def begin(outputs: Path, cwd: Path) -> "subprocess.Popen[str]":

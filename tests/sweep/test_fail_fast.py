@@ -16,7 +16,7 @@ from bridge.sweep.status import states
 Bridge = Callable[..., Said]
 Sweeps = Callable[..., Path]
 # The models have four blocks.
-NO_SUCH_LAYER = "layer 9 is out of range for tiny-llama: it has 4 blocks, so layers 0..4"
+NO_SUCH_LAYER = "layer 9 is out of range for tiny-llama; wanted 0..4, as it has 4 blocks: change it"
 PARAMS = "layer: 9, seed: '0,1,2,3,4,5,6,7'"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -64,7 +65,15 @@ class Trial:
         self.checks = checks
         self.commonest = commonest
         self.thresholds = gates
-        self.scores = PointScores(Translate(), axes, parts, unit, self._branch)
+        # Held weakly: a trial and its scores that held each other would outlive the cell, with all states.
+        this = ref(self)
+
+        def branch(name: str) -> Branch:
+            trial = this()
+            assert trial is not None
+            return trial._branch(name)
+
+        self.scores = PointScores(Translate(), axes, parts, unit, branch)
         self.absent = dict(carrier.absent_)
         if "bag_of_words" not in self.absent and not carrier.bag_.tells_apart(evaluation.source):
             self.absent["bag_of_words"] = "no eval item differs from another in words that a fit row has"
