@@ -177,6 +177,7 @@ class Curves(Receiver):
 def _points_table(record: Record) -> Any:
     """Every point, condition and metric of one record, as a W&B table."""
     import wandb
+
     from bridge.export import scores_table
 
     table = scores_table([record])
