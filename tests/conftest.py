@@ -37,7 +37,8 @@ LONG = (
 )
 
 # --doctest-modules would import every conftest.py under the one name "conftest" and refuse the second
-collect_ignore_glob = ["*conftest.py"]
+# a task of another package must not be on the path of all tests
+collect_ignore_glob = ["*conftest.py", "third_task/*"]
 
 
 @pytest.hookimpl(tryfirst=True)
