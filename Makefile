@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev  ## check style and types, then run every test but 
 	@$(PY) -m mypy
 	@$(PY) -m pytest -n 3 --dist worksteal -rs -m "not slow"
 
-test-quick: $(VENV)/.installed-dev  ## the tests that train nothing, compute no cell and start no SLURM
+test-quick: $(VENV)/.installed-dev  ## the tests that train nothing, compute no cell and start no process of bridge's
 	@$(PY) -m pytest -n 2 --dist worksteal -m "not long and not slurm and not slow"
 
 test-slurm: $(VENV)/.installed-dev  ## the tests on a real SLURM, started on this machine (apt-get install slurm-wlm)

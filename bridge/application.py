@@ -1,4 +1,4 @@
-"""The Hydra application: cells one after the other in this process, or handed to jobs, and what is printed of them."""
+"""The Hydra application: runs cells one after the other in this process or in jobs, and prints their results."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Application:
-    """Runs cells one after the other in this process and remembers what came out."""
+    """Runs cells one after the other in this process and keeps their records and errors."""
 
     def __init__(self, handover: Handover) -> None:
         self.handover = handover
@@ -38,7 +38,7 @@ class _Application:
         self.report_on: str | None = None
 
     def cell(self, config: DictConfig) -> None:
-        """Run one cell. A failure is said in one line and recorded; the other cells of a sweep go on."""
+        """Run one cell. A failure is printed in one line and recorded; the other cells of a sweep still run."""
         # Imported here so that --help and --cfg need not wait for transformers.
         from bridge.run import run
 
@@ -55,33 +55,33 @@ class _Application:
                 # The report at the end would be refused.
                 refuse_older(self.report_on)
             self._prepare(settings)
-            found = run(settings, self.session, before=lambda: _limit_threads(settings))
+            record = run(settings, self.session, before=lambda: _limit_threads(settings))
             if self.tracker is not None:
-                self.tracker.send(found)
+                self.tracker.send(record)
         except Exception as error:
             if interrupted(error):
                 raise KeyboardInterrupt from error
             if not (multirun or isinstance(error, BridgeError)):
                 raise
-            told = str(error)
+            message = str(error)
             if not isinstance(error, BridgeError):
-                told = f"{type(error).__name__}: {error}; the traceback is in the cell's record"
-            self.errors.append(told)
+                message = f"{type(error).__name__}: {error}; the traceback is in the cell's record"
+            self.errors.append(message)
             if multirun:
-                console.print(f"  failed: {told}", style="red", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"  failed: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
             return
-        self.records.append(found)
+        self.records.append(record)
         if multirun:
-            state = "read back" if found.reused else f"{found.data['wall_s']:.1f} s"
+            state = "read back" if record.reused else f"{record.data['wall_s']:.1f} s"
             from bridge.show.printing import line as line_of
 
-            console.print(f"  {line_of(found)} ({state})", highlight=False, markup=False)
+            console.print(f"  {line_of(record)} ({state})", highlight=False, markup=False)
         else:
             from bridge.show.printing import print_cell
 
-            print_cell(found, console)
-            how = "read back from" if found.reused else "written to"
-            console.print(f"record {how} {found.folder}", highlight=False, markup=False, soft_wrap=True)
+            print_cell(record, console)
+            how = "read back from" if record.reused else "written to"
+            console.print(f"record {how} {record.folder}", highlight=False, markup=False, soft_wrap=True)
 
     def _prepare(self, settings: BridgeConfig) -> None:
         from bridge.session import Session
@@ -97,12 +97,12 @@ class _Application:
         self.tracker.open()
 
     def close(self) -> None:
-        """Send what the tracker still holds back."""
+        """Send the records that the tracker has not sent yet."""
         if self.tracker is not None:
             self.tracker.close()
 
     def read_records(self) -> None:
-        """Take over the records of a grid that this process did not compute: its jobs' and those of earlier runs."""
+        """Read the records of a grid that this process did not compute: those of its jobs and of earlier runs."""
         from bridge.records import record
         from bridge.sweep.status import states
 
@@ -118,17 +118,17 @@ class _Application:
             self.records = [records[run_id] for run_id in manifest.run_ids if run_id in records]
             return
         self.records = [r for r in record.read_all(manifest.outputs, manifest.run_ids) if r.ok]
-        found = states(manifest)
+        cell_states = states(manifest)
         failed: dict[str, list[str]] = {}
-        for state in found:
+        for state in cell_states:
             if state.name == "failed":
                 failed.setdefault(state.error, []).append(manifest.label(state.cell))
         for error, labels in failed.items():
             self.errors.append(f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {error}")
-        n = sum(s.name in ("missing", "running") for s in found)
+        n = sum(s.name in ("missing", "running") for s in cell_states)
         if n and not stopped:
             self.errors.append(
-                f"{n} of {len(found)} cells were not run, because the jobs ended before; their logs are in "
+                f"{n} of {len(cell_states)} cells were not run, because the jobs ended before; their logs are in "
                 f"{manifest.folder / 'jobs'}, and the same command runs what is missing"
             )
 
@@ -137,10 +137,10 @@ class _Application:
 
         Args:
             words: of the command line.
-            key: of what the grid is composed from.
+            key: hash of the words and files that the grid is composed from.
 
         Returns:
-            Whether there was such a grid.
+            Whether a finished grid has this key.
         """
         from bridge.records import record
         from bridge.records.manifest import finished_grid
@@ -170,8 +170,8 @@ class _Application:
 def _limit_threads(settings: BridgeConfig) -> None:
     """Give small models one thread.
 
-    They gain nothing from a second one, and on a busy machine they lose most of their time to threads that wait for
-    each other.
+    A second thread does not make them faster, and on a busy machine they lose most of their time to threads that wait
+    for each other.
     """
     models = (settings.pair.source, settings.pair.target)
     if all(m.zoo is not None for m in models) and "OMP_NUM_THREADS" not in os.environ:
@@ -193,7 +193,7 @@ def run_hydra(arguments: Sequence[str], handover: Handover | None = None) -> int
 
     Args:
         arguments: the words of the command line.
-        handover: what a named sweep asks for; None for a plain command line.
+        handover: the options of a named sweep; None for a plain command line.
 
     Returns:
         The exit status: 1 where a cell failed or was left undone.
@@ -209,7 +209,7 @@ def run_hydra(arguments: Sequence[str], handover: Handover | None = None) -> int
     # Hydra takes -m only before or after all overrides; people put it anywhere.
     first = [a for a in arguments if a in ("-m", "--multirun")]
     sys.argv = ["bridge", *first, *(quote_layer(a) for a in arguments if a not in first)]
-    # Options, such as another folder of configs, may name what the key does not hold.
+    # Options, such as another folder of configs, may name files that are not part of the key.
     is_plain = handover is None and not any(a.startswith("-") and a not in first for a in arguments)
     key = composed_from(sys.argv[1:]) if is_plain and "hydra.searchpath" not in str(arguments) else ""
     if key and application.read_back(arguments, key):
@@ -227,7 +227,7 @@ def run_hydra(arguments: Sequence[str], handover: Handover | None = None) -> int
 
 
 def _run(application: _Application, decorated: Callable[[], Any], key: str) -> None:
-    """Run Hydra, and show what came of it however it ended."""
+    """Run Hydra, and show the results and errors, also after an interruption."""
     if key:
         application.handover.composed_from = key
     try:

@@ -18,7 +18,7 @@ from bridge.errors import BridgeError, interrupted
 if TYPE_CHECKING:
     from bridge.sweep.handover import Handover
 
-# What the file system refuses; a folder that cannot be made under /proc is "not found".
+# Errors of the file system; a folder that cannot be made under /proc gives "not found".
 REFUSED = {
     errno.ENOENT,
     errno.EACCES,
@@ -29,9 +29,9 @@ REFUSED = {
     errno.ENOTDIR,
     errno.EEXIST,
 }
-# What OmegaConf asserts where `pair.source.zoo.width=32` meets a pair whose zoo is null.
+# OmegaConf's assertion where `pair.source.zoo.width=32` overrides a pair whose zoo is null.
 BELOW_NULL = "Unexpected type for root: NoneType"
-# What Hydra says of `pair=3`, as a plain ValueError.
+# Hydra's message for `pair=3`, a plain ValueError.
 NOT_A_NAME = "Config group override must be a string or a list"
 OPTIONS_SHOWN = 30
 STOPPED = "bridge: stopped; run the same command again to go on"
@@ -105,7 +105,7 @@ def _list(name: str, arguments: Sequence[str]) -> int:
     return LISTS[name](arguments)
 
 
-# Each imports what it needs when it is called, so that the cheap ones answer at once.
+# Each verb imports its modules when it is called, so that verbs without heavy imports answer at once.
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "sweep": _sweep,
     "status": _status,
@@ -120,10 +120,10 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command ``bridge``."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Hydra then hands errors on as they are, and one clear line can be made of them here.
+    # With this setting Hydra re-raises errors unchanged, so that they can be printed as one line here.
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # A log file on a full disk would print a traceback for every line that it cannot take.
+    # On a full disk logging would print a traceback for every line that cannot be written.
     logging.raiseExceptions = False
     verb = VERBS.get(words[0]) if words else None
     try:
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(STOPPED, file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # The reader of `bridge | head` has gone; nothing more may be written when Python closes stdout.
+        # The reader of `bridge | head` has ended; nothing more may be written when Python closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except YAMLError as error:

@@ -1,4 +1,4 @@
-"""The resolved config as typed objects, the objects it stands for, and the run id.
+"""The resolved config as dataclasses, the objects that are built from it, and the run id.
 
 Below this module code sees dataclasses, never a DictConfig.
 """
@@ -26,6 +26,8 @@ from bridge.tasks.base import Task
 T = TypeVar("T")
 # In control.names: every control that the task has.
 ALL = "all"
+# What an error advises where a class is not one of bridge.
+CHOOSE = "choose it by a group option, such as map=ridge"
 log = logging.getLogger("bridge")
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
@@ -60,7 +62,7 @@ def compose_config(*overrides: str) -> BridgeConfig:
 def quote_layer(override: str) -> str:
     """Quote the numbers of a ``layer=8,16`` override: Hydra takes only strings as options of a group.
 
-    Numbers and fractions that are no option yet become one.
+    Numbers and fractions that are not registered as options yet are registered.
 
     Example:
         >>> quote_layer("layer=8,0.41"), quote_layer("layer.source=2"), quote_layer("layer=mid")
@@ -84,7 +86,7 @@ def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
         model: named in the error.
 
     Raises:
-        ConfigError: the layer is none of these, or `model` has not so many blocks.
+        ConfigError: the layer is none of these, or `model` has fewer blocks.
 
     Example:
         >>> [resolve_layer(layer, 32, "llama") for layer in (8, -1, 0.5, "0.25", "final")]
@@ -97,8 +99,8 @@ def resolve_layer(layer: int | float | str, n_blocks: int, model: str) -> int:
             layer = float(layer) if "." in layer else int(layer)
         except ValueError:
             raise ConfigError(
-                f"layer {layer!r} is not a layer; give a number from 0 to {n_blocks}, -1, a fraction such as 0.5, "
-                "or final"
+                f"layer {layer!r} is not a layer; wanted a number from 0 to {n_blocks}, -1, a fraction such as 0.5, "
+                "or final: change it"
             ) from None
     number = round(layer * n_blocks) if isinstance(layer, float) and 0 < layer < 1 else layer
     number = n_blocks if number == -1 else number
@@ -111,37 +113,39 @@ def typed(config: DictConfig) -> BridgeConfig:
     """The resolved config as dataclasses.
 
     Raises:
-        ConfigError: a value is missing (``pair.source.name`` of ``pair=custom``) or makes no sense.
+        ConfigError: a value is missing (``pair.source.name`` of ``pair=custom``) or out of range.
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ConfigError(f"{', '.join(missing)} must be given; add {missing[0]}=... to the command line")
+        raise ConfigError(f"no value for {', '.join(missing)}; wanted one: add {missing[0]}=... to the command line")
     result: BridgeConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
     task = registry.get(result.task.name)
     unknown = sorted({*result.control.names} - {*task.conditions.chosen, ALL})
     if unknown and "control" in task.uses:
         chosen = ", ".join(task.conditions.chosen)
-        raise ConfigError(f"unknown control {', '.join(unknown)}; the controls are {chosen}")
+        raise ConfigError(f"unknown control {', '.join(unknown)}; wanted some of {chosen}: change control.names")
     if result.batch_size < 1:
-        raise ConfigError(f"batch_size={result.batch_size} must be at least 1")
+        raise ConfigError(f"batch_size={result.batch_size} is too small; wanted at least 1: change it")
     if getattr(result.dataset, "wordings", None) is Wordings.all and result.dataset.split.by is SplitBy.item:
         raise ConfigError(
             "dataset.wordings=all asks each fact several times, and dataset.split.by=item can put one on both sides; "
-            "give dataset.split.by=subject"
+            "wanted a split that keeps all wordings of a fact together: give dataset.split.by=subject"
         )
     if not 0 < result.dataset.split.eval_fraction < 1:
-        raise ConfigError(f"dataset.split.eval_fraction={result.dataset.split.eval_fraction} must lie between 0 and 1")
+        given = f"dataset.split.eval_fraction={result.dataset.split.eval_fraction}"
+        raise ConfigError(f"{given} is out of range; wanted a number between 0 and 1: change it")
     return settled(result)
 
 
 def settled(config: BridgeConfig) -> BridgeConfig:
-    """The config as it is run, with nothing left to choose: the number of draws, and the pair's direction.
+    """The config with every choice made: the list of controls, the number of draws, and the pair's direction.
 
-    ``direction=reverse`` exchanges source and target, which makes another pair. ``control.n_draws=auto`` is as many
-    draws as p <= 0.05 needs, and one more; a family of cells is tested draw by draw and needs no more than one cell.
+    ``direction=reverse`` exchanges source and target, which makes another pair. ``control.n_draws=auto`` is one draw
+    more than p <= 0.05 needs. A family of many cells needs no more draws than one cell, because it is tested draw by
+    draw.
 
     Raises:
-        ConfigError: a number of draws that is none.
+        ConfigError: the number of draws is neither auto nor at least 1.
     """
     task = registry.get(config.task.name)
     if "control" in task.uses and ALL in config.control.names:
@@ -150,7 +154,7 @@ def settled(config: BridgeConfig) -> BridgeConfig:
     if n_draws == "auto":
         config.control.n_draws = ENOUGH_DRAWS
     elif not isinstance(n_draws, int) or isinstance(n_draws, bool) or n_draws < 1:
-        raise ConfigError(f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1")
+        raise ConfigError(f"control.n_draws={n_draws} is no number of draws; wanted auto or at least 1: change it")
     if config.direction is Direction.reverse:
         pair = config.pair
         pair.source, pair.target, pair.name = pair.target, pair.source, f"{pair.name}_reverse"
@@ -159,7 +163,7 @@ def settled(config: BridgeConfig) -> BridgeConfig:
 
 
 def too_few_draws(n_draws: int, ranked: Sequence[str]) -> str | None:
-    """What to say before a run whose ranks among draws cannot reach the level of a verdict; None where they can.
+    """The warning for a number of draws whose ranks cannot reach the level of a verdict; None where they can.
 
     Example:
         >>> too_few_draws(5, ["random"])
@@ -175,7 +179,7 @@ give control.n_draws=19 or more, or auto'
 
 
 def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
-    """Say, before plain configs are run, where a control has too few draws for any verdict; once for each number."""
+    """Warn before a run where a control has too few draws for any verdict; once for each number of draws."""
     ranked: dict[int, dict[str, None]] = {}
     for config in configs:
         task, control = registry.get(config["task"]["name"]), config["control"]
@@ -188,17 +192,17 @@ def warn_of_draws(configs: Iterable[dict[str, Any]]) -> None:
 
 
 def without_effect(config: BridgeConfig, overrides: Sequence[str]) -> list[str]:
-    """What to say of overrides that the task does not use; one line for each."""
+    """One line for each override that has no effect in the task."""
     task = registry.get(config.task.name)
-    said = []
+    lines = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         part = [used for used in task.uses if used.startswith(f"{key}.")]
         if task.ignores(key):
-            said.append(f"{key} has no effect in task={task.name}; {uses(task)}")
+            lines.append(f"{key} has no effect in task={task.name}; {uses(task)}")
         elif part:
-            said.append(f"{key}={value} has no effect in task={task.name} but by {', '.join(part)}; {uses(task)}")
-    return said
+            lines.append(f"{key}={value} has no effect in task={task.name} but by {', '.join(part)}; {uses(task)}")
+    return lines
 
 
 def uses(task: Task) -> str:
@@ -207,7 +211,7 @@ def uses(task: Task) -> str:
 
 
 def build(node: Any, **more: Any) -> Any:
-    """Make the object that a config node stands for.
+    """Build the object that a config node names in ``_target_``.
 
     Args:
         node: a config dataclass with ``_target_``; those of its fields that the class takes are passed on.
@@ -220,7 +224,7 @@ def build(node: Any, **more: Any) -> Any:
 
 
 def built(plain: Mapping[str, Any]) -> Any:
-    """What `build` makes, from a config node that `to_plain` made plain.
+    """As `build`, from a config node that `to_plain` made plain.
 
     Raises:
         ConfigError: as `build`.
@@ -232,14 +236,12 @@ def built(plain: Mapping[str, Any]) -> Any:
 
 def _class(target: str) -> Any:
     if not target.startswith("bridge."):
-        raise ConfigError(
-            f"_target_={target} lies outside bridge.; classes are chosen by group options, such as map=ridge"
-        )
+        raise ConfigError(f"_target_={target} lies outside bridge.; wanted a class of bridge: {CHOOSE}")
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"_target_={target} is not a class of bridge ({error})") from error
+        raise ConfigError(f"_target_={target} is not a class of bridge ({error}); wanted one: {CHOOSE}") from error
 
 
 def make(kind: Callable[..., T], node: Any, **more: Any) -> T:
@@ -265,15 +267,15 @@ def _plain(node: Any) -> Any:
 
 
 def from_plain(plain: dict[str, Any]) -> BridgeConfig:
-    """The typed config that `to_plain` made `plain` of; nothing is checked again.
+    """The inverse of `to_plain`; nothing is checked again.
 
     Example:
         >>> config = compose_config("injection=late_layer")
         >>> from_plain(to_plain(config)) == config
         True
     """
-    made: BridgeConfig = _typed_node(BridgeConfig, plain)
-    return made
+    config: BridgeConfig = _typed_node(BridgeConfig, plain)
+    return config
 
 
 _hints = cache(get_type_hints)

@@ -1,7 +1,6 @@
-"""Records as one table: a row per point, condition and metric, or per item, for whatever reads CSV or Parquet."""
+"""Records as one CSV or Parquet table: a row for each point, condition and metric, or for each item."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 
 from bridge.errors import RecordError
 from bridge.records import manifest
-from bridge.records.record import Record, read_all, runs_folder, writing
+from bridge.records.record import Record, read_all, runs_folder
+from bridge.records.whole import whole_file
 from bridge.results.comparison import Comparison
 from bridge.results.curves import settings
 from bridge.results.families import Family
@@ -22,7 +22,7 @@ from bridge.results.joining import comparisons
 if TYPE_CHECKING:
     from bridge.results.axes import Axis
 
-# Columns that have a name of their own; whatever else differs between the cells gets its dotted key.
+# Config keys whose column has a name of its own; every other key that differs between cells keeps its dotted name.
 NAMED = {
     "pair.name": "pair",
     "pair.source.name": "source",
@@ -35,7 +35,7 @@ NAMED = {
     "dataset.split.by": "split",
     "seed": "seed",
 }
-# Columns of what every contrast may hold.
+# Columns for the numbers of a contrast.
 CONTRAST = {
     "difference": "difference",
     "diff_low": "low",
@@ -46,7 +46,7 @@ CONTRAST = {
     "p_exact": "p_exact",
     "p_holm": "p_holm",
 }
-# What scores and contrasts hold that has a column of its own; draws are counted.
+# Numbers of scores and contrasts that have a column already; of draws only their count is exported.
 SCORE = frozenset({"mean", "low", "high", "n_draws"})
 CONTRASTED = frozenset(CONTRAST.values())
 
@@ -59,8 +59,8 @@ def write_export(
     A row is one metric of one condition (`control`) at one point of a cell, on all items or on a `part` of them, with
     `difference` = estimate minus that condition, as in the report; `p_holm` and `p_draws_family` are corrected for all
     contrasts of that metric in the table. Where the point lies is in a column for each axis of the task. `n_units` is
-    what intervals and p values rest on. `n_negatives` counts the negative controls that were scored beside the row's
-    cell: where it is 0, the estimate says nothing, and `verdict` says so.
+    the number of units that intervals and p values are computed from. `n_negatives` counts the negative controls that
+    were scored beside the row's cell: where it is 0, the estimate has no row, and `verdict` says so.
 
     Args:
         outputs: the outputs folder.
@@ -80,40 +80,46 @@ def write_export(
     path = Path(outputs) / "reports" / f"{name or 'export'}.csv" if to is None else Path(to)
     if path.suffix not in (".csv", ".parquet"):
         raise RecordError(
-            f"cannot export to {path}: it ends in {path.suffix!r}; give a file ending in .csv or .parquet"
+            f"cannot export to {path}, which ends in {path.suffix!r}; wanted a file ending in .csv or .parquet: "
+            "rename it"
         )
     records = [r for r in read_all(outputs, None if name is None else manifest.read(outputs, name).run_ids) if r.ok]
     if not records:
         where = runs_folder(outputs) if name is None else f"sweep {name}"
-        raise RecordError(f"no finished cell in {where}; run bridge first, then export")
+        raise RecordError(f"no finished cell in {where}; wanted at least one: run bridge first, then export")
     if items and not any(record.tables for record in records):
         tasks = ", ".join(sorted({record.data["config"]["task"]["name"] for record in records}))
-        raise RecordError(f"task={tasks} has no scores by item; leave out --items")
+        raise RecordError(f"task={tasks} has no scores by item; wanted a task that has: leave out --items")
     _write(path, _item_tables(records) if items else iter([scores_table(records)]))
     return path
 
 
 def scores_table(records: Iterable[Record]) -> pa.Table:
     """A row for every point, part, condition and metric of finished records."""
+    cells = _corrected(records)
+    return _table([about | row for c, about in zip(cells, _abouts(cells), strict=True) for row in _rows(c)])
+
+
+def _corrected(records: Iterable[Record]) -> list[Comparison]:
+    """Comparisons whose verdicts are corrected for all contrasts of a metric in the table."""
     compared = comparisons(records)
     metrics = list(dict.fromkeys(m for c in compared for by_metric in c.contrasts.values() for m in by_metric))
-    cells = Family(compared, metrics).cells
-    return _table([about | row for c, about in zip(cells, _abouts(cells), strict=True) for row in _rows(c)])
+    return Family(compared, metrics).cells
 
 
 def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
     homes = {name: r.data["run_id"] for r in reversed(c.records) for name in r.data["points"][c.number]["scores"]}
-    said = {"valid": c.valid, "verdict": c.conclusion}
-    parts = {label: of for label, of in {"all": c.point, **c.parts}.items() if c.scores_of(label)}
-    for label, of in parts.items():
+    verdict = {"valid": c.valid, "verdict": c.verdict()}
+    for label in [label for label in ("all", *c.parts) if c.scores_of(label)]:
         for condition, scores in c.scores_of(label).items():
             contrasts = c.contrasts_of(label).get(condition, {})
             for metric, score in scores.items():
                 contrast = contrasts.get(metric, {})
+                counts = c.counts(label, metric)
                 yield {
                     "part": label,
-                    "n_items": of["n"],
-                    "n_units": of["n_units"],
+                    "n_items": counts["n"],
+                    "n_units": counts["n_units"],
                     "control": condition,
                     "kind": c.task.conditions[condition].kind,
                     "n_draws": score.get("n_draws", 1),
@@ -122,7 +128,7 @@ def _rows(c: Comparison) -> Iterator[dict[str, Any]]:
                     **_further(score, SCORE),
                     **{column: contrast.get(key) for column, key in CONTRAST.items()},
                     **_further(contrast, CONTRASTED),
-                    **said,
+                    **verdict,
                     "run_id": homes[condition],
                 }
 
@@ -133,12 +139,12 @@ def _further(numbers: Mapping[str, Any], named: frozenset[str]) -> dict[str, Any
 
 
 def _abouts(cells: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """What tells each point from the others, with the same columns in each."""
+    """The config values and places that differ between points, with the same columns for each."""
     flat = [settings(c.config) for c in cells]
     keys = [k for k in dict.fromkeys(k for one in flat for k in one) if not k.endswith("_target_") and k not in NAMED]
     varying = {k: k for k in keys if len({json.dumps(one.get(k)) for one in flat}) > 1}
-    there = {key: name for key, name in NAMED.items() if any(key in one for one in flat)}
-    columns = {name: _alike([one.get(key) for one in flat]) for key, name in {**there, **varying}.items()}
+    named = {key: name for key, name in NAMED.items() if any(key in one for one in flat)}
+    columns = {name: _alike([one.get(key) for one in flat]) for key, name in {**named, **varying}.items()}
     if any("dataset" in c.task.uses for c in cells):
         columns["size"] = _alike([c.config["dataset"]["size"] if "dataset" in c.task.uses else None for c in cells])
     places = [{k: v for axis in c.task.axes for k, v in _places(axis, c.axes).items()} for c in cells]
@@ -161,12 +167,12 @@ def _places(axis: "Axis", axes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _item_tables(records: Sequence[Record]) -> Iterator[pa.Table]:
-    """The per-item scores of one record after the other, so that memory holds one of them."""
+    """The per-item scores, one record at a time, so that only one table is in memory."""
     with_items = [(record, table) for record in records for table in record.tables]
     several = len({table for _, table in with_items}) > 1
-    cells = comparisons(records)
+    cells = _corrected(records)
     rows = {
-        (record.data["run_id"], c.number): {**about, "valid": c.valid, "verdict": c.conclusion}
+        (record.data["run_id"], c.number): {**about, "valid": c.valid, "verdict": c.verdict()}
         for c, about in zip(cells, _abouts(cells), strict=True)
         for record in c.records
     }
@@ -193,7 +199,7 @@ def _item_tables(records: Sequence[Record]) -> Iterator[pa.Table]:
 
 
 def _decoded(schema: pa.Schema) -> pa.Schema:
-    """A schema without dictionaries, which CSV does not know, and which differ from record to record."""
+    """A schema without dictionary columns: CSV has none, and they differ from record to record."""
     return pa.schema(
         [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
     )
@@ -213,16 +219,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> None:
-    """Write tables of one schema below each other, under a temporary name until all are there."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            first = next(tables)
-            kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
-            with kind(unfinished, first.schema) as file:
-                for table in chain([first], tables):
-                    file.write_table(table.cast(first.schema))
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    """Write tables of one schema below each other, under a temporary name until all are written."""
+    with whole_file(path) as unfinished:
+        first = next(tables)
+        kind = pq.ParquetWriter if path.suffix == ".parquet" else pyarrow.csv.CSVWriter
+        with kind(unfinished, first.schema) as file:
+            for table in chain([first], tables):
+                file.write_table(table.cast(first.schema))

@@ -11,7 +11,7 @@ TOP_K = (1, 5, 10)
 # Logits of one chunk: large enough for speed, small enough for the processor's cache.
 CHUNK_LOGITS = 2**20
 LARGEST_EXPONENT = 80.0
-# Below this divergence the difference of two log-sum-exps is not accurate enough.
+# Below this divergence the difference of two log-sum-exp values is not accurate enough.
 NEAR_NATS = 1.0
 
 
@@ -170,7 +170,7 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 class _Native:
-    """The target's own logits (b, V), with what their divergence from other logits needs computed once."""
+    """The target's own logits (b, V), with the quantities cached that every divergence from them needs."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits, self.total, self.share = logits, logits.logsumexp(dim=1), logits.softmax(dim=1)

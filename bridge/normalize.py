@@ -43,7 +43,8 @@ def check_finite(states: Tensor, name: str, min_dims: int = 2) -> None:
         raise FitError(
             f"{name} has shape {tuple(states.shape)}; wanted {shape} with at least one row: pass one state a row"
         )
-    # A sum is finite only if all states are, and needs no mask as large as they are. It may overflow; then look closer.
+    # A finite sum means that all states are finite, and needs no mask of their size. The sum may overflow, so an
+    # infinite one is checked state by state.
     single = states.is_floating_point() and states.dtype.itemsize < 4
     if not torch.isfinite(states.sum(dtype=torch.float32 if single else None)):
         rows = states.reshape(-1, states.shape[-1])
@@ -115,8 +116,8 @@ class Normalize:
             self.
 
         Raises:
-            FitError: states that are not finite, an unknown `scale`, a shrinkage outside [0, 1], or rows that
-                leave nothing to scale by.
+            FitError: states that are not finite, an unknown `scale`, a shrinkage outside [0, 1], or rows without any
+                variance.
         """
         if self.scale not in SCALES:
             raise FitError(
@@ -133,7 +134,7 @@ class Normalize:
             self.scale_ = 1.0
             return self
         self.scale_ = float(norms.mean() if self.scale == "l2" else norms.square().mean().sqrt())
-        # Equal rows leave nothing but rounding after their mean is subtracted.
+        # Equal rows minus their mean are only rounding.
         if self.scale_ <= 1e-14 * float(states.abs().max()):
             state = "the same" if self.center else "zero"
             raise FitError(
@@ -152,7 +153,7 @@ class Normalize:
 
         Returns:
             (..., m, d), computed in float64. It is returned in float64 where X is float64 or an integer type, and else
-            in float32, so that its dtype still tells how much of it is rounding. With "l2" every row has norm 1, except
+            in float32, so that its dtype still tells its precision. With "l2" every row has norm 1, except
             a row equal to the mean, which becomes 0; with "whiten" the fit rows have covariance I, up to the shrinkage.
 
         Raises:
@@ -262,7 +263,7 @@ class _Root:
         return self._scaled(states, self.inside, self.outside)
 
     def divide(self, states: Tensor) -> Tensor:
-        # Without shrinkage the rows span everything, and there is nothing outside.
+        # Without shrinkage the rows span all directions.
         return self._scaled(states, 1.0 / self.inside, 1.0 / self.outside if self.outside > 0 else 0.0)
 
     def _scaled(self, states: Tensor, inside: Tensor, outside: float) -> Tensor:

@@ -35,7 +35,7 @@ def permutations(
         True
     """
     if n_draws < 1:
-        raise FitError(f"n_permutations is {n_draws}; wanted at least 1, such as 100")
+        raise FitError(f"n_permutations is {n_draws}; wanted at least 1: give 100, for example")
     if at_once:
         draws = torch.rand(n_draws, n, dtype=torch.float64, generator=generator).argsort(1)
     else:

@@ -1,4 +1,4 @@
-"""run(config) -> Record: the only place where all parts meet."""
+"""run(config) -> Record: runs one cell from its config to its record."""
 
 import io
 import logging
@@ -43,7 +43,7 @@ def run(config: BridgeConfig, session: Session | None = None, before: Callable[[
     identity = run_id(config)
     with record.claimed(config.paths.outputs, identity):
         started = time.perf_counter()
-        found = None if config.recompute else record.read(config.paths.outputs, identity)
+        stored = None if config.recompute else record.read(config.paths.outputs, identity)
         inputs: dict[str, str] = {}
         text = io.StringIO()
         handler = logging.StreamHandler(text)
@@ -52,8 +52,8 @@ def run(config: BridgeConfig, session: Session | None = None, before: Callable[[
         try:
             # Inputs that changed under an unchanged config (an edited file, other weights) are computed again.
             inputs = session.inputs(config)
-            if found is not None and found.ok and found.data["inputs"] == inputs:
-                return found
+            if stored is not None and stored.ok and stored.data["inputs"] == inputs:
+                return stored
             before()
             result = get(config.task.name).compute(config, session, inputs)
             for warning in result.warnings:
@@ -62,7 +62,7 @@ def run(config: BridgeConfig, session: Session | None = None, before: Callable[[
         except Exception as error:
             if interrupted(error):
                 raise KeyboardInterrupt from error
-            # What was once computed is not thrown away because a model or a file cannot be reached today.
+            # A finished record is not replaced by a failed one because a model or a file cannot be reached today.
             if record.is_done(config.paths.outputs, identity):
                 raise
             failed = {
@@ -80,7 +80,7 @@ def run(config: BridgeConfig, session: Session | None = None, before: Callable[[
 
 
 def _data(result: "Result") -> dict[str, Any]:
-    """What record.json says of a result."""
+    """The part of record.json that comes from a task's result."""
     return {
         **result.facts,
         "points": result.points,
@@ -114,7 +114,7 @@ def _write(
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Writes what OmegaConf reads back as it was, in a tenth of the time that OmegaConf takes to write it."""
+    """Writes YAML that OmegaConf reads back unchanged, ten times as fast as OmegaConf writes it."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -122,7 +122,7 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 def _quoted(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     try:
-        # OmegaConf reads 1e3 as a number, which YAML does not.
+        # OmegaConf reads 1e3 as a number, YAML as text; so such text needs quotes.
         float(text)
         style = "'"
     except ValueError:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from bridge.models.encoding import Text
     from bridge.models.loading import LoadedModel
 
-# Whatever needs torch or transformers is imported where it is used: a record is read back without either.
+# Modules that need torch or transformers are imported where they are used: a record is read back without either.
 MODELS_IN_MEMORY = 2
 T = TypeVar("T")
 log = logging.getLogger("bridge")
 
 
 class Session:
-    """Keeps models, Rosetta sets, states and what was made of them last, so that a grid costs its distinct work.
+    """Caches models, Rosetta sets and states, so that a grid computes each of them once.
 
     Args:
         outputs: the outputs folder.
@@ -55,7 +55,7 @@ class Session:
         self._paths: dict[str, str] = {}
         self._states: dict[str, dict[int, Tensor]] = {}
         self._identities: dict[str, str] = {}
-        self._kept: dict[str, tuple[str, Any]] = {}
+        self._cache: dict[str, tuple[str, Any]] = {}
         self._checkers: dict[str, Checker] = {}
         self._memos: dict[str, Any] = {}
 
@@ -78,7 +78,7 @@ class Session:
         self._paths |= {_key(m): str(folders[m.name]) for m in both}
 
     def is_there(self, model: ModelConfig) -> bool:
-        """Whether a model need not be trained first."""
+        """Whether a model exists already, so that it need not be trained first."""
         return model.zoo is None or self.artefacts.find(KIND, _spec(model).made_from()) is not None
 
     def path(self, model: ModelConfig) -> str:
@@ -86,51 +86,51 @@ class Session:
         return self._paths.get(_key(model), model.name)
 
     def inputs(self, config: BridgeConfig) -> dict[str, str]:
-        """What the results of a cell rest on, as its task says: weights and tokenizers as they are now, and items."""
+        """Hashes of the inputs that the task of a cell reads: weights and tokenizers as they are now, and items."""
         needs = get(config.task.name).needs(config)
         if needs.sides:
             self.locate(config.pair)
         inputs = {side: self.fingerprint(getattr(config.pair, side)) for side in needs.sides}
         if needs.items:
             inputs["items"] = self._source(config.dataset)[1]
-        if "map" in get(config.task.name).uses and (kept := self._kept_map(config.map)) is not None:
+        if "map" in get(config.task.name).uses and (kept := self._saved_map(config.map)) is not None:
             from bridge.maps.stored import content_of
 
             inputs["map"] = content_of(kept)
         return inputs
 
     def map(self, config: MapConfig) -> "Map":
-        """The unfitted map of a cell; one that was kept is found by its folder, or in the store by its key."""
-        kept = self._kept_map(config)
+        """The unfitted map of a cell, or a saved map, which is named by its folder or by its key in the store."""
+        kept = self._saved_map(config)
         map_: Map = build(config if kept is None else replace(config, path=str(kept)))  # type: ignore[call-arg]
         return map_
 
-    def _kept_map(self, config: MapConfig) -> Path | None:
-        """The folder of a map that was kept; None for a map to fit."""
+    def _saved_map(self, config: MapConfig) -> Path | None:
+        """The folder of a saved map; None for a map to fit."""
         path: str | None = getattr(config, "path", None)
         if path is None or Path(path).expanduser().is_dir():
             return None if path is None else Path(path).expanduser()
         return self.artefacts.get("map", path)
 
     def fingerprint(self, model: ModelConfig) -> str:
-        """What identifies the weights and the tokenizer, as they are now."""
+        """Hash or commit of the weights and the tokenizer, as they are now."""
         self._identities[_key(model)] = fingerprint(self.path(model), model.revision)
         return self._identities[_key(model)]
 
     def _identity(self, model: ModelConfig) -> str:
-        """Names a model as its weights were when the cell began that is running."""
+        """The model with the fingerprint that it had when the running cell began."""
         return f"{_key(model)} {self._identities.get(_key(model)) or self.fingerprint(model)}"
 
-    def kept(self, kind: str, key: str, make: Callable[[], T]) -> T:
-        """What was made last under `kind`; when `key` is another one that is let go, and then the new one made."""
-        if self._kept.get(kind, ("", None))[0] != key:
-            self._kept.pop(kind, None)
-            self._kept[kind] = key, make()
-        found: T = self._kept[kind][1]
-        return found
+    def cached(self, kind: str, key: str, make: Callable[[], T]) -> T:
+        """A cache with one entry for each `kind`: a new `key` drops the old entry before `make` is called."""
+        if self._cache.get(kind, ("", None))[0] != key:
+            self._cache.pop(kind, None)
+            self._cache[kind] = key, make()
+        value: T = self._cache[kind][1]
+        return value
 
     def memo(self, key: str, make: Callable[[], T]) -> T:
-        """What was made under `key`, kept as long as the session; for what is small."""
+        """A cache for small values, kept as long as the session."""
         if key not in self._memos:
             self._memos[key] = make()
         value: T = self._memos[key]
@@ -146,7 +146,7 @@ class Session:
         return self._checkers[key]
 
     def model(self, config: ModelConfig) -> "LoadedModel":
-        """The loaded model; the two used last stay in memory."""
+        """The loaded model; the two models used last stay in memory."""
         from bridge.models.loading import load
 
         key = self._identity(config)
@@ -191,14 +191,14 @@ class Session:
             source, target = (
                 load_tokenizer(self.path(m), m.revision, m.trust_remote_code) for m in (pair.source, pair.target)
             )
-            found = rosetta_set(items, source, target, answers)
-            log.info(describe_coverage(found.coverage))
-            contexts.note(self.outputs, key, (found.contexts_source, found.contexts_target))
-            self._sets[key] = found
+            rosetta = rosetta_set(items, source, target, answers)
+            log.info(describe_coverage(rosetta.coverage))
+            contexts.note(self.outputs, key, (rosetta.contexts_source, rosetta.contexts_target))
+            self._sets[key] = rosetta
         return self._sets[key]
 
     def noted_contexts(self, config: BridgeConfig) -> contexts.Contexts | None:
-        """The contexts in the source's and in the target's tokens, as `rosetta` left them on disk; None where not."""
+        """The contexts in both models' tokens, as `rosetta` wrote them to disk; None if it did not."""
         return contexts.noted(self.outputs, self._rosetta_key(config))
 
     def _rosetta_key(self, config: BridgeConfig) -> str:

@@ -18,22 +18,45 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
 
-# Modules that take a quarter of a minute or more, the longest first.
+# Modules that take a quarter of a minute or more, the longest first; the tests on SLURM, of which one runs at a time,
+# count as one.
 LONG = (
+    "slurm",
     "test_run.py",
-    "slurm/test_disturbed.py",
     "sweep/test_command.py",
     "test_cli.py",
     "tracking/test_stream.py",
     "tasks/translate/test_ladder_cells.py",
     "tracking/test_sender.py",
     "test_chaos.py",
-    "slurm/test_packed_launcher.py",
     "test_config.py",
     "tasks/translate/test_trial.py",
-    "slurm/test_stock_launcher.py",
     "models/test_zoo.py",
     "tasks/similarity/test_similarity_cell.py",
+)
+
+# Other modules whose tests start processes, train models or compose whole grids; make test-quick leaves them out.
+STARTING = (
+    "maps/test_map_registry.py",
+    "models/test_zoo.py",
+    "shell/test_shell.py",
+    "sweep/test_grid.py",
+    "sweep/test_order.py",
+    "sweep/test_worker.py",
+    "test_additions.py",
+    "test_cli.py",
+    "test_config.py",
+    "test_light.py",
+    "test_readme.py",
+    "test_third_task.py",
+    "test_wheel.py",
+    "tracking/test_client.py",
+    "tracking/test_dashboard.py",
+    "tracking/test_overview.py",
+    "tracking/test_sender.py",
+    "tracking/test_single.py",
+    "tracking/test_stream.py",
+    "tracking/test_third_tracker.py",
 )
 
 # --doctest-modules would import every conftest.py under the one name "conftest" and refuse the second
@@ -47,11 +70,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     n_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     modules: dict[Path, list[pytest.Item]] = {ROOT / "tests" / name: [] for name in LONG}
     for item in items:
-        modules.setdefault(item.path, []).append(item)
+        on_slurm = item.path.parent.name == "slurm"
+        modules.setdefault(item.path.parent if on_slurm else item.path, []).append(item)
     dealt = [list(modules.values())[i::n_processes] for i in range(n_processes)]
     items[:] = [item for hand in dealt for module in hand for item in module]
+    starting = {ROOT / "tests" / name for name in STARTING}
     for item in items:
-        if {"trained", "untrained"} & set(getattr(item, "fixturenames", ())):
+        if item.path in starting or {"trained", "untrained"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("long")
 
 

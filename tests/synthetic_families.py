@@ -29,7 +29,7 @@ def family_of(made: Sequence[Any], metrics: Sequence[str] = ("top1",)) -> Family
 
 def best_layers(made: Sequence[Any]) -> tuple[Family, list[Best]]:
     family = family_of(made)
-    return family, best_places(grids([c.shown() for c in family.cells]))
+    return family, best_places(grids(family.cells))
 
 
 def differences(c: Comparison, name: str, part: str = "all") -> tuple[torch.Tensor, torch.Tensor]:

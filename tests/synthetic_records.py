@@ -1,6 +1,8 @@
 """Small records on disk, as a cell would leave them, made from chosen success rates instead of models."""
 
 import copy
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,19 +100,20 @@ def write_cell(
     absent = absent or {}
     whole = config(layer__source=str(layers[0]), dataset__size=n, control__names=list(controls), **changes)
     units = _units(n_units)
-    known = {"token": units >= n_units // 2 - n_units // 10, "whole": units >= n_units // 2}
-    if all_new:
-        known = {name: torch.zeros_like(mask) for name, mask in known.items()}
-    parts = _parts(units, known, whole["task"]["n_resamples"], whole["seed"])
-    branches = {
-        name: _branch(name, rates[name], (new_rates or {}).get(name, rates[name]), units, known["whole"], metrics)
-        for name in rates
-    }
-    for name in set(CHOSEN) & set(rates):
-        branches[name].totals["explained_variance"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
     shown = [name for name in controls if name not in absent] + [name for name in REFERENCES if name in rates]
-    axes = {"layer": list(layers), "n_fit": n}
-    scores = PointScores(TASK, axes, parts, whole["dataset"]["unit"], branches.__getitem__)
+    scores = _scores(
+        tuple(rates.items()),
+        tuple((new_rates or {}).items()),
+        n_units,
+        metrics,
+        all_new,
+        whole["task"]["n_resamples"],
+        whole["seed"],
+        whole["dataset"]["unit"],
+        (N_DRAWS, N_ITEMS),
+        _branch,
+    )
+    scores.axes = {"layer": list(layers), "n_fit": n}
     result = result_of([scores], shown, [{"items": _about(units)}])
     gates = {name: {"passed": name != failed_gate, **gate} for name, gate in GATES.items()}
     if failed_gate is not None:
@@ -134,7 +137,7 @@ def write_cell(
         "gates": gates,
         "valid": failed_gate is None,
         "absent": absent,
-        "points": result.points,
+        "points": copy.deepcopy(result.points),
         "warnings": list(warnings),
     }
     return _write(outputs, whole, data, result.items)
@@ -157,6 +160,34 @@ def _write(outputs: Path, whole: dict[str, Any], data: dict[str, Any], tables: A
         "wall_s": 1.25,
     }
     return record.write(outputs, identity, {**data, **shared}, "seed: 0\n", tables, "log\n")
+
+
+@cache
+def _scores(
+    rates: tuple[tuple[str, float], ...],
+    new_rates: tuple[tuple[str, float], ...],
+    n_units: int,
+    metrics: tuple[str, ...],
+    all_new: bool,
+    n_resamples: int,
+    seed: int,
+    unit: str,
+    _sizes: tuple[int, int],
+    branch: Callable[..., Branch],
+) -> PointScores:
+    """The scores of a point, which cells of the same rates and sizes share; its axes are the caller's."""
+    units = _units(n_units)
+    known = {"token": units >= n_units // 2 - n_units // 10, "whole": units >= n_units // 2}
+    if all_new:
+        known = {name: torch.zeros_like(mask) for name, mask in known.items()}
+    parts = _parts(units, known, n_resamples, seed)
+    branches = {
+        name: branch(name, rate, dict(new_rates).get(name, rate), units, known["whole"], metrics)
+        for name, rate in rates
+    }
+    for name in set(CHOSEN) & set(dict(rates)):
+        branches[name].totals["explained_variance"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    return PointScores(TASK, {}, parts, unit, branches.__getitem__)
 
 
 def _units(n_units: int) -> Tensor:

@@ -117,7 +117,9 @@ def test_an_unknown_option_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize("target", ["os.system", "bridgeful.Thing"])
 def test_a_foreign_target_is_refused(target: str) -> None:
     config = compose_config(f"map._target_={target}")
-    with pytest.raises(ConfigError, match=rf"_target_={target} lies outside bridge\.; classes are chosen by"):
+    with pytest.raises(
+        ConfigError, match=rf"_target_={target} lies outside bridge\.; wanted a class of bridge: choose it by"
+    ):
         build(config.map)
 
 
@@ -140,7 +142,9 @@ def test_build_makes_the_object_with_its_values() -> None:
 
 
 def test_a_missing_value_is_named_with_what_to_type() -> None:
-    with pytest.raises(ConfigError, match=r"pair\.source\.name, pair\.target\.name must be given; add pair\.source"):
+    with pytest.raises(
+        ConfigError, match=r"no value for pair\.source\.name, pair\.target\.name; wanted one: add pair\.source"
+    ):
         compose_config("pair=custom")
 
 
@@ -150,16 +154,19 @@ def test_questions_of_one_article_go_together() -> None:
 
 
 def test_an_unknown_control_and_impossible_numbers_are_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown control rotated; the controls are fitted, random, shuffled"):
+    with pytest.raises(ConfigError, match="unknown control rotated; wanted some of fitted, random, shuffled"):
         compose_config("control.names=[fitted,rotated]")
     for n_draws in ("0", "-1", "many"):
-        text = f"control.n_draws={n_draws} is no number of draws; give auto, or a number of at least 1"
+        text = f"control.n_draws={n_draws} is no number of draws; wanted auto or at least 1: change it"
         with pytest.raises(ConfigError, match=f"(?i)^{re.escape(text)}$"):
             compose_config(f"control.n_draws={n_draws}")
-    with pytest.raises(ConfigError, match="^batch_size=0 must be at least 1$"):
+    with pytest.raises(ConfigError, match="^batch_size=0 is too small; wanted at least 1: change it$"):
         compose_config("batch_size=0")
     for fraction in (0.0, 1.0, 1.5):
-        with pytest.raises(ConfigError, match=rf"dataset\.split\.eval_fraction={fraction} must lie between 0 and 1"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"dataset\.split\.eval_fraction={fraction} is out of range; wanted a number between 0 and 1",
+        ):
             compose_config(f"dataset.split.eval_fraction={fraction}")
 
 
@@ -191,7 +198,7 @@ def test_a_layer_out_of_range_is_refused_with_the_range(layer: float) -> None:
 
 
 def test_a_layer_that_is_a_word_is_refused() -> None:
-    with pytest.raises(ConfigError, match="layer 'top' is not a layer; give a number from 0 to 4, -1, a fraction"):
+    with pytest.raises(ConfigError, match="layer 'top' is not a layer; wanted a number from 0 to 4, -1, a fraction"):
         resolve_layer("top", 4, "m")
 
 

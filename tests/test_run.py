@@ -228,7 +228,9 @@ def test_controls_fanned_out_over_cells_join_to_the_scores_of_one_cell(cell: Cel
     )
     (alone,) = comparisons(parts[:1])
     assert set(alone.missing) == CONTROLS.keys() - {"fitted"}
-    assert "all answers: open: no score yet for random, shuffled" in alone.verdict()
+    assert alone.verdict().startswith("fitted score not shown, because no negative control was scored beside it")
+    pair = comparisons([parts[0], next(c for c in parts if "mean" in c.data["points"][0]["scores"])])[0]
+    assert "all answers: open: no score yet for random, shuffled" in pair.verdict()
 
 
 def test_the_same_prompt_leaks_and_the_neutral_one_does_not(cell: Cell) -> None:
@@ -287,24 +289,30 @@ def test_a_changed_data_file_is_computed_again_under_the_same_config(cell: Cell,
     assert (first.data["coverage"]["kept"], second.data["coverage"]["kept"]) == (100, 120)
 
 
+@pytest.fixture(scope="module")
+def soft_prefix() -> dict[str, Any]:
+    return to_plain(compose_config("injection=soft_prefix", "layer=0.5"))
+
+
 @pytest.mark.parametrize(
     "template",
     ["1e3 {state}", "yes", "1e3", "007", "null", "", "a: b # c", "{state}\n  - d", "${state}", "é\t'\"", "2020-01-01"],
 )
-def test_config_yaml_is_read_back_as_what_was_run(template: str) -> None:
-    config = to_plain(compose_config("injection=soft_prefix", "layer=0.5"))
-    config["injection"]["template"] = template
+def test_config_yaml_is_read_back_as_what_was_run(soft_prefix: dict[str, Any], template: str) -> None:
+    config = soft_prefix | {"injection": soft_prefix["injection"] | {"template": template}}
     again = OmegaConf.create(_to_yaml(config))
     assert OmegaConf.to_container(again, resolve=False) == config
 
 
 def test_a_failed_cell_leaves_its_traceback_and_is_run_again(fresh: Cell, outputs: Path) -> None:
-    with pytest.raises(DataError, match=r"Got a data set size of 5000, but \d+ of 947 items are left to fit on"):
+    with pytest.raises(
+        DataError, match=r"got a data set size of 5000; wanted 1 to \d+, as that many of 947 items are left to fit on"
+    ):
         fresh("dataset.size=5000")
     (failed,) = record.read_all(outputs)
     assert failed.data["status"] == "failed"
     assert "DataError" in failed.data["traceback"]
-    assert failed.data["error"].startswith("Got a data set size of 5000")
+    assert failed.data["error"].startswith("got a data set size of 5000")
     assert not (failed.folder / "items.parquet").exists()
     with pytest.raises(DataError):
         fresh("dataset.size=5000")

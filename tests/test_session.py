@@ -38,9 +38,9 @@ def test_what_is_kept_is_made_once_and_let_go_before_another_is_made(bare_output
         pass
 
     session = Session(bare_outputs, "cpu", 64)
-    first = session.kept("setting", "a", Large)
-    assert session.kept("setting", "a", Large) is first
-    assert session.kept("other", "a", Large) is not first
+    first = session.cached("setting", "a", Large)
+    assert session.cached("setting", "a", Large) is first
+    assert session.cached("other", "a", Large) is not first
     gone = weakref.ref(first)
     del first
 
@@ -48,7 +48,7 @@ def test_what_is_kept_is_made_once_and_let_go_before_another_is_made(bare_output
         assert gone() is None
         return Large()
 
-    assert isinstance(session.kept("setting", "b", second), Large)
+    assert isinstance(session.cached("setting", "b", second), Large)
 
 
 def test_nothing_is_kept_of_what_was_cut_off_in_the_making(bare_outputs: Path) -> None:
@@ -59,8 +59,8 @@ def test_nothing_is_kept_of_what_was_cut_off_in_the_making(bare_outputs: Path) -
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            session.kept("setting", "a", cut_off)
-    assert session.kept("setting", "a", lambda: 3) == 3
+            session.cached("setting", "a", cut_off)
+    assert session.cached("setting", "a", lambda: 3) == 3
 
 
 def test_only_the_last_setting_stays_in_memory(cell: Cell, bare_outputs: Path, monkeypatch) -> None:
@@ -155,7 +155,7 @@ def test_a_setting_that_cannot_be_fails_alone(cell: Cell, bare_outputs: Path) ->
     session = Session(bare_outputs, "cpu", 64)
     before = cell("control=mean", session=session)
     for control in ("mean", "random"):
-        with pytest.raises(DataError, match="Got a data set size of 5000"):
+        with pytest.raises(DataError, match="got a data set size of 5000"):
             cell("dataset.size=5000", f"control={control}", session=session)
     again = cell("control=mean", "recompute=true", session=session)
     assert again.data["points"] == before.data["points"]

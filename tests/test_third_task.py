@@ -4,9 +4,12 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import Shell
+from hydra.core.config_store import ConfigStore
 
 from bridge import schema
 from bridge.records.manifest import read
@@ -32,7 +35,7 @@ def bridge(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which its sweep was run, and what that printed."""
+    """A folder in which its sweep was run, by a process that finds the task by its entry point alone."""
     folder = tmp_path_factory.mktemp("coins")
     done = bridge(*SWEEP, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -40,13 +43,25 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def records(swept: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> list[Record]:
-    """Its records, in a process that has it installed."""
+def shell(swept: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """Runs `bridge` on what that left, in this process, which has the task installed for as long as a test takes."""
+    schema.register()
+    repo = ConfigStore.instance().repo
+    schemas = dict(repo["schema"]["task"])
+    assert "task" not in repo
     monkeypatch.syspath_prepend(str(HERE))
     registry._installed.cache_clear()
-    yield read_all(swept[0] / "outputs")
-    registry._installed.cache_clear()
     schema.register.cache_clear()
+    yield Shell(swept[0] / "outputs")
+    registry._installed.cache_clear()
+    repo.pop("task", None)
+    repo["schema"]["task"] = schemas
+
+
+@pytest.fixture
+def records(shell: Shell) -> list[Record]:
+    """Its records."""
+    return read_all(shell.outputs)
 
 
 def test_it_is_short() -> None:
@@ -68,20 +83,19 @@ def test_no_model_was_trained_for_it(swept: tuple[Path, str]) -> None:
     assert not [p for name in ("models", "activations", "artefacts") for p in (outputs / name).rglob("*.safetensors")]
 
 
-def test_status_and_dry_run_know_it(swept: tuple[Path, str]) -> None:
-    folder, _ = swept
-    assert "coins: 2 done of 2 cells" in bridge("status", "coins", cwd=folder).stdout
-    planned = bridge(*SWEEP, "--dry-run", "task.n_tosses=60,500", cwd=folder).stdout
+def test_status_and_dry_run_know_it(shell: Shell) -> None:
+    assert "coins: 2 done of 2 cells" in shell.here("status", "coins").out
+    planned = shell.here(*SWEEP, "--dry-run", "task.n_tosses=60,500").out
     assert "coins: 2 cells (1 done, 1 missing); 1 to run" in planned
     assert "states: all there" in planned
-    assert len(read(folder / "outputs", "coins").cells) == 2
+    assert len(read(shell.outputs, "coins").cells) == 2
 
 
-def test_what_it_does_not_use_cannot_be_swept_over(swept: tuple[Path, str]) -> None:
-    done = bridge("-m", "task=coins", "map=ridge,linear", cwd=swept[0])
-    assert done.returncode == 1
-    assert "map, which has no effect in task=coins" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_it_does_not_use_cannot_be_swept_over(shell: Shell) -> None:
+    said = shell.here("-m", "task=coins", "map=ridge,linear")
+    assert said.code == 1
+    assert "map, which has no effect in task=coins" in said.err
+    assert "Traceback" not in said.err
 
 
 def test_its_contrasts_are_corrected_for_all_of_its_points(records: list[Record]) -> None:
@@ -115,9 +129,9 @@ def test_its_report_has_curves_a_heat_map_and_the_best_places(
     assert "fair coins, many draws" in page
 
 
-def test_its_export_has_a_row_for_each_point_and_condition(swept: tuple[Path, str]) -> None:
-    folder, _ = swept
-    assert bridge("export", "coins", "--to", "coins.csv", cwd=folder).returncode == 0
+def test_its_export_has_a_row_for_each_point_and_condition(shell: Shell) -> None:
+    folder = shell.outputs.parent
+    assert shell.here("export", "coins", "--to", "coins.csv").code == 0
     with (folder / "coins.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 3 * 2
@@ -126,7 +140,7 @@ def test_its_export_has_a_row_for_each_point_and_condition(swept: tuple[Path, st
     }
     assert {(row["control"], row["kind"]) for row in rows} == {("biased", "estimate"), ("fair", "negative")}
     assert all(float(row["p_holm"]) <= 1 for row in rows if row["control"] == "fair")
-    assert bridge("export", "coins", "--items", "--to", "items.csv", cwd=folder).returncode == 0
+    assert shell.here("export", "coins", "--items", "--to", "items.csv").code == 0
     with (folder / "items.csv").open() as file:
         items = list(csv.DictReader(file))
     assert len(items) == 3 * (60 + 200) * 21

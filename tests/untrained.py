@@ -3,10 +3,24 @@
 import json
 from pathlib import Path
 
+from bridge.config import compose_config, to_plain
+from bridge.models.recipe import KIND, ZooSpec
+from bridge.records.artefacts import Artefacts
+
 # Models of the shape of pair=tiny that have learnt nothing: enough where no score is asserted.
 UNTRAINED = [f"pair.{side}.zoo.{what}" for side in ("source", "target") for what in ("n_steps=2", "width=32")]
 FAST = [*UNTRAINED, "control.n_draws=2", "task.n_resamples=20", "device=cpu"]
 SMALL = [*FAST, "dataset.relations=[city_country,animal_kind]"]
+
+
+def make_models(artefacts: Path, *overrides: str) -> None:
+    """Put more models into a folder of models: made in this process, for one of its own takes seconds to start."""
+    from bridge.models.zoo import train
+
+    pair = compose_config(*UNTRAINED, *overrides).pair
+    for model in (pair.source, pair.target):
+        spec = ZooSpec(**to_plain(model)["zoo"])
+        Artefacts(artefacts).ensure(KIND, spec.made_from(), lambda folder, spec=spec: train(spec, folder))
 
 
 def untrained_model(artefacts: Path, architecture: str) -> Path:

@@ -46,6 +46,8 @@ def sweep(
         cells.append(Cell(made.data["run_id"], words, changes))
     base = {k: v for k, v in config.items() if k not in record.NOT_IN_RUN_ID}
     axes = {"layer": [str(v) for v in layers], "dataset.size": [str(v) for v in sizes]}
+    if len(controls) > 1:
+        axes["control"] = [",".join(names) for names in controls]
     settings = {"tracker": WANDB | tracker, "paths": {"outputs": str(outputs)}}
     made = Manifest("ablation", outputs, base, tuple(cells), axes, settings)
     made.write()

@@ -18,10 +18,10 @@ Tokens = tuple[int, ...]
 class Checker:
     """Compares stored states with those of single texts, each computed in a pass of its own.
 
-    What was computed for a text is kept, so checking another layer of the same texts costs one pass each.
+    The states of each text are cached, so checking another layer of the same texts costs one pass each.
 
     Args:
-        lm: the model that the states are said to be of.
+        lm: the model that the states should be from.
     """
 
     def __init__(self, lm: LoadedModel) -> None:
@@ -36,7 +36,7 @@ class Checker:
         Args:
             texts: b texts as tokens, up to the position of their state.
             states: (b, d) stored states, in the order of the texts.
-            layer: the layer they are said to be of.
+            layer: the layer that they should be from.
 
         Returns:
             Relative to the largest logit of each text; rounding alone (1e-4 in float32) where all states are right.
@@ -55,7 +55,7 @@ class Checker:
         Args:
             texts: b texts as tokens.
             states: (b, d) stored states, in the order of the texts.
-            layer: the layer they are said to be of.
+            layer: the layer that they should be from.
             position: "last", or "mean" over the tokens of each text.
 
         Returns:
@@ -104,7 +104,7 @@ class Checker:
 
 
 def content_hash(tensors: Iterable[Tensor]) -> str:
-    """Hex digits that name the values of tensors."""
+    """A hash of the values of tensors, in hex digits."""
     total = hashlib.sha256()
     for tensor in tensors:
         total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -113,7 +113,7 @@ def content_hash(tensors: Iterable[Tensor]) -> str:
 
 
 def _relative(states: Tensor, wanted: Tensor) -> float:
-    """Largest distance of a row from the wanted one, relative to that one's norm."""
+    """Largest distance between a row and its reference row, relative to the reference's norm."""
     wanted = wanted.double()
     distance = (states.cpu().double() - wanted).norm(dim=1)
     return float((distance / wanted.norm(dim=1).clamp_min(1e-30)).max())

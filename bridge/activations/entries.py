@@ -1,4 +1,4 @@
-"""The entries of the store of states: what they are called, and whether they are there and sound, without torch."""
+"""Entries of the store of states: their names and their checksums. Needs no torch."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def entry_name(
     dtype: str = "float32",
     attn_implementation: str | None = None,
 ) -> str:
-    """The name of an entry's folder; without a layer, of what all layers of one extraction share."""
+    """The name of an entry's folder; without a layer, the name that all layers of one extraction share."""
     places = None if positions is None else [list(tokens) for tokens in positions]
     made_by = [FORMAT_VERSION, version("transformers"), fingerprint, dtype, attn_implementation]
     parts = [*made_by, position, places, list(texts)]
@@ -37,7 +37,7 @@ def sound(folder: Path) -> Path:
 
     Raises:
         OSError, ValueError, KeyError, TypeError: there is none, or it is damaged.
-        StoreError: it is there and may not be read.
+        StoreError: the entry exists but cannot be read.
     """
     try:
         meta = json.loads((folder / META).read_text())
@@ -50,7 +50,9 @@ def sound(folder: Path) -> Path:
                     raise ValueError("its checksum is wrong")
             _verified.add(seen)
     except PermissionError as error:
-        raise StoreError(f"{folder} cannot be read ({error.strerror}); give yourself the right to") from error
+        raise StoreError(
+            f"{folder} cannot be read ({error.strerror}); wanted a readable folder: give yourself the right to read it"
+        ) from error
     return data
 
 
@@ -66,7 +68,7 @@ def missing(
     """The layers whose states `Store.states` would have to extract for the same arguments.
 
     Raises:
-        StoreError: an entry is there and may not be read.
+        StoreError: an entry exists but cannot be read.
     """
     return [
         layer

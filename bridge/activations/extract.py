@@ -133,7 +133,7 @@ def _states(
 
 @contextmanager
 def watching(lm: LoadedModel, layers: Sequence[int], see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Inside this context `see` gets every state at `layers`, and blocks beyond them compute nothing."""
+    """A context manager: `see` gets every state at `layers`, and blocks above them are skipped."""
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         see(0, args[0] if args else kwargs["hidden_states"])
@@ -156,7 +156,7 @@ def watching(lm: LoadedModel, layers: Sequence[int], see: Callable[[int, Tensor]
 def _batches(
     ids: list[list[int]], some: list[int], batch_size: int, padding: Padding, device: torch.device
 ) -> Iterator[Batch]:
-    """`some` of the texts, longest first, so that what does not fit into memory shows at once."""
+    """Batches of `some` of the texts, longest first, so that an out-of-memory error comes at once."""
     order = sorted(some, key=lambda index: (-len(ids[index]), index))
     while order:
         longest = len(ids[order[0]])
@@ -175,7 +175,7 @@ def _batches(
 def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
     n_blocks = lm.anatomy.n_blocks
     if not layers:
-        raise ConfigError(f"no layer was given for {lm.name}; give at least one of 0..{n_blocks}")
+        raise ConfigError(f"no layer was given for {lm.name}; wanted at least one of 0..{n_blocks}: name one")
     for layer in layers:
         if not 0 <= layer <= n_blocks:
             raise layer_out_of_range(layer, lm.name, n_blocks)
@@ -186,7 +186,8 @@ def _check_lengths(lm: LoadedModel, texts: Sequence[Text], ids: list[list[int]])
     for text, row in zip(texts, ids, strict=True):
         if limit is not None and len(row) > limit:
             raise DataError(
-                f"{shown(text)} has {len(row)} tokens and {lm.name} reads at most {limit}; leave this text out"
+                f"{shown(text)} has {len(row)} tokens; wanted at most {limit}, as many as {lm.name} reads: leave "
+                "this text out"
             )
 
 
@@ -196,6 +197,6 @@ def _check_finite(lm: LoadedModel, result: dict[int, Tensor], offsets: list[int]
         n_bad = len(item_of_row[~torch.isfinite(states).all(dim=1)].unique())
         if n_bad:
             raise ModelError(
-                f"{lm.name} gave NaN or infinite states at layer {layer} for {n_bad} of {len(offsets) - 1} "
-                "items; run it in another dtype (float32, bfloat16) or look at its weights"
+                f"{lm.name} gave NaN or infinite states at layer {layer} for {n_bad} of {len(offsets) - 1} items; "
+                "wanted finite numbers: run it in another dtype (float32, bfloat16) or look at its weights"
             )

@@ -32,7 +32,10 @@ def wanted_tokens(
     """
     if (position == "index") != (positions is not None):
         given = "without" if positions is None else "with"
-        raise ConfigError(f"position={position!r} was given {given} a list of positions; give one with 'index' only")
+        raise ConfigError(
+            f"position={position!r} was given {given} a list of positions; wanted a list with position=index alone: "
+            "change one of them"
+        )
     if positions is not None:
         return _checked(positions, texts, ids)
     if position == "all":
@@ -55,7 +58,9 @@ def n_last(position: str) -> int:
     """
     head, colon, number = position.partition(":")
     if head != "last" or (colon and not (number.isdecimal() and int(number) >= 1)):
-        raise ConfigError(f"position={position!r} is not known; give last, mean, all, last:K with K >= 1, or index")
+        raise ConfigError(
+            f"position={position!r} is unknown; wanted a position: give last, mean, all, last:K with K >= 1, or index"
+        )
     return int(number) if colon else 1
 
 
@@ -63,15 +68,21 @@ def _checked(
     positions: Sequence[Sequence[int]], texts: Sequence[Text], ids: Sequence[Sequence[int]]
 ) -> list[list[int]]:
     if len(positions) != len(texts):
-        raise DataError(f"{len(positions)} lists of positions for {len(texts)} texts; give one list per text")
+        raise DataError(
+            f"{len(positions)} lists of positions for {len(texts)} texts; wanted as many lists as texts: give one "
+            "per text"
+        )
     for text, tokens, row in zip(texts, positions, ids, strict=True):
         if any(not 0 <= token < len(row) for token in tokens):
-            raise DataError(f"positions {list(tokens)} do not all lie in the {len(row)} tokens of {shown(text)}")
+            raise DataError(
+                f"positions {list(tokens)} do not all lie in the {len(row)} tokens of {shown(text)}; wanted "
+                f"0..{len(row) - 1}: change them"
+            )
     return [list(tokens) for tokens in positions]
 
 
 def _between(before: Sequence[int], row: Sequence[int], after: Sequence[int]) -> list[int]:
-    """The positions of a row without the tokens added before and after it, where they are there.
+    """The positions of a row without the tokens added before and after it, if any.
 
     >>> _between([2], [2, 5, 2], []), _between([2], [5, 2], [])
     ([1, 2], [0, 1])
@@ -85,7 +96,5 @@ def _between(before: Sequence[int], row: Sequence[int], after: Sequence[int]) ->
 def _at_least(k: int, chosen: list[list[int]], texts: Sequence[Text]) -> list[list[int]]:
     for tokens, text in zip(chosen, texts, strict=True):
         if len(tokens) < k:
-            raise DataError(
-                f"{shown(text)} has {len(tokens)} tokens where at least {k} were wanted; leave this text out"
-            )
+            raise DataError(f"{shown(text)} has {len(tokens)} tokens; wanted at least {k}: leave this text out")
     return chosen

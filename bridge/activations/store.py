@@ -1,4 +1,4 @@
-"""Keep extracted states on disk, so that nothing is extracted twice and nothing wrong is ever read."""
+"""A store of extracted states on disk: states are extracted once, and checked by their checksum when they are read."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """A folder of states, one entry per layer, each found by the content of what it was made from.
+    """A folder of states, one entry per layer; the key of an entry is a hash of its inputs.
 
-    The key of an entry is a hash of the model's fingerprint (weights or commit, and tokenizer), the exact
+    The inputs are the model's fingerprint (weights or commit, and tokenizer), the exact
     texts or token ids, the position, the dtype, the way attention is computed, the layer, the version of
     transformers and the format version. An entry is written once, under a lock,
     to a temporary name and then renamed. It is memory-mapped afterwards; changing the tensor never changes
@@ -39,7 +39,7 @@ class Store:
     again.
 
     Args:
-        root: the folder; made when the first states are kept.
+        root: the folder; made when the first states are stored.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -57,11 +57,11 @@ class Store:
         attn_implementation: str | None = None,
         batch_size: int = 64,
     ) -> dict[int, Tensor]:
-        """The states `extract` would give, from disk where they are there, all others in one pass.
+        """The states `extract` would give: read from disk where stored, and extracted in one pass otherwise.
 
         Args:
-            fingerprint: what `bridge.models.fingerprint` says of the model.
-            load: gives the model; called only when something is missing.
+            fingerprint: of the model, from `bridge.models.fingerprint`.
+            load: loads the model; called only when an entry is missing.
             dtype: the name under which the model is loaded, a part of the key.
             attn_implementation: as the model is loaded with it, a part of the key; None, the library's own choice,
                 is another value than the name of what it chooses.
@@ -74,13 +74,13 @@ class Store:
         """
         shared = (position, positions, dtype, attn_implementation)
         keys = {layer: entry_name(fingerprint, texts, layer, *shared) for layer in layers}
-        found = {layer: states for layer, key in keys.items() if (states := self._read(key)) is not None}
-        if len(found) < len(keys):
+        stored = {layer: states for layer, key in keys.items() if (states := self._read(key)) is not None}
+        if len(stored) < len(keys):
             with self._locked(entry_name(fingerprint, texts, None, *shared)):
-                for layer in keys.keys() - found.keys():
+                for layer in keys.keys() - stored.keys():
                     if (states := self._read(keys[layer], warn=True)) is not None:
-                        found[layer] = states
-                missing = sorted(keys.keys() - found.keys())
+                        stored[layer] = states
+                missing = sorted(keys.keys() - stored.keys())
                 if missing:
                     lm = self._loaded(load, fingerprint)
                     self._announce(lm, len(texts), missing, estimate_bytes(lm, texts, missing, position, positions))
@@ -91,12 +91,12 @@ class Store:
                         "attn_implementation": attn_implementation,
                         "transformers": version("transformers"),
                     }
-                    made = extract(lm, texts, missing, position, positions, batch_size)
+                    extracted = extract(lm, texts, missing, position, positions, batch_size)
                     for layer in missing:
-                        self._write(keys[layer], made[layer], {**about, "layer": layer, "n_texts": len(texts)})
+                        self._write(keys[layer], extracted[layer], {**about, "layer": layer, "n_texts": len(texts)})
                         kept = self._read(keys[layer])
-                        found[layer] = made.pop(layer) if kept is None else kept
-        return {layer: found[layer] for layer in keys}
+                        stored[layer] = extracted.pop(layer) if kept is None else kept
+        return {layer: stored[layer] for layer in keys}
 
     def _read(self, key: str, warn: bool = False) -> Tensor | None:
         """The states of an entry, or None when there is none or it is damaged."""
@@ -110,7 +110,7 @@ class Store:
             return None
 
     def _write(self, key: str, states: Tensor, about: dict[str, object]) -> None:
-        """All of an entry or nothing."""
+        """Write an entry whole or not at all."""
         try:
             with whole_folder(self.root / key) as folder:
                 save_file({"states": states.contiguous()}, folder / DATA)
@@ -138,13 +138,13 @@ class Store:
         lm = load()
         if lm.fingerprint != fingerprint:
             raise StoreError(
-                f"states of {fingerprint} were asked for and {lm.fingerprint} was loaded; "
-                "give name and revision of one and the same model"
+                f"the model {lm.fingerprint} was loaded for states of {fingerprint}; wanted the same model in both "
+                "places: give name and revision of one and the same model"
             )
         return lm
 
     def _announce(self, lm: LoadedModel, n_texts: int, layers: list[int], n_bytes: int) -> None:
-        """Say how large it will be, and refuse before the work is done when it cannot be kept."""
+        """Log the size of an extraction, and refuse it beforehand when the disk has no room."""
         log.info("extracting %d texts at layers %s of %s: %s", n_texts, layers, lm.name, readable(n_bytes))
         if shutil.disk_usage(self.root).free < n_bytes:
             raise self._refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), n_bytes)
@@ -153,7 +153,9 @@ class Store:
         text = str(error)
         if "No space left" in text or "quota" in text:
             return StoreError(
-                f"{self.root} has no space left for {readable(n_bytes)} of states; free some, or choose "
-                "another folder for the store (nothing half-written was left)"
+                f"{self.root} has no space left for {readable(n_bytes)} of states; wanted that much free space: free "
+                "some, or choose another folder for the store (nothing half-written was left)"
             )
-        return StoreError(f"{self.root} cannot be written ({text}); choose another folder for the store")
+        return StoreError(
+            f"{self.root} cannot be written ({text}); wanted a writable folder: choose another one for the store"
+        )

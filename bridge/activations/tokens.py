@@ -1,4 +1,4 @@
-"""States of every token of many texts: kept in shards of bounded size, read from disk as they are needed."""
+"""States of every token of many texts: stored in shards of bounded size, and read from disk when needed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TokenStates:
         return len(self.item)
 
     def rows(self, at: Tensor) -> Tensor:
-        """The states (b, d) of tokens `at` (b,), in that order; only theirs are read."""
+        """The states (b, d) of tokens `at` (b,), in that order; no others are read."""
         shard_of = torch.bucketize(at, self._ends, right=True)
         result = torch.empty(len(at), self.width, dtype=self.shards[0].dtype)
         for shard in shard_of.unique().tolist():
@@ -84,15 +84,15 @@ def token_states(
     batch_size: int = 64,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[int, TokenStates]:
-    """States of every token, special ones too, from the store where they are there.
+    """States of every token, special ones included, from the store where they are stored.
 
-    Each shard is an entry of the store of its own, of whole texts, so that one that is there is not extracted again and
-    a damaged one is made again alone.
+    Each shard holds whole texts and is an entry of the store, so that a stored shard is not extracted again, and of a
+    damaged store only the damaged shards are.
 
     Args:
         store: keeps the shards.
-        fingerprint: what `bridge.models.fingerprint` says of the model.
-        load: gives the model; called only when a shard is missing.
+        fingerprint: of the model, from `bridge.models.fingerprint`.
+        load: loads the model; called only when a shard is missing.
         texts: n texts as token ids.
         layers: each in 0..N.
         dtype, attn_implementation, batch_size: as in `Store.states`.
@@ -108,7 +108,7 @@ def token_states(
     lengths = [len(text) for text in texts]
     if not lengths or min(lengths) == 0:
         what = f"text {lengths.index(0)} has no tokens" if lengths else "no texts"
-        raise DataError(f"Got {what}, wanted texts of one token at least; leave it out.")
+        raise DataError(f"{what}; wanted texts of at least one token: leave that text out")
     shards: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     for start, stop in _cuts(lengths, shard_tokens):
         some = store.states(

@@ -24,7 +24,7 @@ from bridge.seeds import seeded
 
 
 class Trainer(Protocol):
-    """Fits a map to more than states; see `bridge.training`."""
+    """Fits a map by another loss than the error of states; see `bridge.training`."""
 
     def fit(self, map: Map, source: Normalize, target: Normalize, X: Tensor, Y: Tensor, orders: Tensor) -> list[Map]:
         """One fitted map for each order (p, n) of Y's rows."""
@@ -33,9 +33,9 @@ class Trainer(Protocol):
 class Carrier:
     """Carries held-out source states into the target's space under the fitted map and every control.
 
-    Centring and scale are fitted on the fit rows alone. The target's are the same in every branch; a control with other
-    source rows (`like`) fits the source's anew. Every branch ends in the target's own scale and mean, so none is
-    favoured by an offset.
+    Mean and scale are fitted on the fit rows alone. Those of the target are the same for every control; a control with
+    other source rows (`like`) fits those of the source again. Every control ends in the target's own scale and mean, so
+    none is favoured by an offset.
 
     Args:
         map: an unfitted map; copies of it are fitted.
@@ -45,13 +45,13 @@ class Carrier:
         seed: with a control's name it seeds that control's draws, whatever other controls there are. Draw b is the
             same permutation for any states of as many rows, and the same rotation for any of as many rows and the same
             widths where there are at least as many rows as dimensions.
-        trainer: trains what is fitted, the same in every branch with a fit; None leaves it as fitted on states.
+        trainer: trains every fitted map, that of a control too; None leaves maps as fitted on states.
 
     Attributes:
         map_: the fitted map.
         source_: the fitted normalisation of the source.
         target_: the fitted normalisation of the target.
-        absent_: control -> why it would not mean what it says here.
+        absent_: control -> the reason why it is left out: on these rows it would not test what it is for.
         bag_: the tokens of the fit rows, counted.
         lookup_: the table of known answers.
     """
@@ -99,9 +99,13 @@ class Carrier:
             FitError: no such control, one that is absent here, `clustered` without answers, or `bag_of_words` without
                 texts.
         """
-        if control not in CONTROLS or control in self.absent_:
-            why = self.absent_.get(control, f"there is none of that name; wanted one of {', '.join(CONTROLS)}")
-            raise FitError(f"control {control}: {why}")
+        if control not in CONTROLS:
+            raise FitError(f"control {control} is unknown; wanted one of {', '.join(CONTROLS)}: correct the name")
+        if control in self.absent_:
+            raise FitError(
+                f"control {control} is absent ({self.absent_[control]}); wanted one that means what it says here: "
+                "leave it out"
+            )
         return CONTROLS[control].states(self, Carried(X.double(), Y.double(), answers, texts))
 
     @property
@@ -150,7 +154,7 @@ class Carrier:
 
 
 def _why_absent(carrier: Carrier, control: Control) -> str | None:
-    """Why a control would not mean what it says here; None where it does."""
+    """The reason why a control is left out on these rows; None where it is not."""
     if control.fits and not carrier.map.refits:
         return "the map was fitted before and is not fitted again"
     return control.why_absent(carrier)

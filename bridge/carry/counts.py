@@ -1,4 +1,4 @@
-"""The words of a prompt as states: what they are worth without a model that read them."""
+"""Token counts of a prompt in place of states: a bag-of-words baseline."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -41,7 +41,7 @@ class TokenCounts:
 
     @cached_property
     def _directions(self) -> Tensor | None:
-        """The leading directions (V, width) of the fit rows' counts, found when states are first asked for."""
+        """The leading directions (V, width) of the fit rows' counts, computed when states are first asked for."""
         if len(self.vocabulary) <= self.width:
             return None
         return thin_svd(self._fitted - self._mean)[2][:, : self.width]

@@ -41,7 +41,7 @@ NOT_RULED_OUT = "it is not ruled out that only the kind of answer carries over"
 
 
 def within(relations: Tensor) -> tuple[Tensor | None, str]:
-    """The labels that rows may be permuted inside, or None and why permuting inside relations cannot mean anything.
+    """The labels for a stratified permutation, or None and the reason why there are none.
 
     Rows that are alone in their relation, or without one, are permuted among themselves.
 

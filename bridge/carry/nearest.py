@@ -1,4 +1,4 @@
-"""A table of known answers: what nearest neighbours are worth where nothing is mapped."""
+"""A nearest-neighbour baseline: a table of known answers, without any map."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Controls: the fitted map and what it is held against, a class for each."""
+"""Controls: the fitted map and the conditions that it is compared with, a class for each."""
 
 from bridge.controls.names import CONTROLS
 

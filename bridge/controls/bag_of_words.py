@@ -1,4 +1,4 @@
-"""Baseline: the words of the prompt, without a model that read them."""
+"""Baseline: token counts of the prompt in place of a model's states (bag of words)."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -31,19 +31,21 @@ class BagOfWords(Control):
     order: int = 2
 
     def states(self, carrier: "Carrier", rows: Carried) -> "Tensor":
-        """Counts through a fit of their own.
+        """The counts, mapped by a map that is fitted on counts.
 
         Raises:
             FitError: rows without texts.
         """
         if rows.texts is None:
-            raise FitError("control bag_of_words: no texts; wanted the tokens that the source read at each row")
+            raise FitError(
+                "control bag_of_words has no texts; wanted the tokens that the source read at each row: give texts"
+            )
         fit = carrier.fit_rows
         words, new = (carrier.bag_.states(texts).to(rows.X.device) for texts in (fit.source, rows.texts))
         return carrier.like(replace(fit, X=words)).carry("fitted", new, rows.Y)
 
     def why_absent(self, carrier: "Carrier") -> str | None:
-        """Counts that are all the same say nothing."""
+        """Absent where all fit rows have the same counts."""
         if carrier.bag_.tells_apart(carrier.fit_rows.source):
             return None
         return "all fit rows have the same tokens, so there is nothing to tell apart"

@@ -1,4 +1,4 @@
-"""What every control is: a condition that gives states in place of the target's own."""
+"""The base class of controls: a condition that gives states in place of the target's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class Carried:
 class Control(Condition):
     """A condition that puts states into the target: the fitted map, or a control. Each is a class in a file here.
 
-    Importing such a file loads no torch, so that the names of all controls are there at once.
+    Importing such a file loads no torch, so that listing the controls is fast.
 
     Attributes:
-        fits: whether it is fitted as the map is, on other rows; then it is absent where a map is not fitted again.
+        fits: whether it fits the map again, on other rows; such a control is absent where a saved map is used.
     """
 
     fits: bool = False
@@ -54,5 +54,5 @@ class Control(Condition):
         raise NotImplementedError
 
     def why_absent(self, carrier: "Carrier") -> str | None:
-        """Why it would not mean what it says on the carrier's fit rows; None where it does."""
+        """The reason why it is left out on the carrier's fit rows; None where it is not."""
         return None

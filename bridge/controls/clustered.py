@@ -1,4 +1,4 @@
-"""A mark: random states that keep only which items share an answer."""
+"""A mark: random states that tell only which items share an answer."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from bridge.carry.carrier import Carrier
 
-# A mark needs no rank, so a few draws are enough; each is a fit of its own.
+# A mark is not ranked, so a few draws are enough; each draw is a fit.
 N_DRAWS = 5
 
 
@@ -27,7 +27,7 @@ class Clustered(Control):
     kind: Kind = "mark"
     rules_out: str = (
         "that knowing which items share an answer would do: random states, one for each answer, in place of the "
-        "source's, fitted alike. It is told the answers, so it is a mark to read a score against, not one to beat"
+        "source's, fitted alike. It uses the answers, so it is a mark to read a score against, not one to beat"
     )
     drawn: bool = True
     fits: bool = True
@@ -36,7 +36,7 @@ class Clustered(Control):
     look: Look | None = Look("#6a9a12", "d", (6, 2, 1, 2))
 
     def states(self, carrier: "Carrier", rows: Carried) -> "Tensor":
-        """Random states of each draw through a fit of their own.
+        """The random states of each draw, mapped by a map that is fitted on them.
 
         Raises:
             FitError: rows without answers.
@@ -44,13 +44,13 @@ class Clustered(Control):
         import torch
 
         if rows.answers is None:
-            raise FitError("control clustered: no answers; wanted (m,) integers, as in the fit rows")
+            raise FitError("control clustered has no answers; wanted (m,) integers, as in the fit rows: give answers")
         generator = carrier.generator(self.name)
         n_draws = min(N_DRAWS, carrier.n_draws)
         return torch.cat([_states(carrier, rows.answers, rows.Y, generator) for _ in range(n_draws)])
 
     def why_absent(self, carrier: "Carrier") -> str | None:
-        """One answer alone says nothing."""
+        """Absent where all fit rows have one answer."""
         answers = carrier.fit_rows.answers
         if not bool((answers == answers[0]).all()):
             return None

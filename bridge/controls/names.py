@@ -1,4 +1,4 @@
-"""The fitted map and every control by name. Each is a class in a file of this folder, and is found there."""
+"""The registry of controls, by name: one class in each file of this folder."""
 
 import importlib
 import inspect

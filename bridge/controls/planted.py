@@ -37,7 +37,7 @@ class Planted(Control):
         fit, Y = carrier.fit_rows, rows.Y
         rotated = haar_rotated(torch.cat([fit.Y, Y]), Y.shape[1], carrier.generator(self.name))
         n = len(fit)
-        # It tests everything around the map, so a map that can undo no rotation leaves it to one that can.
+        # It tests everything around the map, so for a map that cannot undo a rotation one that can is fitted.
         undo = carrier.map if carrier.map.can_rotate else Orthogonal()
         planted = Carrier(undo, carrier.normalize, replace(fit, X=rotated[:n]), 1, carrier.seed)
         return planted.carry("fitted", rotated[n:], Y)

@@ -64,7 +64,7 @@ class ShuffledWithin(Shuffled):
         return carrier.relations_
 
     def why_absent(self, carrier: "Carrier") -> str | None:
-        """Without relations there is nothing to permute within."""
+        """Absent where no two fit rows share a relation."""
         from bridge.carry.draws import within
 
         return within(carrier.fit_rows.relations)[1] if carrier.relations_ is None else None

@@ -1,1 +1,1 @@
-"""Items with one gold answer each: where they come from, which can be used, and how they are split."""
+"""Items, with a gold answer where a task asks for one: where they come from, which are usable, how they are split."""

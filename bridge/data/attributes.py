@@ -1,10 +1,10 @@
-"""Invented nouns that are put together from attributes: items whose answers share structure.
+"""Invented nouns, each defined by values of attributes: items whose answers share structure.
 
-Facts such as ``France -> Paris`` share their relation, and nothing else that tells the answer, so no map of states can
-carry one that it was not fitted on. A noun here stands for one value of each attribute (a *kondel* is yellow, tiny,
-flat ...), so a map that carries the values carries nouns that it has never seen. Each value is said in either of two
-words (*yellow* or *golden*), so states that carry the value, and not the word, also carry nouns that are described in
-words never seen.
+Facts such as ``France -> Paris`` share nothing but their relation. Their answers cannot be predicted from each other,
+so no map can carry an answer that it was not fitted on. A noun here stands for one value of each attribute (a *kondel*
+is yellow, tiny, flat ...), so a map that carries the values carries held-out nouns too. Each value has two words
+(*yellow* or *golden*), so a map that carries the value, and not the word, also carries nouns that are described in
+held-out words.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ WORDS: dict[str, tuple[str, str]] = {
     value: (value, other) for pairs in _OTHER.values() for value, other in pairs.items()
 }
 N_NOUNS = 400
-# Trained descriptions of each noun, and how many of them are also asked the other way.
+# How many descriptions of each noun are trained on, and how many of them also from noun to values.
 N_DESCRIPTIONS, N_MEANINGS = 8, 4
 SYLLABLES = 24
 
@@ -49,7 +49,7 @@ class Noun:
 
 @cache
 def nouns() -> tuple[Noun, ...]:
-    """The invented nouns, no two with the same values, always the same ones in the same order.
+    """The invented nouns, always the same ones in the same order; no two have the same values.
 
     Example:
         >>> len(nouns()), len({noun.values for noun in nouns()}), len(nouns()[0].values)
@@ -71,7 +71,7 @@ def held_out_order(noun: Noun) -> tuple[str, ...]:
 
 
 def in_words(values: Sequence[str], why: str) -> tuple[str, ...]:
-    """Each value in one of its two words, drawn; the same values and `why` give the same words.
+    """One of the two words of each value, drawn at random; the same values and `why` give the same words.
 
     Example:
         >>> in_words(("red", "small", "round"), "asked")
@@ -111,5 +111,5 @@ def _orders(noun: Noun, n: int) -> list[tuple[str, ...]]:
 
 
 def _shuffled(words: Iterable[str], why: str) -> list[str]:
-    """Words in an order that depends on nothing but them and `why`: not on the process, nor on Python's version."""
+    """Words in a random order that depends only on them and on `why`, not on the process or on Python's version."""
     return sorted(words, key=lambda word: hashlib.sha256(f"{why}\0{word}".encode()).digest())

@@ -40,11 +40,11 @@ def relations() -> dict[str, Relation]:
 
 
 def held_out_template(relation: Relation, subject: str) -> int:
-    """The index of the one wording of a fact that is kept for asking and never for training.
+    """The index of the held-out wording of a fact: it is asked, and never trained on.
 
-    The small models are trained on every template of a fact but this one, so that asking with it
-    shows that they know the fact and not only the sentence. It depends on the names alone: not on the
-    order of the facts, the process or the machine.
+    The small models are trained on every template of a fact but this one, so that a right answer to it shows that they
+    know the fact and not only the sentence. The choice depends on the names alone, not on the order of the facts, the
+    process or the machine.
 
     Args:
         relation: the relation the fact belongs to.

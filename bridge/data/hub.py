@@ -46,17 +46,17 @@ class HuggingFace(Source):
             from datasets import load_dataset
         except ImportError as error:
             raise DataError(
-                f"The data set '{self.repository}' needs the package `datasets`, which is not installed; "
-                "run: pip install 'bridge-llm[hub]'."
+                f"the package `datasets`, which the data set '{self.repository}' needs, is not installed; wanted it: "
+                "run pip install 'bridge-llm[hub]'"
             ) from error
         try:
             rows = load_dataset(self.repository, self.config, split=self.hub_split, revision=self.revision)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(
-                f"The data set '{self.repository}' (config {self.config}, split '{self.hub_split}') could not be "
-                f"loaded: {type(error).__name__}: {reason}; check its name, config and split, and that the "
-                "hub can be reached, or download it and use a JSON file."
+                f"the data set '{self.repository}' (config {self.config}, split '{self.hub_split}') could not be "
+                f"loaded ({type(error).__name__}: {reason}); wanted its rows: check its name, config and split, and "
+                "that the hub can be reached, or download it and use a JSON file"
             ) from error
         fields = {
             "prompt": self.prompt_field,
@@ -71,7 +71,8 @@ class HuggingFace(Source):
         ]
         if not items:
             raise DataError(
-                f"The data set '{self.repository}' has no rows in '{self.hub_split}'; choose another split."
+                f"the data set '{self.repository}' has no rows in '{self.hub_split}'; wanted at least one: choose "
+                "another split"
             )
         return items
 

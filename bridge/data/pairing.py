@@ -15,10 +15,9 @@ def aligned_positions(
 ) -> list[tuple[int, int]]:
     """The pairs of token positions that end at the same character of a text in both tokenizers.
 
-    A character is a boundary of a tokenizer when all tokens up to some position lie before it and all
-    later tokens after it; of several tokens that end there (the bytes of one character) the last one
-    counts. Both last positions are a pair, whatever whitespace at the end of the text a tokenizer drops:
-    both have read the whole text.
+    A place in the text is a boundary of a tokenizer when every token lies either before it or after it. Of several
+    tokens that end there (the bytes of one character) the last one counts. Both last positions are a pair, even where a
+    tokenizer drops whitespace at the end of the text: both have read the whole text.
 
     Args:
         text: one prompt.
@@ -63,15 +62,15 @@ def _ends(text: str, tokenizer: "PreTrainedTokenizerBase") -> dict[int, int]:
     """The boundaries of a text: character where the text read so far ends -> position of the token."""
     if not tokenizer.is_fast:
         raise DataError(
-            f"Got {type(tokenizer).__name__}, a slow tokenizer, wanted a fast one: aligned positions need "
-            "the characters of each token; load the fast tokenizer of the model, or use the last position."
+            f"got {type(tokenizer).__name__}, a slow tokenizer; wanted a fast one, as aligned positions need the "
+            "characters of each token: load the fast tokenizer of the model, or use the last position"
         )
     encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     rows = zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
     spans = [(place, start, end) for place, ((start, end), special) in enumerate(rows) if not special]
     if not spans:
-        raise DataError(f"The text {text[:60]!r} has no token, wanted at least one; leave it out.")
-    # the offsets of the last token may leave out whitespace that it, or nothing, stands for
+        raise DataError(f"the text {text[:60]!r} has no token; wanted at least one: leave it out")
+    # the offsets of the last token may leave out whitespace at the end of the text
     ends = {len(text): spans[-1][0]}
     later_start = spans[-1][1]
     for place, start, end in reversed(spans[:-1]):

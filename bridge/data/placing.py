@@ -1,4 +1,4 @@
-"""Which tokens of a prompt and its answer, read together, are the answer's, and which stand before them."""
+"""Which tokens belong to the answer, and which to the context before it, when both are tokenized as one text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Placed:
     """The tokens that are read before an answer, and those of the answer.
 
-    `gold` is empty where no token covers the answer, and `context` where no token of the text, but at most some that
-    the tokenizer adds, stands before it. `prompt_changes` where a slow tokenizer cannot tell the two apart.
+    `gold` is empty where no token covers the answer. `context` is empty where no token of the text stands before the
+    answer, special tokens aside. `prompt_changes` says that a slow tokenizer cannot separate the two.
     """
 
     context: tuple[int, ...]
@@ -32,8 +32,8 @@ def placed(questions: Sequence[tuple[str, str]], tokenizer: "PreTrainedTokenizer
     tokens that the tokenizer puts in front. So an answer may be part of a token that begins before it (``is Paris``),
     and may change the last token of the prompt (``is`` to ``is_``).
 
-    A slow tokenizer does not tell the place of its tokens. There the answer's tokens are those that follow the
-    prompt's, unless the prompt's own tokens change.
+    A slow tokenizer gives no offsets. For it the answer's tokens are those that follow the prompt's own tokens, unless
+    these change when the answer is appended.
 
     Args:
         questions: n prompts, each with its answer, neither blank.

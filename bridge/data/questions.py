@@ -2,7 +2,7 @@
 
 import re
 
-# What each question word counts as, where that is another word.
+# Question words that are counted as another one.
 _SAME = {"whom": "who", "whose": "who"}
 _WORDS = re.compile(r"\b(who|whom|whose|what|when|where|which|why|how\s+many|how\s+much|how)\b", re.IGNORECASE)
 

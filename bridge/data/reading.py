@@ -1,4 +1,4 @@
-"""Reading JSON that people wrote: what is wrong with it is said with its place."""
+"""Reading JSON files that people wrote, with errors that name the file and the place."""
 
 import json
 import re
@@ -14,13 +14,13 @@ def _read(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"The file {path} cannot be read ({error.strerror or error}), wanted a data file; check the path "
-            "(a relative one starts at the current folder)."
+            f"the file {path} cannot be read ({error.strerror or error}); wanted a data file: check the path (a "
+            "relative one starts at the current folder)"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"The file {path} is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
+        raise DataError(f"the file {path} is not UTF-8 text ({error.reason}); wanted UTF-8: save it as that") from error
     if not text.strip():
-        raise DataError(f"The file {path} is empty, wanted items; check how it was written.")
+        raise DataError(f"the file {path} is empty; wanted items: check how it was written")
     return text
 
 
@@ -29,7 +29,7 @@ def _parse(text: str, path: Path, first_line: int = 1) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
-        raise DataError(f"Line {line} of {path} is not JSON ({error.msg}); correct that line.") from error
+        raise DataError(f"line {line} of {path} is not JSON ({error.msg}); wanted JSON: correct that line") from error
 
 
 def read_json(path: Path) -> Any:
@@ -41,9 +41,9 @@ def read_json_list(path: Path) -> list[Any]:
     """The content of a JSON file that must be a list with something in it."""
     raw = read_json(path)
     if not isinstance(raw, list):
-        raise DataError(f"{path} {got(raw)}, wanted a list of objects; put them into one list.")
+        raise DataError(f"{path} {got(raw)}; wanted a list of objects: put them into one list")
     if not raw:
-        raise DataError(f"The list in {path} is empty, wanted items; check how it was written.")
+        raise DataError(f"the list in {path} is empty; wanted items: check how it was written")
     return raw
 
 
@@ -57,10 +57,10 @@ def read_json_lines(path: Path) -> list[Any]:
 def text_of(node: Any, key: str, where: str) -> str:
     """The text under a key of a JSON object."""
     if not isinstance(node, Mapping) or key not in node:
-        raise DataError(f"{where} {got(node)}, wanted '{key}'; add it.")
+        raise DataError(f"{where} {got(node)}; wanted '{key}': add it")
     value = node[key]
     if not isinstance(value, str):
-        raise DataError(f"{where} has {type(value).__name__} as '{key}', wanted text; put it in quotes.")
+        raise DataError(f"{where} has {type(value).__name__} as '{key}'; wanted text: put it in quotes")
     return value
 
 
@@ -74,10 +74,10 @@ def got(node: Any) -> str:
 def check_template(template: str, needed: str) -> None:
     """Refuse a prompt template that lacks a placeholder."""
     if needed not in template:
-        raise DataError(f"Got the prompt template '{template}', wanted {needed} in it; add {needed}.")
+        raise DataError(f"got the prompt template '{template}'; wanted {needed} in it: add {needed}")
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """A template with each ``{name}`` replaced by its value; other braces stay."""
     # one pass, so that braces inside a value stay as they are
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)

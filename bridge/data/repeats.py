@@ -1,4 +1,4 @@
-"""How many items ask what another item asks too."""
+"""How many items ask the same fact as another item."""
 
 from collections import Counter
 from collections.abc import Sequence

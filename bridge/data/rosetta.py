@@ -14,17 +14,17 @@ from bridge.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A longer answer is a sentence, and its continuation no test of what one state carries.
+# A longer answer is a sentence, and continuing it says little about what one state carries.
 MOST_ANSWER_TOKENS = 16
 
 
 @dataclass(frozen=True)
 class RosettaSet:
-    """Items, the tokens of each gold answer in either tokenizer, those read before it, and what fell out.
+    """Items with the tokens of their gold answers and contexts in both tokenizers, and the number of items dropped.
 
     `gold_source` and `gold_target` (n,) are the first tokens of the answers; with single-token answers that is all
-    there is. The contexts are what a model reads before the answer, special tokens in front included: the tokens of
-    the prompt, but for those that the answer changes.
+    there is. The contexts are the tokens that a model reads before the answer: special tokens in front, then the tokens
+    of the prompt, without those that change when the answer is appended.
     """
 
     items: list[Item]
@@ -38,7 +38,7 @@ class RosettaSet:
 
 
 def describe_coverage(coverage: dict[str, int]) -> str:
-    """One line of words for a coverage: how many items were loaded, kept, and dropped for what.
+    """The coverage in one line: how many items were loaded, kept, and dropped for which reason.
 
     Example:
         >>> describe_coverage({"loaded": 3, "kept": 1, "empty": 2, "duplicate_prompt": 0})
@@ -70,9 +70,9 @@ def rosetta_set(
     Returns:
         the kept items in their order, with ``coverage``: ``loaded``, ``kept``, and for each reason that occurred the
         number of items dropped for it: ``empty``, ``duplicate_prompt``, or one of the following with ``_in_source``,
-        ``_in_target`` or ``_in_both`` at its end (of two that differ the source's):
+        ``_in_target`` or ``_in_both`` at its end (where the two reasons differ, that of the source):
 
-        - ``prompt_tokens_change``: only of a slow tokenizer, which does not tell the place of a token;
+        - ``prompt_tokens_change``: only of a slow tokenizer, which gives no offsets;
         - ``not_one_token`` (in both: ``one_token_in_neither``); with "any" ``no_answer_token`` and
           ``more_than_16_tokens``;
         - ``unknown_token``: the answer has the unknown token;
@@ -82,11 +82,13 @@ def rosetta_set(
         DataError: no item has an answer, none is left, or `answers` is unknown.
     """
     if answers not in get_args(Answers):
-        raise DataError(f"Got answers={answers}, wanted one of {', '.join(get_args(Answers))}.")
+        raise DataError(
+            f"answers={answers} is unknown; wanted one of {', '.join(get_args(Answers))}: change dataset.answers"
+        )
     if items and not any(item.answer.strip() for item in items):
         raise DataError(
-            f"None of the {len(items)} items has an answer, wanted a gold answer to each prompt, for that is what is "
-            "decoded; fill in 'answer', or choose a task that needs none."
+            f"none of the {len(items)} items has an answer; wanted a gold answer to each prompt, as that is what is "
+            "decoded: fill in 'answer', or choose a task that needs none"
         )
     full = [item for item in items if item.prompt.strip() and item.answer.strip()]
     questions = [(item.prompt, item.answer) for item in full]
@@ -110,8 +112,8 @@ def rosetta_set(
     if not kept:
         wanted = "one known token" if answers == "one_token" else f"1 to {MOST_ANSWER_TOKENS} known tokens"
         raise DataError(
-            f"No usable item: {describe_coverage(coverage)}. Wanted answers that are {wanted} in both tokenizers; "
-            "use shorter, commoner answers, or choose another data set."
+            f"no usable item ({describe_coverage(coverage)}); wanted answers that are {wanted} in both tokenizers: "
+            "use shorter, commoner answers, or choose another data set"
         )
     return RosettaSet(
         items=[item for item, _, _ in kept],

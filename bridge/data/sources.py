@@ -15,14 +15,14 @@ from bridge.errors import DataError
 
 
 class Source(ABC):
-    """Something that items can be loaded from. A constructor only stores; ``load`` reads and checks."""
+    """A source of items. A constructor only stores its arguments; ``load`` reads and checks."""
 
     @abstractmethod
     def load(self) -> list[Item]:
         """All items in a stable order.
 
         Raises:
-            DataError: what is there cannot be read as items, or there are none.
+            DataError: the source cannot be read as items, or has none.
         """
 
     @abstractmethod
@@ -52,11 +52,14 @@ class Facts(Source):
         known = relations()
         wanted = list(known) if self.relations is None else list(self.relations)
         if not wanted:
-            raise DataError(f"Got no relations, wanted at least one of {', '.join(known)}; name some or none.")
+            raise DataError(
+                f"got no relations; wanted at least one of {', '.join(known)}: name some in dataset.relations, or "
+                "leave it out"
+            )
         items = []
         for name in dict.fromkeys(wanted):
             if name not in known:
-                raise DataError(f"Got the relation '{name}', wanted one of {', '.join(known)}; correct the name.")
+                raise DataError(f"got the relation '{name}'; wanted one of {', '.join(known)}: correct the name")
             relation = known[name]
             for subject, answer in relation.facts:
                 held_out = relation.templates[held_out_template(relation, subject)]
@@ -73,12 +76,12 @@ class Attributes(Source):
     """Invented nouns, each asked for by its values in an order that the small models were not trained on.
 
     Args:
-        relation: the attributes whose values are the relation of an item. Split by relation, no noun with these values
-            is fitted on; `shuffled_within` permutes rows among nouns that share them.
+        relation: the attributes whose values make up the relation of an item. A split by relation holds out all nouns
+            that share these values; `shuffled_within` permutes rows among nouns that share them.
         n_missing: how many values each description leaves out, from its end.
         words: "both" says each value in either of its two words. "apart" describes every second noun in the first words
-            alone and the others in the second ones; which of them is then the relation, whatever `relation` says, and
-            split by relation no word is on both sides.
+            alone and the others in the second ones. The relation is then the choice of words, whatever `relation` says,
+            so that a split by relation has no word on both sides.
 
     Example:
         >>> item = Attributes().load()[0]
@@ -98,15 +101,15 @@ class Attributes(Source):
         unknown = [name for name in self.relation if name not in ATTRIBUTES]
         if unknown:
             raise DataError(
-                f"Got the attribute '{unknown[0]}', wanted some of {', '.join(ATTRIBUTES)}; correct dataset.relation."
+                f"got the attribute '{unknown[0]}'; wanted some of {', '.join(ATTRIBUTES)}: correct dataset.relation"
             )
         if not 0 <= self.n_missing < len(ATTRIBUTES):
             raise DataError(
-                f"Got n_missing={self.n_missing}, wanted 0 to {len(ATTRIBUTES) - 1}: a description names one value at "
-                "least; change it."
+                f"got n_missing={self.n_missing}; wanted 0 to {len(ATTRIBUTES) - 1}, as a description names at least "
+                "one value: change it"
             )
         if self.words not in ("both", "apart"):
-            raise DataError(f"Got words={self.words}, wanted both or apart; correct dataset.words.")
+            raise DataError(f"got words={self.words}; wanted both or apart: correct dataset.words")
         items = []
         for i, noun in enumerate(nouns()):
             order = held_out_order(noun)
@@ -148,7 +151,7 @@ class JsonFile(Source):
         elif path.suffix == ".json":
             nodes = read_json_list(path)
         else:
-            raise DataError(f"Got the file {path}, wanted a name ending in .json or .jsonl; rename or convert it.")
+            raise DataError(f"got the file {path}; wanted a name ending in .json or .jsonl: rename or convert it")
         return [_item(node, f"Object {index} of {path}") for index, node in enumerate(nodes)]
 
     def describe(self) -> str:
@@ -187,7 +190,7 @@ class Squad(Source):
         path = Path(self.path)
         raw = read_json(path)
         if not isinstance(raw, dict) or not isinstance(raw.get("data"), list):
-            raise DataError(f"{path} {got(raw)}, wanted a SQuAD file with 'data', a list; check the path.")
+            raise DataError(f"{path} {got(raw)}; wanted a SQuAD file with 'data', a list: check the path")
         n_questions = 0
         items = []
         for title, context, question, answers in _questions(raw["data"], path):
@@ -200,8 +203,8 @@ class Squad(Source):
             limit = self.max_context_chars
             within = "" if limit is None else f" in a paragraph of at most {limit} characters"
             raise DataError(
-                f"{path} has {n_questions} questions but none with a one-word answer{within}; "
-                "choose a file with short answers or raise max_context_chars."
+                f"none of the {n_questions} questions in {path} has a one-word answer{within}; wanted at least one: "
+                "choose a file with short answers or raise max_context_chars"
             )
         return items
 
@@ -230,7 +233,7 @@ class Relations(Source):
         path = Path(self.path)
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
-            raise DataError(f"The folder {path} has no .json file, wanted relation files; check the path.")
+            raise DataError(f"the folder {path} has no .json file; wanted relation files: check the path")
         items = []
         for file in files:
             for index, node in enumerate(read_json_list(file)):
@@ -261,6 +264,6 @@ def _questions(articles: list[Any], path: Path) -> Iterator[tuple[str, str, str,
                     yield article.get("title", ""), paragraph["context"], node["question"].strip(), answers
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"Article {i} of {path} is not as in SQuAD ({type(error).__name__}: {error}), wanted "
-                "paragraphs with context and qas, these with question and answers; convert the file."
+                f"article {i} of {path} is not as in SQuAD ({type(error).__name__}: {error}); wanted paragraphs with "
+                "context and qas, these with question and answers: convert the file"
             ) from error

@@ -1,4 +1,4 @@
-"""What all injections have in common: prepare once for a set of prompts, then give logits for any mapped states.
+"""The base class of injections: prepare once for a set of prompts, then give logits for any mapped states.
 
 Source: Lenc and Vedaldi (2015), "Understanding image representations by measuring their equivariance and equivalence",
 CVPR, arXiv:1411.5908, where the output of one network's first layers, mapped, enters the last layers of another.
@@ -17,7 +17,7 @@ from bridge.errors import ConfigError, layer_out_of_range
 from bridge.models.encoding import Text
 from bridge.models.loading import LoadedModel
 
-# Rows of one forward pass. With a small vocabulary there are more, because each pass costs a millisecond of its own.
+# Rows of one forward pass. With a small vocabulary a pass has more rows, because every pass costs about a millisecond.
 ROWS_PER_PASS, LOGITS_PER_PASS = 256, 2**21
 
 
@@ -53,7 +53,7 @@ class Injection(ABC):
             rows: (b,) index of the prompt that each state belongs to.
 
         Returns:
-            (b, V) float32 on the target's device. Memory beyond that does not grow with b, unless `states` require a
+            (b, V) float32 on the target's device. Other memory does not grow with b, unless `states` require a
             gradient: then all rows go through in one pass, and the logits are differentiable.
         """
 

@@ -28,8 +28,8 @@ STAND_IN = "x"
 class SoftPrefix(Injection):
     """A soft prompt of k states at `{state}` in the template, each scaled to the mean norm of the target's embeddings.
 
-    A model that cannot use a word in that place cannot use a state there either. The ceiling shows whether it can: the
-    gold answer's own embedding in the same place (`gold_embedding`, `gold_logits`).
+    A model that cannot use a word in that place cannot use a state there either. A ceiling shows whether it can: the
+    gold answer's own embedding is put in the same place (`gold_embedding`, `gold_logits`).
 
     Args:
         k: number of states.
@@ -154,7 +154,7 @@ class SoftPrefix(Injection):
         return self.target_.anatomy.embeddings(ids.long().to(self.target_.device))
 
     def _around(self, target: LoadedModel) -> tuple[list[int], list[int]]:
-        """Ids before and after the slot, from tokenising the template as one text with a word in the slot."""
+        """Token ids before and after the slot; the template is tokenised as one text with a word in the slot."""
         if not target.tokenizer.is_fast:
             raise ModelError(
                 f"the tokenizer of {target.name} gives no offsets; wanted a fast tokenizer, from which soft_prefix "

@@ -1,6 +1,6 @@
 """Maps from source states to target states: fit on rows X and Y, then transform new rows of X.
 
-Every map can be imported from here by its class name; its file is found by that name and read when it is asked for.
+Every map can be imported from here by its class name; its file is imported when the name is first used.
 """
 
 from importlib import import_module
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.maps.stream import fit_stream
 
 __all__ = ["Adapter", "IdentityMap", "Map", "Moments", "fit_stream", "load_map"]
-# The module of what is no map by the name of its file.
+# Exported names whose module cannot be derived from the name.
 _ELSEWHERE = {
     "Adapter": "adapter",
     "IdentityMap": "identity",

@@ -20,7 +20,7 @@ TENSORS = "normalize.safetensors"
 
 
 class Adapter:
-    """What carries states of one model into another, ready to be used or stored.
+    """A fitted map together with both normalisations, ready to be used or stored.
 
     transform(X) = target.inverse(map.transform(source.transform(X)), source.row_scale(X)).
 
@@ -64,8 +64,8 @@ class Adapter:
         """Write map.safetensors, map.json and normalize.safetensors into a folder; nothing is half-written.
 
         Args:
-            folder: made if it is not there.
-            about: what the adapter was trained for, such as its pair and layers; `load` can insist on it.
+            folder: made if it does not exist.
+            about: what the adapter was trained for, such as its pair and layers; `load` can check it.
 
         Raises:
             FitError: an `about` that JSON cannot hold.
@@ -76,7 +76,7 @@ class Adapter:
         # safetensors refuses tensors that share memory, as those of one Normalize on both sides do.
         data = save({key: t.detach().cpu().clone(memory_format=torch.contiguous_format) for key, t in tensors.items()})
         write_whole(folder / TENSORS, data)
-        # The JSON file comes last, so what it describes is there.
+        # The JSON file is written last, so everything it describes exists.
         self.map.save(folder, {**(about or {}), "scale": self.source.scale, "sha256": hashlib.sha256(data).hexdigest()})
 
     @classmethod
@@ -85,21 +85,24 @@ class Adapter:
 
         Args:
             folder: the folder given to `save`.
-            about: what it must have been trained for; every key must be there and agree.
+            about: what it must have been trained for; every key must exist and agree.
 
         Raises:
-            FitError: no adapter there, a damaged file, or one that was trained for something else.
+            FitError: no adapter in the folder, a damaged file, or an adapter that was trained for something else.
         """
         folder = Path(folder)
         map = load_map(folder, about)
         try:
             data = (folder / TENSORS).read_bytes()
             if hashlib.sha256(data).hexdigest() != map.about_.get("sha256"):
-                raise FitError(f"{folder / TENSORS} is not the file that was saved; it is damaged: save it again")
+                raise FitError(
+                    f"{folder / TENSORS} is not the file that was saved; wanted an undamaged one: save it again"
+                )
             tensors = load(data)
         except (OSError, SafetensorError) as error:
             raise FitError(
-                f"no adapter in {folder}: {TENSORS} cannot be read ({error}); wanted a folder that Adapter.save wrote"
+                f"no adapter in {folder}, as {TENSORS} cannot be read ({error}); wanted a folder that Adapter.save "
+                "wrote: check the path"
             ) from None
         scale = str(map.about_["scale"])
         source, target = (

@@ -1,4 +1,4 @@
-"""What every map does: fit(X, Y), transform(X), and transform_permuted for the shuffled control."""
+"""The base class of maps: fit(X, Y), transform(X), and transform_permuted for the shuffled control."""
 
 import copy
 import inspect
@@ -24,7 +24,7 @@ class Map(ABC):
 
     A subclass says in `_fit` how it is fitted, in `_transform` how it is applied and in `_n_parameters` how many
     free parameters that takes; all get checked float64 states. Constructors only store, so that one instance
-    can be fitted again and again, and fitted attributes end in "_": those are what `save` keeps.
+    can be fitted again and again, and fitted attributes, which `save` stores, end in "_".
 
     Attributes:
         requires_equal_widths: the map is defined only where both models have the same width.
@@ -32,13 +32,13 @@ class Map(ABC):
         can_rotate: the fit finds any rotation between equal widths exactly, given enough rows.
         streams: `fit_moments` is defined.
         trainable: `module` and `absorb` are defined.
-        refits: a fit depends on its rows; not so for a map that was fitted before.
+        refits: a fit depends on its rows; not so for a saved map.
         rank_: number of source directions that the fit determined.
         solver_: how the fit was computed.
         n_parameters_: number of free parameters of the fitted map.
         width_source_, width_target_: widths of the fit rows.
-        about_: what `save` was told, on a map that was loaded.
-        training_: what gradient descent did, on a map that was trained through the target.
+        about_: the `about` given to `save`, on a map that was loaded.
+        training_: steps and losses of gradient descent, on a map that was trained through the target.
     """
 
     requires_equal_widths: ClassVar[bool] = False
@@ -54,17 +54,17 @@ class Map(ABC):
     width_target_: int
     about_: dict[str, Scalar]
     training_: dict[str, float]
-    _groups: Tensor | None = None  # labels of the rows of the fit that runs
-    _eps: tuple[float, float] = (EPS, EPS)  # of the precisions in which its X and Y were given
+    _groups: Tensor | None = None  # labels of the rows of the current fit
+    _eps: tuple[float, float] = (EPS, EPS)  # resolutions of the precisions in which its X and Y were given
 
     def fit(self, X: Tensor, Y: Tensor, groups: Tensor | None = None) -> Self:
         """Fit the map on paired rows.
 
         Args:
-            X: (n, d_source) source states; what is rounding in them is judged by their dtype.
+            X: (n, d_source) source states; their dtype decides which singular values count as rounding.
             Y: (n, d_target) target states; row i belongs to the same item as row i of X.
-            groups: (n,) integer label of each row; what holds rows back to choose by (`MLP`, `Ridge` with a selection)
-                holds back all rows of a label or none. None: each row on its own.
+            groups: (n,) integer label of each row; maps with validation rows (`MLP`, `Ridge` with a selection) hold out
+                all rows of a label or none. None: each row has a label of its own.
 
         Returns:
             self.
@@ -72,11 +72,11 @@ class Map(ABC):
         Raises:
             FitError: rows that do not match or are not finite, widths the map cannot bridge, or too few groups.
         """
-        X, Y = X.detach(), Y.detach()  # a fit is no part of anybody's gradient
+        X, Y = X.detach(), Y.detach()  # no gradient flows through a fit
         self._check_pair(X, Y)
         self.width_source_, self.width_target_ = X.shape[1], Y.shape[1]
         self._groups = checks.checked_groups(groups, len(X))
-        # what is fitted in float32 is seen to be finite in its products
+        # a fit in float32 checks for non-finite values in its products
         if not (X.dtype == Y.dtype == torch.float32 and self._fit_single(X, Y)):
             checks.check_finite_rows(X, Y)
             self._fit(X.double(), Y.double())
@@ -84,7 +84,7 @@ class Map(ABC):
         return self._settled()
 
     def fit_moments(self, moments: Moments) -> Self:
-        """Fit the map on what `Moments` gathered of rows that were never in memory together.
+        """Fit the map on the moments of rows that were never in memory together.
 
         Args:
             moments: sums over the paired rows, about their means unless it was made with center=False.
@@ -125,7 +125,7 @@ class Map(ABC):
         return self._transform(rows).reshape(*X.shape[:-1], self.width_target_)
 
     def inverse(self, Y: Tensor) -> Tensor:
-        """Map target states back: exactly where that can be, otherwise to the smallest state of nearest image.
+        """Map target states back: exactly if the map is invertible, otherwise by the pseudo-inverse.
 
         Args:
             Y: (..., d_target) target states.
@@ -149,8 +149,8 @@ class Map(ABC):
         """Write the fitted map to map.safetensors and map.json in `folder`; `bridge.maps.load_map` reads it.
 
         Args:
-            folder: made if it is not there; a map that is there is replaced.
-            about: what the map belongs to, such as its pair and layers; `load_map` can insist on it.
+            folder: made if it does not exist; a map in it is replaced.
+            about: what the map belongs to, such as its pair and layers; `load_map` can check it.
 
         Raises:
             FitError: not fitted, or an `about` that JSON cannot hold.
@@ -178,11 +178,11 @@ class Map(ABC):
         return self._module()
 
     def absorb(self, module: nn.Module, solver: str = "gradient descent") -> Self:
-        """Take the parameters of a module that `module` gave, so that `transform` computes what it computes.
+        """Take over the parameters of a module from `module`, so that `transform` computes the same as it.
 
         Args:
             module: from `module` of this map or of one with the same options and widths.
-            solver: what `solver_` says from now on.
+            solver: the new value of `solver_`.
 
         Returns:
             self, with those parameters in float64.
@@ -217,8 +217,8 @@ class Map(ABC):
             groups: (n,) integer label of each row of X, as in `fit`.
 
         Returns:
-            (p, m, d_target) float64: what a fresh map fitted on each permutation gives for X_new. The map
-            itself stays as it was.
+            (p, m, d_target) float64: X_new transformed by a fresh map fitted on each permutation. The map itself is not
+            changed.
 
         Raises:
             FitError: as `fit`, or rows of `permutations` that are no permutations.
@@ -244,7 +244,7 @@ class Map(ABC):
     def _n_parameters(self) -> int: ...
 
     def _fit_single(self, X: Tensor, Y: Tensor) -> bool:
-        """Fit in float32 and return True; or False, as for rows that are not finite, to be fitted in float64."""
+        """Fit in float32 and return True; or return False where float64 is needed, as for rows that are not finite."""
         return False
 
     def _fit_moments(self, moments: Moments) -> None:
@@ -260,7 +260,7 @@ class Map(ABC):
         raise NotImplementedError
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors, and whatever else JSON can hold, from which `_restore` makes the map again."""
+        """Return the tensors and JSON values from which `_restore` rebuilds the map."""
         return kept(vars(self))
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -268,7 +268,8 @@ class Map(ABC):
             setattr(self, name, value)
 
     def _settled(self) -> Self:
-        # contiguous, because the layout decides the last bit of a product and a saved map must agree to it
+        # contiguous, because the memory layout affects the last bit of a product, and a saved map must give the same
+        # bits
         for name, tensor in kept(vars(self))[0].items():
             setattr(self, name, tensor.contiguous())
         self.n_parameters_ = self._n_parameters()

@@ -106,7 +106,7 @@ class CCA(Factored):
 
     def _check(self) -> None:
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
-            raise FitError(f"CCA penalty is {self.penalty}; wanted a number that is at least 0")
+            raise FitError(f"CCA penalty is {self.penalty}; wanted a number that is at least 0: change map.penalty")
 
     def _check_rank(self, source: "_Side", target: "_Side") -> None:
         most = min(len(source.root), len(target.root))

@@ -1,4 +1,4 @@
-"""What is refused before a fit begins, each in one line."""
+"""Checks of states and permutations before a fit."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from bridge.normalize import check_finite
 
 
 def check_rows(X: Tensor, Y: Tensor) -> None:
-    """See that both are states, row beside row.
+    """Check that X and Y are matrices with the same number of rows.
 
     Raises:
         FitError: not (n, d_source) and (n, d_target).
@@ -49,13 +49,13 @@ def check_equal_widths(name: str, d_source: int, d_target: int) -> None:
 
 
 def check_finite_rows(X: Tensor, Y: Tensor) -> None:
-    """Refuse rows that are not finite, and none."""
+    """Refuse rows that are not finite, or no rows at all."""
     check_finite(X, "X")
     check_finite(Y, "Y")
 
 
 def checked_permutations(permutations: Tensor, n: int) -> Tensor:
-    """The permutations, each row of them one of 0..n-1.
+    """The permutations; each row must be a permutation of 0..n-1.
 
     Raises:
         FitError: another shape, or a row that is no permutation.
@@ -65,14 +65,13 @@ def checked_permutations(permutations: Tensor, n: int) -> Tensor:
         permutations.sort(dim=1).values, in_order.expand(len(permutations), n)
     ):
         raise FitError(
-            f"permutations has shape {tuple(permutations.shape)}; wanted (p, {n}), "
-            f"every row a permutation of 0..{n - 1}"
+            f"permutations has shape {tuple(permutations.shape)}; wanted (p, {n}): give permutations of 0..{n - 1}"
         )
     return permutations
 
 
 def checked_groups(groups: Tensor | None, n: int) -> Tensor | None:
-    """The labels on the CPU, or None where every row stands for itself.
+    """The labels on the CPU, or None if every row is a group of its own.
 
     Raises:
         FitError: not one label for each of n rows.

@@ -1,4 +1,4 @@
-"""Gradient descent on many copies of one small network at once, with early stopping on rows held back."""
+"""Gradient descent on many copies of one small network at once, with early stopping on validation rows."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +16,13 @@ from bridge.maps.schedule import Schedule
 
 
 class Copies:
-    """Networks of one architecture as one, so that a step for all of them is a few large products.
+    """Stacked networks of one architecture, so that a step for all of them is a few large matrix products.
 
     Args:
         modules: networks whose parameters have the same shapes.
 
     Attributes:
-        active: (p,) which of the networks are still computed; what is applied and minimised has an entry for each.
+        active: (p,) indices of the networks that are still computed.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -38,8 +38,8 @@ class Copies:
         """Apply active copy i to x[i]: (p, b, d_source) -> (p, b, d_target)."""
 
         def one(params: dict[str, Tensor], buffers: dict[str, Tensor], rows: Tensor) -> Tensor:
-            made: Tensor = functional_call(self._skeleton, (params, buffers), (rows,))
-            return made
+            output: Tensor = functional_call(self._skeleton, (params, buffers), (rows,))
+            return output
 
         return vmap(one)(self.params, self.buffers, x)
 
@@ -55,7 +55,7 @@ class Copies:
                 parameter.copy_(self.params[name][i])
 
     def keep(self, which: Tensor) -> None:
-        """Compute those copies (p,) alone from now on; what there is of the others stays in their networks."""
+        """Compute only these copies (p,) from now on; the others keep the parameters in their networks."""
         self.params = {name: p.detach()[which].requires_grad_() for name, p in self.params.items()}
         self.buffers = {name: b[which] for name, b in self.buffers.items()}
         self.active = self.active[which.to(self.active.device)]
@@ -63,7 +63,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Descent:
-    """What a descent did: the most steps of a copy, and for each copy its best step and its held-back loss there."""
+    """The outcome of a descent: the most steps of a copy, and for each copy its best step and validation loss there."""
 
     n_steps: int
     best_step: list[int]
@@ -84,10 +84,10 @@ def descend(
     label: str = "descend",
     accelerator: Any = None,
 ) -> Descent:
-    """Minimise the mean loss over rows for every copy, and leave each where its held-back loss was lowest.
+    """Minimise the mean loss over rows for every copy, and leave each at its lowest validation loss.
 
     All copies see the same rows in the same order and share no parameter, so each ends where it would have
-    ended alone. The start counts: a copy that never gets better stays as it was.
+    ended alone. The start counts as a step: a copy that never gets better keeps its starting parameters.
 
     Source: Loshchilov and Hutter (2019), "Decoupled weight decay regularization", arXiv:1711.05101.
 
@@ -95,14 +95,14 @@ def descend(
         copies: p networks; changed in place.
         loss: gives the (p,) mean losses of the copies on rows (b,).
         train: (n,) rows to descend on.
-        held: (m,) rows to stop on.
+        held: (m,) validation rows.
         schedule: how long and how fast.
         generator: seeds the order of the rows.
         label: of the progress bar.
         accelerator: an `accelerate.Accelerator` for device and mixed precision, or None.
 
     Returns:
-        What was done.
+        The steps and losses of each copy.
 
     Raises:
         FitError: the loss is not finite.
@@ -156,20 +156,20 @@ def descend(
 
 
 def _optimizer(copies: Copies, schedule: Schedule, accelerator: Any) -> Any:
-    made = torch.optim.AdamW(list(copies.params.values()), lr=schedule.lr, weight_decay=schedule.weight_decay)
-    return made if accelerator is None else accelerator.prepare(made)
+    optimizer = torch.optim.AdamW(list(copies.params.values()), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    return optimizer if accelerator is None else accelerator.prepare(optimizer)
 
 
 def _kept(optimizer: Any, copies: Copies, going: Tensor, schedule: Schedule, accelerator: Any) -> Any:
-    """Let copies that have stopped go, and hand the momenta of the others to a new optimizer."""
+    """Drop copies that have stopped, and hand the momenta of the others to a new optimizer."""
     states = [optimizer.state[p] for p in copies.params.values()]
     going = going.to(next(iter(copies.params.values())).device)
     copies.keep(going)
-    made = _optimizer(copies, schedule, accelerator)
+    fewer = _optimizer(copies, schedule, accelerator)
     for parameter, state in zip(copies.params.values(), states, strict=True):
-        # The number of steps is one for all copies; the momenta have an entry for each.
-        made.state[parameter] = {name: v[going] if v.ndim > 0 else v for name, v in state.items()}
-    return made
+        # The step count is shared by all copies; the momenta have an entry for each.
+        fewer.state[parameter] = {name: v[going] if v.ndim > 0 else v for name, v in state.items()}
+    return fewer
 
 
 def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -179,9 +179,9 @@ def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Te
 
 def _finite(losses: Tensor, step: int, schedule: Schedule) -> Tensor:
     if not torch.isfinite(losses).all():
-        found = losses[~torch.isfinite(losses)][0].item()
+        loss = losses[~torch.isfinite(losses)][0].item()
         raise FitError(
-            f"the loss is {found} after {step} steps at lr={schedule.lr:g}; wanted a finite number: lower lr, or look "
+            f"the loss is {loss} after {step} steps at lr={schedule.lr:g}; wanted a finite number: lower lr, or look "
             "at the states for values that are far too large"
         )
     return losses

@@ -1,4 +1,4 @@
-"""What maps of the form x A B + b share: how they are applied, turned around and trained."""
+"""The base class of maps of the form x A B + b: transform, inverse and training."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ class Factored(Map):
     """A linear map kept as two factors, so that no d_source x d_target matrix is formed where fewer rows are enough.
 
     transform(X) = X left_ right_ + offset_. `inverse` is the Moore-Penrose pseudo-inverse of the linear part
-    after the offset is taken away: exact where the map is one to one, otherwise the smallest source state whose
-    image is nearest.
+    after the offset is taken away: exact if the map is one to one, otherwise the least-squares solution of minimum
+    norm.
 
     Attributes:
         left_: (d_source, r) float64, or None for the identity.

@@ -1,4 +1,4 @@
-"""Which fit rows are held back to choose by, so that none shares a group with the rows that are fitted on."""
+"""Validation rows: fit rows that are held out to choose options by, and share no group with the rows fitted on."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def grouped(n: int, groups: Tensor | None) -> tuple[Tensor, Tensor]:
         The number of each row's group (n,), and the number of rows of each group.
 
     Raises:
-        FitError: fewer than two groups, of which none could be left out.
+        FitError: fewer than two groups, so that none can be left out.
     """
     labels = torch.arange(n) if groups is None else groups
     _, members, sizes = labels.unique(return_inverse=True, return_counts=True)
@@ -28,19 +28,19 @@ def grouped(n: int, groups: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def hold_back(n: int, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Draw whole groups of about a fraction of n rows.
+    """Draw validation rows: whole groups, about a fraction of n rows.
 
-    Groups are taken in random order, each where it brings the number of rows nearer to the wanted one; at least one
-    group is held back and at least one is not.
+    Groups are considered in random order; each is held out if that brings the number of rows nearer to the fraction. At
+    least one group is held out and at least one is not.
 
     Args:
         n: number of rows.
-        fraction: of the rows to hold back, between 0 and 1.
+        fraction: share of validation rows, between 0 and 1.
         seed: of the order.
         groups: (n,) integer label of each row; None: each row is a group of its own.
 
     Returns:
-        The rows to fit on and the rows held back, as indices into 0..n-1.
+        The rows to fit on and the validation rows, as indices into 0..n-1.
 
     Raises:
         FitError: fewer than two groups.

@@ -1,4 +1,4 @@
-"""The one factorization of the source rows that all least-squares maps are computed from."""
+"""The factorization of the source rows that all least-squares maps share."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Design:
     Attributes:
         s: (r,) singular values, descending.
         V: (d_source, r) directions that the rows hold.
-        U: (n, r), or None where there were only products.
+        U: (n, r), or None if only products were given.
         n: number of rows.
-        centered: the rows add up to 0, so that a mean was fitted with them.
-        solver: how s and V were found.
-        eps: of the precision in which the rows were given.
+        centered: whether the rows add up to 0, so that their mean was fitted too.
+        solver: how s and V were computed.
+        eps: resolution of the precision in which the rows were given.
     """
 
     s: Tensor
@@ -54,9 +54,9 @@ def design_of_rows(X: Tensor, name: str = "X", eps: float = EPS) -> Design:
 
 
 def design_of_products(XX: Tensor, n: int, centered: bool, eps: float = EPS) -> Design:
-    """Factor X^T X; directions below 1e-7 of the largest are lost in it, and counted as not there.
+    """Factor X^T X; directions below 1e-7 of the largest are lost in rounding, and are left out.
 
-    So are those below what rows given in a precision `eps` can hold.
+    So are those below the rounding of rows given in a precision `eps`.
     """
     squares, V = (part.flip(-1) for part in torch.linalg.eigh(XX))
     rank = int((squares > squares[0] * of_products(eps, max(n, len(XX)))).sum())
@@ -76,7 +76,7 @@ class LeastSquares(Factored):
     centers = False
     # the map is an update of the state itself
     updates = False
-    # of a fit that takes no more than ||X W - Y||^2 + a ||W||^2, and so no singular values
+    # for a fit of ||X W - Y||^2 + a ||W||^2 alone, which needs no singular values
     relative_penalty: float | None = None
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:

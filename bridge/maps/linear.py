@@ -10,8 +10,8 @@ class Linear(LeastSquares, TrainedDense):
     """Least squares of minimum norm.
 
     Minimises ||X W - Y||_F, and among the minimisers ||W||_F: a direction that no row of X has is mapped to
-    0. There is no intercept: center first (`bridge.normalize.Normalize`), or use `Affine`. With n < d it fits
-    the rows exactly, which says nothing about new ones. `inverse` is the pseudo-inverse of W.
+    0. There is no intercept: center first (`bridge.normalize.Normalize`), or use `Affine`. With n < d it fits the rows
+    exactly, which says nothing about held-out rows. `inverse` is the pseudo-inverse of W.
 
     Source: Penrose (1956), "On best approximate solutions of linear matrix equations",
     doi:10.1017/S0305004100030929.

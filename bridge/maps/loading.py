@@ -15,13 +15,13 @@ def load_map(folder: str | Path, about: Mapping[str, Scalar] | None = None) -> M
 
     Args:
         folder: the folder given to `Map.save`.
-        about: what the map must have been fitted for; every key must be there and agree.
+        about: what the map must have been fitted for; every key must exist and agree.
 
     Returns:
         A fitted map on the CPU; `about_` holds what was saved with it.
 
     Raises:
-        FitError: no map there, a damaged or foreign file, a newer format, or a map fitted for something else.
+        FitError: no map in the folder, a damaged or foreign file, a newer format, or a map fitted for something else.
 
     Example:
         >>> import tempfile, torch
@@ -36,13 +36,16 @@ def load_map(folder: str | Path, about: Mapping[str, Scalar] | None = None) -> M
     described, tensors = read_map(folder, about or {})
     name = described["class"]
     try:
-        found = IdentityMap if name == IdentityMap.__name__ else map_class(name)
+        kind = IdentityMap if name == IdentityMap.__name__ else map_class(name)
     except LookupError:
         raise FitError(f"the map in {folder} is a {name}; wanted a class of bridge.maps: update bridge") from None
     try:
-        map_: Map = found(**described["options"])
+        map_: Map = kind(**described["options"])
         map_._restore(tensors, described["facts"])
     except (KeyError, TypeError, ValueError) as error:
-        raise FitError(f"the map in {folder} does not fit its class ({error}); save it again") from None
+        raise FitError(
+            f"the map in {folder} does not fit its class ({error}); wanted the options and tensors that its class "
+            "stores: save it again"
+        ) from None
     map_.about_ = described["about"]
     return map_

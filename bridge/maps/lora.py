@@ -17,9 +17,8 @@ class LoRA(ReducedRank):
 
     Minimises ||X + (alpha / rank) X A B - Y||_F^2 + a ||(alpha / rank) A B||_F^2 over A (d_source, rank) and
     B (rank, d_target): reduced-rank ridge regression of the residual Y - X, in closed form. Where the widths
-    differ, the state that is added is padded with zeros or cut. It can only say what the identity and a few
-    directions can, so that two models with unrelated coordinates are out of its reach: no rotation is of this
-    form.
+    differ, the state that is added is padded with zeros or cut. It can only change a few directions of the identity, so
+    it cannot map between models with unrelated coordinates: no general rotation is of this form.
 
     In closed form `alpha` cancels, since A B absorbs it; under gradient descent it scales every step, as in
     the source. There is no intercept: center first. `inverse` is the pseudo-inverse of I + (alpha / rank) A B.
@@ -60,7 +59,7 @@ class LoRA(ReducedRank):
     def _check(self, design: Design | None, d_target: int) -> None:
         super()._check(design, d_target)
         if not (self.alpha > 0 and math.isfinite(self.alpha)):
-            raise FitError(f"LoRA alpha is {self.alpha}; wanted a number above 0")
+            raise FitError(f"LoRA alpha is {self.alpha}; wanted a number above 0: change map.alpha")
 
     def _keep(self, design: Design, C: Tensor, rows: Tensor | None, means: tuple[Tensor, Tensor]) -> None:
         super()._keep(design, C, rows, means)

@@ -1,4 +1,4 @@
-"""A small network between two models' states: what a map can reach that need not be linear."""
+"""A small network between two models' states: a map that need not be linear."""
 
 import copy
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bridge.maps.descent import Copies, descend
 from bridge.maps.ridge import Ridge
 from bridge.maps.schedule import Schedule
 
-# weights of the copies that are trained together
+# the most weights of copies that are trained together
 CHUNK_WEIGHTS = 2**24
 
 
@@ -43,8 +43,8 @@ class MLP(Map):
     """A stitch of `depth` hidden layers beside a linear path, fitted by gradient descent.
 
     Minimises the mean squared error of the states. The linear path starts as ridge regression and the network at
-    zero, so that what is learnt is what a linear map leaves over; a share of the fit rows, in whole groups, is held
-    back and decides when to stop, and with how much of it to end. All arithmetic is in float64.
+    zero, so that the network learns what a linear map leaves over. A share of the fit rows, in whole groups, are
+    validation rows; they decide the step whose weights are kept. All arithmetic is in float64.
 
     Source: Bansal, Nakkiran, Barak (2021), "Revisiting model stitching to compare neural representations",
     arXiv:2106.07682, where the stitch is linear; a network in its place is the usual next step.
@@ -54,7 +54,7 @@ class MLP(Map):
         width: units of a hidden layer.
         penalty: of the ridge regression that the linear path starts as.
         n_steps, lr, batch_size, weight_decay, inner_fraction, check_every, patience: as in `Schedule`.
-        seed: of the first weights, of the rows held back, and of their order.
+        seed: of the first weights, of the validation rows, and of the order of the others.
 
     Attributes:
         best_step_: the step whose weights were kept; 0 keeps the ridge regression.
@@ -134,7 +134,10 @@ class MLP(Map):
     def _trained(self, X: Tensor, Y: Tensor, orders: Tensor) -> Sequence[nn.Module]:
         """One network for each order (p, n) of Y's rows."""
         if self.depth < 1 or self.width < 1:
-            raise FitError(f"got depth={self.depth} and width={self.width} of an mlp; wanted at least 1 of each")
+            raise FitError(
+                f"got depth={self.depth} and width={self.width} of an mlp; wanted at least 1 of each: change "
+                "map.depth or map.width"
+            )
         schedule = Schedule.of(self).checked()
         train, held = (part.to(X.device) for part in schedule.inner_split(len(X), self.seed, self._groups))
         orders = orders.to(X.device)
@@ -145,8 +148,8 @@ class MLP(Map):
             return residual.square().mean((1, 2))
 
         generator = torch.Generator().manual_seed(self.seed)
-        found = descend(Copies(nets), error, train, held, schedule, generator, f"fit {len(orders)} mlp")
-        self.best_step_ = found.best_step[0]
+        descent = descend(Copies(nets), error, train, held, schedule, generator, f"fit {len(orders)} mlp")
+        self.best_step_ = descent.best_step[0]
         return [net.requires_grad_(False) for net in nets]
 
     def _started(self, X: Tensor, Y: Tensor) -> Stitch:

@@ -1,4 +1,4 @@
-"""Fitted maps as torch modules, for training by gradients; plain products, so that many can be stacked and vmapped."""
+"""Fitted maps as torch modules, for training by gradients; they use plain products, so that `torch.vmap` works."""
 
 import torch
 from torch import Tensor, nn

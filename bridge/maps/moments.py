@@ -1,4 +1,4 @@
-"""Sums over paired rows, gathered batch by batch, that many maps can be fitted on."""
+"""Moments of paired rows, accumulated batch by batch, from which many maps can be fitted."""
 
 from typing import Self
 
@@ -25,7 +25,7 @@ class Moments:
     Attributes:
         n: number of rows so far.
         mean_source, mean_target: (d_source,), (d_target,) float64.
-        eps_source, eps_target: of the coarsest precision in which a batch was given.
+        eps_source, eps_target: resolution of the coarsest precision in which a batch was given.
 
     Example:
         >>> import torch

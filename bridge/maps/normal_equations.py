@@ -1,13 +1,13 @@
-"""Least squares from one Cholesky factor, where one fit needs no singular values and the rows are well conditioned."""
+"""Least squares by one Cholesky factorization, for well-conditioned rows and fits without singular values."""
 
 import torch
 from torch import Tensor
 
 from bridge.maps.solvers import EPS, is_centered, of_products, reflected
 
-# Side of the blocks in which a Cholesky factor is worked out on a CPU.
+# Block size of the Cholesky factorization on a CPU.
 FACTOR_BLOCK = 128
-# A symmetric product is made of four columns of blocks, whose side is a multiple of this.
+# A symmetric product is computed in four columns of blocks, whose side is a multiple of this.
 PRODUCT_BLOCK, N_BLOCKS = 64, 4
 # Least squared singular value, as a share of ||X^T X||_F, for which normal equations keep ten digits in float64.
 LEAST = 1e-6
@@ -15,9 +15,9 @@ LEAST = 1e-6
 LEAST_SINGLE = 3e-4
 # Least penalty, as a share of ||X^T X||_F, for which normal equations keep eight digits.
 LEAST_PENALTY = 1e-8
-# Side from which float32 is worth its rounding.
+# Matrix side from which float32 is used, as it is faster.
 SINGLE_FROM = 256
-# Largest condition number for which float32 is taken with a penalty.
+# Largest condition number for which float32 is used with a penalty.
 SINGLE_CONDITION = 1e3
 # Relative residual of the normal equations that a solution in float32 must not exceed.
 SINGLE_RESIDUAL = 1e-4
@@ -38,14 +38,13 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
         eps: of the precision in which X was given (`bridge.maps.solvers.resolution`).
 
     Returns:
-        Factors (d, r) or None, and (r, d_target), float64, with W = left right; the rank of X; and "cholesky". None
-        where X is not known to be of full rank, or not well enough conditioned: then more digits, or singular values,
-        have to decide.
+        Factors (d, r) or None, and (r, d_target), float64, with W = left right; the rank of X; and "cholesky". None if
+        X may be rank-deficient or is badly conditioned: then float64, or singular values, are needed.
     """
     n, d = X.shape
     wide, single = n <= d, X.dtype == torch.float32
     if wide and is_centered(X, eps):
-        # the constant direction of the rows is nothing but rounding, and one row to leave out
+        # the constant direction of centered rows is only rounding, and becomes one row to leave out
         X, Y = reflected(X)[1:], reflected(Y)[1:]
     A = gram(X.T if wide else X)
     size = float(torch.linalg.matrix_norm(A)) if len(A) else 0.0
@@ -55,14 +54,14 @@ def solve(X: Tensor, Y: Tensor, relative: float, eps: float = EPS) -> tuple[Tens
     rank, L = len(A), factor(A, penalty)
     if L is None:
         return None
-    # with a penalty L says little about the least eigenvalue of A itself, and a factor without it is asked
+    # with a penalty L says little about the least eigenvalue of A itself, so A is factored without it
     least = (LEAST_SINGLE if single and not penalty else LEAST) * size
     if not (factor(A, -least) is not None if penalty else least_eigenvalue(L) > least):
         if single or penalty < LEAST_PENALTY * size:
             return None
         squares = torch.linalg.eigvalsh(A)
         rank = int((squares > squares[-1] * of_products(eps, max(n, d))).sum())
-    # columns one after the other are what the solver wants
+    # the solver expects column-major order
     B = Y if wide else (Y.T @ X).T
     C = torch.cholesky_solve(B, L)
     if single and not _residual(A, B, C, penalty) <= SINGLE_RESIDUAL:
@@ -81,7 +80,7 @@ def least_eigenvalue(L: Tensor) -> float:
 def gram(X: Tensor) -> Tensor:
     """X^T X (d, d), of which the blocks above the diagonal are computed and the others copied."""
     X, d = X.detach(), X.shape[1]
-    # a multiple of the least side, since products of odd sizes are slow
+    # a multiple of the least side, because products of odd sizes are slow
     step = PRODUCT_BLOCK * -(-d // (N_BLOCKS * PRODUCT_BLOCK))
     if X.is_cuda or d <= 2 * PRODUCT_BLOCK:
         return X.T @ X

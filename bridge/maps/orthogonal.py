@@ -13,7 +13,7 @@ from bridge.maps.rotation import Located, Rotation, Spans
 from bridge.svd import svd
 
 COMPLETIONS = ("nearest", "none")
-# bytes of factors that permuted fits keep in memory at once
+# the most bytes of factors that permuted fits keep in memory at once
 CHUNK_BYTES = 256 * 2**20
 
 
@@ -32,8 +32,7 @@ class Orthogonal(Map):
     - completion="none": directions outside the span of A are mapped to 0, R = A B^T.
     - completion="nearest": they are mapped onto the complement of B by the orthogonal map nearest to the
       identity. With the principal vectors a_i, b_i of both spans and their cosines c_i it is x -> x - sum_i
-      (b_i . x) (a_i + b_i) / (1 + c_i), so no D x D matrix is formed; it is worked out when `transform` first
-      needs it.
+      (b_i . x) (a_i + b_i) / (1 + c_i), so no D x D matrix is formed; it is computed when `transform` first needs it.
 
     The work is in the span of the rows: with n < D it needs two n x d bases and one n x n decomposition. Float32 rows
     of equal widths from 256 on, n >= d, are multiplied in float32, as scipy does, and R is made orthonormal in float64;
@@ -56,12 +55,13 @@ class Orthogonal(Map):
 
     Attributes:
         rank_: k, the number of directions that the fit determined.
-        solver_: "gram", "qr", "direct" or "moments", joined by "/" where source and target differ (see
-            `RowBasis`); then how X^T Y was decomposed where that was tried by another way than its singular values.
+        solver_: "gram", "qr", "direct" or "moments", joined by "/" if source and target differ (see `RowBasis`);
+            followed by the method for X^T Y if another than its SVD was tried.
         scale_: c; 1 without `scale`.
 
     Raises:
-        FitError: states that cannot be fitted on (`fit`), X^T Y = 0, or `special` where it takes more than there is.
+        FitError: states that cannot be fitted on (`fit`), X^T Y = 0, or `special` with unequal widths or undetermined
+            directions.
 
     Example:
         >>> X = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
@@ -124,7 +124,7 @@ class Orthogonal(Map):
         self.scale_ = 1.0
 
     def _solved(self, spans: Spans, M: Tensor) -> tuple[Rotation, float, str]:
-        """Return R, tr(R^T X^T Y), and how M was decomposed where that is worth a word."""
+        """Return R, tr(R^T X^T Y), and the method of decomposing M, empty for the SVD."""
         how, square = "", M.shape[0] == M.shape[1] == spans.width_source == spans.width_target
         if square and worth_iterating(len(M), M.device):
             R, how = polar_factor(M) if spans.is_clear(M) else (None, "X^T Y is close to rounding")
@@ -148,7 +148,7 @@ class Orthogonal(Map):
 
     @staticmethod
     def _moved(rotation: Rotation, spans: Spans, X: Tensor) -> Tensor:
-        """X R, or something of the same norm: the fit rows themselves where R keeps every row's norm."""
+        """X R, or the fit rows themselves if R keeps every row's norm: only the norm of the result is used."""
         keeps = rotation.completed or rotation.rank == spans.width_source
         return X if keeps and spans.width_source <= spans.width_target else rotation.apply(Located(spans, X))
 
@@ -198,7 +198,9 @@ class Orthogonal(Map):
 
     def _check_options(self, d_source: int, d_target: int) -> None:
         if self.completion not in COMPLETIONS:
-            raise FitError(f"completion is {self.completion!r}; wanted one of {', '.join(COMPLETIONS)}")
+            raise FitError(
+                f"completion is {self.completion!r}; wanted one of {', '.join(COMPLETIONS)}: change map.completion"
+            )
         if self.special and d_source != d_target:
             raise FitError(
                 f"special=true got widths {d_source} (source) and {d_target} (target); wanted equal ones, "

@@ -1,4 +1,4 @@
-"""The polar factor of a square matrix by other ways than its SVD, where they are faster and as good."""
+"""The polar factor of a square matrix by methods other than the SVD, where they are faster and as accurate."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ MAX_STEPS = 30
 SINGLE_FROM = 256
 # Of the power iteration for the largest singular value.
 N_PROBES, N_ITERATIONS = 4, 3
-# Power iteration finds the largest singular value from below; what it gives is multiplied by this.
+# Power iteration approaches the largest singular value from below; its result is multiplied by this.
 SLACK = 1.25
 # Share of the largest singular value below which the others are too small for float32.
 LEAST_SINGLE = 1e-5
@@ -50,8 +50,8 @@ def polar_factor(M: Tensor) -> tuple[Tensor | None, str]:
         M: (d, d) float64.
 
     Returns:
-        The factor and "polar"; or None and why there is none: the factor of a matrix that is nearly singular is
-        not determined by it well enough, and takes singular vectors.
+        The factor and "polar"; or None and the reason: the polar factor of a nearly singular matrix needs singular
+        vectors.
 
     Example:
         >>> polar_factor(torch.tensor([[0.0, 2.0], [-3.0, 0.0]], dtype=torch.float64))[0].round(decimals=9) + 0.0
@@ -63,7 +63,7 @@ def polar_factor(M: Tensor) -> tuple[Tensor | None, str]:
     size = torch.linalg.matrix_norm(M)
     if not size > 0:
         return None, "X^T Y is singular"
-    # the factor is that of any multiple of M, and no norm of this one can overflow
+    # any positive multiple of M has the same polar factor, and the norms of this one cannot overflow
     Q, change = M / size, float("inf")
     for step in range(MAX_STEPS):
         inverse, failed = torch.linalg.inv_ex(Q)
@@ -95,7 +95,7 @@ def polar_in_single(M: Tensor) -> tuple[Tensor | None, str]:
         M: (d, d) float32.
 
     Returns:
-        The factor in float64 and "float32"; or None where a singular value may be nothing but rounding.
+        The factor in float64 and "float32"; or None if a singular value may be only rounding.
     """
     size = SLACK * _spectral(M)
     if not 0.0 < size < float("inf"):
@@ -107,7 +107,7 @@ def polar_in_single(M: Tensor) -> tuple[Tensor | None, str]:
     Q = torch.addmm(Q, Q, _excess(Q), alpha=-0.5)
     wide = Q.double()
     excess = _excess(wide).float()
-    # a singular value that was less than the least one is still on its way
+    # a singular value below the assumed least one has not converged to 1 yet
     if not float(torch.linalg.matrix_norm(excess)) <= MOST_LEFT * len(M) ** 0.5:
         return None, ""
     return wide.sub_(Q @ excess.mul_(0.5)), "float32"
@@ -117,8 +117,9 @@ def decompose(M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """U, s, Vh of M whose product U Vh is the polar factor, by eigenvectors of M^T M where M is well conditioned.
 
     The columns of M V, scaled to length 1, are orthogonal but for some E, which is measured. To first order in E they
-    are mended to U = W (I - E / 2 + O), O skew with O_ij = E_ij (s_j - s_i) / (2 (s_i + s_j)), that makes U^T M V
-    symmetric; what is left is of the size of E^2. Of other matrices, small ones and on a GPU it is the SVD.
+    are corrected to U = W (I - E / 2 + O), O skew with O_ij = E_ij (s_j - s_i) / (2 (s_i + s_j)), that makes U^T M V
+    symmetric; the remaining error is of the size of E^2. Other matrices, small ones and those on a GPU are decomposed
+    by the SVD.
 
     Args:
         M: (a, b) float64.

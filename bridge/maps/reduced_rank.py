@@ -42,18 +42,21 @@ class ReducedRank(LeastSquares):
     def _check(self, design: Design | None, d_target: int) -> None:
         name = type(self).__name__
         if self.rank < 1:
-            raise FitError(f"{name} rank is {self.rank}; wanted at least 1")
+            raise FitError(f"{name} rank is {self.rank}; wanted at least 1: change map.rank")
         if not (self.penalty >= 0 and math.isfinite(self.penalty)):
-            raise FitError(f"{name} penalty is {self.penalty}; wanted a number that is at least 0")
+            raise FitError(f"{name} penalty is {self.penalty}; wanted a number that is at least 0: change map.penalty")
         if design is None:
             return
         widths = f"the widths {len(design.V)} (source) and {d_target} (target)"
         if self.rank > min(len(design.V), d_target):
-            raise FitError(f"{name} rank is {self.rank}, larger than one of {widths}; wanted a smaller rank")
+            raise FitError(
+                f"{name} rank is {self.rank}, larger than one of {widths}; wanted at most the smaller of the two: "
+                "change map.rank"
+            )
         if self.rank > len(design.s):
             raise FitError(
-                f"{name} rank is {self.rank}, but the {design.n} rows of X hold {len(design.s)} directions; "
-                f"wanted a rank of at most {len(design.s)}, or more items"
+                f"{name} rank is {self.rank}, but the {design.n} rows of X hold {len(design.s)} directions; wanted a "
+                f"rank of at most {len(design.s)}: change map.rank, or fit on more items"
             )
 
     def _factors(self, design: Design, C: Tensor, Y: Tensor | None) -> tuple[Tensor | None, Tensor]:

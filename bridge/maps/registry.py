@@ -1,6 +1,6 @@
-"""Which maps there are: a map is the class in bridge/maps that is named as its file, orthogonal.py and Orthogonal.
+"""The registry of maps: a map is the class that has the name of its file, as Orthogonal in orthogonal.py.
 
-What a map takes is read from its source, so that a configuration is made and checked without loading torch.
+The arguments of a map are parsed from its source file, so that a configuration is checked without loading torch.
 """
 
 import ast
@@ -20,7 +20,7 @@ PACKAGE = "bridge.maps"
 
 @dataclass(frozen=True)
 class Described:
-    """A map as its file says it is.
+    """The description of a map, parsed from its file.
 
     Attributes:
         name: of the file and of its option, such as "ridge".
@@ -45,10 +45,10 @@ def maps() -> dict[str, Described]:
     """Every map by the name of its file, in the order of the names."""
     described = {}
     for path in sorted(_folder().glob("*.py")):
-        found = re.search(rf"^class ({path.stem.replace('_', '')})\b", path.read_text(), re.MULTILINE | re.IGNORECASE)
-        family = _family(path.stem, found[1]) if found else {}
-        if found and ("base", "Map") in family and not _unfinished(family):
-            node = family[path.stem, found[1]]
+        match = re.search(rf"^class ({path.stem.replace('_', '')})\b", path.read_text(), re.MULTILINE | re.IGNORECASE)
+        family = _family(path.stem, match[1]) if match else {}
+        if match and ("base", "Map") in family and not _unfinished(family):
+            node = family[path.stem, match[1]]
             says = (ast.get_docstring(node) or "").partition("\n")[0]
             described[path.stem] = Described(path.stem, node.name, says, _arguments(family))
     return described
@@ -62,13 +62,13 @@ def map_class(name: str) -> "type[Map]":
     """
     for map_ in maps().values():
         if name in (map_.name, map_.class_name):
-            found: type[Map] = getattr(import_module(f"{PACKAGE}.{map_.name}"), map_.class_name)
-            return found
+            kind: type[Map] = getattr(import_module(f"{PACKAGE}.{map_.name}"), map_.class_name)
+            return kind
     raise KeyError(name)
 
 
 def names_of(ability: str) -> str:
-    """The maps that have an ability, for an error text."""
+    """The names of the maps that have an ability, for an error message."""
     names = sorted(m.class_name for m in maps().values() if getattr(map_class(m.name), ability, False))
     return ", ".join(names[:-1]) + " and " + names[-1]
 

@@ -13,9 +13,9 @@ class Relative(Factored):
 
     A few fit items are anchors, with unit rows A (k, d_source) and B (k, d_target). A state is described by its
     cosines with the anchors, x A^T / ||x||, and the target's state is the direction z with
-    z B^T = x A^T / ||x||, by the pseudo-inverse of B^T. The size, which cosines do not see, is the row's own,
-    times the ratio of the mean norms of target and source rows; so the map is linear, x A^T (B^T)^+ scaled, of
-    rank k at most. Only the anchors and two mean norms are fitted: other pairs play no part.
+    z B^T = x A^T / ||x||, by the pseudo-inverse of B^T. The norm, which cosines do not contain, is that of the row,
+    times the ratio of the mean norms of target and source rows. So the map is linear, x A^T (B^T)^+ scaled, of rank k
+    at most. Only the anchors and two mean norms are fitted: other pairs play no part.
 
     A nearly singular B makes the pseudo-inverse amplify noise. Singular values below `tolerance` times the
     largest count as 0; the source averages several pruned sets of anchors instead. Nothing is centered: do
@@ -75,7 +75,9 @@ class Relative(Factored):
                 "choose fewer or fit on more items"
             )
         if not 0 <= self.tolerance < 1:
-            raise FitError(f"Relative tolerance is {self.tolerance}; wanted at least 0 and below 1")
+            raise FitError(
+                f"relative tolerance is {self.tolerance}; wanted at least 0 and below 1: change map.tolerance"
+            )
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(n, generator=generator)[: self.n_anchors].sort().values
 

@@ -14,7 +14,7 @@ from bridge.maps.least_squares import Design, LeastSquares, design_of_rows
 from bridge.maps.moments import Moments
 
 SELECTIONS = ("fixed", "loo", "split")
-# relative penalties that are tried: from next to nothing to a hundred times a direction of average size
+# relative penalties that are tried: from almost zero to a hundred times the mean squared singular value
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 5))
 HELD_OUT = 0.2
 
@@ -55,7 +55,7 @@ class Ridge(LeastSquares, TrainedDense):
                 [0., 2.]], dtype=torch.float64)
     """
 
-    # its penalty shrinks what a rotation would keep
+    # its penalty shrinks states, so that it is no rotation
     can_rotate = False
     penalty_: float
 
@@ -68,7 +68,7 @@ class Ridge(LeastSquares, TrainedDense):
 
     @property
     def relative_penalty(self) -> float | None:  # type: ignore[override]
-        """Of a fit whose penalty is given; a choice among many takes singular values."""
+        """The penalty of a fit with select="fixed"; a selection among many needs singular values."""
         return self.penalty if self.select == "fixed" else None
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
@@ -83,7 +83,7 @@ class Ridge(LeastSquares, TrainedDense):
         if not (self.penalty > 0 and math.isfinite(self.penalty)):
             raise FitError(f"ridge penalty is {self.penalty}; wanted a number above 0: map=linear has none")
         if self.select not in SELECTIONS:
-            raise FitError(f"ridge select is {self.select!r}; wanted one of {', '.join(SELECTIONS)}")
+            raise FitError(f"ridge select is {self.select!r}; wanted one of {', '.join(SELECTIONS)}: change map.select")
         if self.select != "fixed" and design is not None and design.n < 3:
             raise FitError(
                 f"ridge select={self.select} got {design.n} rows; wanted at least 3: "
@@ -93,8 +93,8 @@ class Ridge(LeastSquares, TrainedDense):
     def _fit_moments(self, moments: Moments) -> None:
         if self.select != "fixed":
             raise FitError(
-                f"ridge select={self.select} needs the rows themselves; wanted select=fixed with a penalty "
-                "for a fit on sums over rows"
+                f"ridge select={self.select} needs the rows themselves; wanted select=fixed with a penalty for a fit "
+                "on sums over rows: change map.select"
             )
         super()._fit_moments(moments)
 
@@ -111,7 +111,7 @@ class Ridge(LeastSquares, TrainedDense):
     def _split_errors(self, design: Design, Y: Tensor) -> Tensor:
         assert design.U is not None
         kept, held = (part.to(Y.device) for part in hold_back(design.n, HELD_OUT, self.seed, self._groups))
-        # in coordinates of the span, where rows are as short as they can be
+        # in coordinates of the span, which are fewer than d
         rows = design.U * design.s
         inner = design_of_rows(rows[kept], eps=design.eps)
         located, C = rows[held] @ inner.V, inner.coordinates(Y[kept])

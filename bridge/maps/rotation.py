@@ -22,11 +22,11 @@ class Spans:
     Attributes:
         source: basis of the rows of X; `target` of those of Y.
         width_source: d of X; `width_target` of Y.
-        product_scale: how large a singular value of X^T Y of unrelated rows is.
-        relative_tolerance: what of it, or of the largest singular value, may be rounding.
+        product_scale: the size of a singular value of X^T Y for unrelated rows.
+        relative_tolerance: the share of it, or of the largest singular value, that may be rounding.
         eps: the precisions in which X and Y were given.
         n: number of rows.
-        products: X^T X and Y^T Y, where the rows themselves are not at hand.
+        products: X^T X and Y^T Y, if the rows themselves are not available.
     """
 
     source: RowBasis
@@ -57,7 +57,7 @@ class Spans:
 
     @classmethod
     def of_moments(cls, moments: Moments) -> "Spans":
-        """Take all coordinates as the basis: sums over rows do not say which rows there were."""
+        """Use the identity as both bases: moments do not tell the span of the rows."""
         widths = (moments.width_source, moments.width_target)
         source, target = (RowBasis(moments.cross.new_zeros(0, width), None, "moments") for width in widths)
         traces = float(moments.gram_source.trace() * moments.gram_target.trace()) ** 0.5
@@ -72,7 +72,7 @@ class Spans:
         return self.relative_tolerance * max(largest, self.product_scale)
 
     def is_clear(self, M: Tensor) -> bool:
-        """Whether an X^T Y of a condition number that the polar factor takes is more than rounding throughout."""
+        """Whether all singular values of X^T Y exceed rounding, at the largest condition number that is accepted."""
         size = float(torch.linalg.matrix_norm(M))
         return size > CONDITION * len(M) * self.floor(size)
 
@@ -82,7 +82,7 @@ class Spans:
 
     @property
     def solver(self) -> str:
-        """The solver of both bases, named once where it is the same."""
+        """The solvers of both bases, named once if they are the same."""
         return "/".join(dict.fromkeys([self.source.solver, self.target.solver]))
 
     @cached_property
@@ -143,12 +143,12 @@ class Rotation:
     """R in coordinates of the two bases: core (r_source, r_target) on the span, and how it is completed outside.
 
     `core` is U V^T with U (r_source, k) and V (r_target, k); `principal`, the principal vectors a = U P and
-    b = V Q of the two spans and the cosines between them, is worked out when it is first needed.
+    b = V Q of the two spans and the cosines between them, is computed when it is first needed.
     """
 
     def __init__(self, spans: "Spans", U: Tensor, V: Tensor, completion: str) -> None:
         self.spans, self.core, self.rank = spans, (U @ V.T).contiguous(), U.shape[1]
-        # with k = min(d_source, d_target) the complement is empty, or what it is mapped to is padding
+        # with k = min(d_source, d_target) the complement is empty, or is mapped to padding
         self.completed = completion == "nearest" and U.shape[1] < min(spans.width_source, spans.width_target)
         self._found: tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor] = (U, V)
 

@@ -1,4 +1,4 @@
-"""A map that was fitted before and kept, put to use as it is."""
+"""A saved map: fitted in an earlier cell, and used without a new fit."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,16 +14,17 @@ from bridge.maps.stored import Scalar
 
 
 class Saved(Map):
-    """A map that was kept with `Adapter.save`; `fit` looks at the widths of its rows and at nothing else.
+    """A map that was saved with `Adapter.save`; `fit` checks only the widths of its rows.
 
-    It brings its normalisations with it, those of the rows that it was fitted on, as `adapter`. What would have to be
-    fitted anew, such as the same map on permuted rows, cannot be had of it.
+    Its normalisations, which belong to the rows that it was fitted on, are in `adapter`. Controls that need a new fit,
+    such as the same map on permuted rows, are not available.
 
     Args:
         path: the folder.
 
     Raises:
-        FitError: no map there, a damaged one, or other widths than it was fitted for (`fit`); a fit on permuted rows.
+        FitError: no map in the folder, a damaged one, or other widths than it was fitted for (`fit`); a fit on permuted
+            rows.
 
     Example:
         >>> import tempfile, torch
@@ -49,20 +50,21 @@ class Saved(Map):
         return Adapter.load(self.path)
 
     def save(self, folder: str | Path, about: Mapping[str, Scalar] | None = None) -> None:
-        """Write the map that was kept, as `Map.save` does."""
+        """Write the saved map, as `Map.save` does."""
         self.adapter.map.save(folder, about)
 
     def check_widths(self, d_source: int, d_target: int) -> None:
         """Refuse states of other widths than the map was fitted for.
 
         Raises:
-            FitError: they are, or there is no map in the folder.
+            FitError: the widths differ, or there is no map in the folder.
         """
         map_ = self.adapter.map
         if (d_source, d_target) != (map_.width_source_, map_.width_target_):
             raise FitError(
                 f"the map in {self.path} was fitted for widths {map_.width_source_} -> {map_.width_target_}, got "
-                f"{d_source} -> {d_target}; give the pair that it was fitted for, or a map to fit"
+                f"{d_source} -> {d_target}; wanted equal widths: give the pair that it was fitted for, or a map to "
+                "fit"
             )
 
     def _fit(self, X: Tensor, Y: Tensor) -> None:
@@ -75,7 +77,7 @@ class Saved(Map):
         return self.adapter.map.transform(X)
 
     def _transform_permuted(self, X: Tensor, Y: Tensor, permutations: Tensor, X_new: Tensor) -> Tensor:
-        raise FitError("a map that was kept is not fitted again; wanted a map to fit, such as orthogonal")
+        raise FitError("a saved map is not fitted again; wanted a map to fit: choose one, such as map=orthogonal")
 
     def _n_parameters(self) -> int:
         return self.adapter.map.n_parameters_

@@ -1,4 +1,4 @@
-"""The schedule of gradient descent, as maps and configurations spell it. Needs no torch until rows are drawn."""
+"""The schedule of gradient descent, for maps and configurations. Needs no torch until rows are drawn."""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ class Schedule:
         lr: learning rate of AdamW.
         batch_size: rows a step.
         weight_decay: decoupled, as in AdamW.
-        inner_fraction: share of the fit rows that are held back to stop on; never eval rows.
-        check_every: steps between looks at the rows held back.
-        patience: looks without a lower loss before a copy has stopped.
+        inner_fraction: share of the fit rows that are validation rows, for early stopping; never eval rows.
+        check_every: steps between two evaluations on the validation rows.
+        patience: evaluations without a lower loss after which a copy stops.
     """
 
     n_steps: int = 300
@@ -33,26 +33,29 @@ class Schedule:
 
     @classmethod
     def of(cls, options: object) -> "Schedule":
-        """The schedule that the attributes of an object say."""
+        """The schedule from the attributes of an object."""
         return cls(**{f.name: getattr(options, f.name) for f in fields(cls)})
 
     def checked(self) -> "Schedule":
         """Itself.
 
         Raises:
-            FitError: a number that nothing can be done with.
+            FitError: a number is out of range.
         """
         for name in ("n_steps", "batch_size", "check_every", "patience"):
             if getattr(self, name) < 1:
                 raise FitError(f"{name} is {getattr(self, name)}; wanted at least 1: set map.{name} or training.{name}")
         if not self.lr > 0 or self.weight_decay < 0:
-            raise FitError(f"lr is {self.lr} and weight_decay {self.weight_decay}; wanted lr above 0, decay at least 0")
+            raise FitError(
+                f"lr is {self.lr} and weight_decay {self.weight_decay}; wanted lr above 0 and weight_decay at least "
+                "0: change them"
+            )
         if not 0 < self.inner_fraction < 1:
-            raise FitError(f"inner_fraction is {self.inner_fraction}; wanted a number between 0 and 1")
+            raise FitError(f"inner_fraction is {self.inner_fraction}; wanted a number between 0 and 1: change it")
         return self
 
     def inner_split(self, n: int, seed: int, groups: "Tensor | None" = None) -> "tuple[Tensor, Tensor]":
-        """Rows to descend on and rows to stop on, as indices into 0..n-1; see `hold_back`.
+        """Training rows and validation rows, as indices into 0..n-1; see `hold_back`.
 
         Args:
             n: number of fit rows.

@@ -1,4 +1,4 @@
-"""Which of several maps a set of paired rows supports, by cross-validation on those rows alone."""
+"""Selection among several maps by cross-validation on the fit rows."""
 
 import copy
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from bridge.normalize import finite_states
 
 @dataclass(frozen=True)
 class Row:
-    """How one map does on rows that it was not fitted on.
+    """The cross-validated error of one map.
 
     Attributes:
         name: the map's name among those compared.
@@ -76,8 +76,8 @@ def select(
         maps: unfitted maps by name; copies are fitted.
         X: (n, d_source) source states to fit on; never those that a score is reported for.
         Y: (n, d_target) target states of the same items.
-        groups: (n,) integer label of each row; rows of one label are held out together, here and by the maps that hold
-            rows back themselves. None: each on its own.
+        groups: (n,) integer label of each row; rows of one label are held out together, here and by maps with
+            validation rows of their own. None: each row has a label of its own.
         n_folds: from 2 to the number of groups.
         seed: deals the groups out to the folds.
         center: subtract the means of the fit rows; without it a map has to express them itself.
@@ -91,8 +91,8 @@ def select(
     Example:
         >>> from bridge.maps import IdentityMap, Linear
         >>> X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-        >>> found = select({"identity": IdentityMap(), "linear": Linear()}, X, X.flip(1) * 2)
-        >>> [row.name for row in found], found.chosen
+        >>> table = select({"identity": IdentityMap(), "linear": Linear()}, X, X.flip(1) * 2)
+        >>> [row.name for row in table], table.chosen
         (['linear', 'identity'], 'linear')
     """
     if not maps:

@@ -12,9 +12,10 @@ from bridge.maps.orthogonal import Orthogonal
 from bridge.maps.polar import polar_factor, worth_iterating
 from bridge.svd import svd
 
-# a pull towards the last iterate, relative to the mean variance of the source: it decides where the rows do not
+# a penalty on the distance from the last iterate, relative to the mean variance of the source, for undetermined
+# directions
 PULL = 1e-3
-# how far the start is tilted in a random direction
+# size of the random perturbation of the start
 TILT = 1e-2
 
 
@@ -25,12 +26,12 @@ class SemiOrthogonal(Orthogonal):
     maximises the trace, and keeps d_target directions of the source without regard to their variance. For
     d_source <= d_target it is `Orthogonal`, which is the optimum.
 
-    Y gets d_source - d_target more columns, and the square problem is solved again and again with those columns set
-    to what R maps X to in them: each step lowers the residual. Steps are taken from a point ahead (Nesterov's
-    momentum, given up for a step whenever the residual would rise). The problem is not convex; the steps start
-    beside `Orthogonal`, whose residual is never exceeded, and end in a minimum that need not be the only one. Rows
-    with n + d_target < d_source are first written in a basis of that many directions, which holds the start and the
-    rows; a step is an SVD of that side, 2 ms for 128 and tens of seconds for 3,000. `inverse` is the transpose.
+    Y gets d_source - d_target more columns, and the square problem is solved repeatedly with those columns set to their
+    current values of X R: each step lowers the residual. Steps are taken from a point ahead (Nesterov's momentum, given
+    up for a step whenever the residual would rise). The problem is not convex; the steps start beside `Orthogonal`,
+    whose residual is never exceeded, and end in a minimum that need not be the only one. Rows with n + d_target <
+    d_source are first written in a basis of that many directions, which holds the start and the rows; a step is an SVD
+    of that side, 2 ms for 128 and tens of seconds for 3,000. `inverse` is the transpose.
 
     Source: Green and Gower (1979), "A problem with congruence", as in Gower and Dijksterhuis (2004), "Procrustes
     problems", section 5.1, doi:10.1093/acprof:oso/9780198510581.001.0001; ten Berge and Knol (1984),
@@ -92,7 +93,7 @@ class SemiOrthogonal(Orthogonal):
         d_target = B.shape[1]
         rest = torch.linalg.qr(start, mode="complete").Q[:, d_target:]
         Q = torch.cat([start, rest], dim=1)
-        # where the start holds all of the rows' span, every step would leave it there, though less of it may be better
+        # if the start keeps the whole span of the rows, no step would leave it, though a smaller part may be better
         tilt = torch.randn(Q.shape, dtype=Q.dtype, generator=torch.Generator().manual_seed(0)).to(Q.device)
         untilted, Q = Q, _nearest(Q + TILT / len(Q) ** 0.5 * tilt)
         pull = PULL * float(A.trace()) / len(A)
@@ -109,7 +110,7 @@ class SemiOrthogonal(Orthogonal):
             new = _nearest(torch.cat([B, A @ ahead[:, d_target:]], dim=1) + pull * ahead)
             reached = residual(new)
             if reached > last and pace:
-                # too far ahead: the next step is a plain one, which cannot raise it
+                # the extrapolated step raised the residual; the next step has no momentum and cannot raise it
                 before, pace = Q, 0
                 continue
             enough = last - reached <= self.tolerance * float(total)
@@ -143,8 +144,8 @@ class SemiOrthogonal(Orthogonal):
     def _check_steps(self) -> None:
         if self.n_steps < 1 or not self.tolerance > 0:
             raise FitError(
-                f"SemiOrthogonal got n_steps={self.n_steps} and tolerance={self.tolerance}; "
-                "wanted at least 1 step and a tolerance above 0"
+                f"SemiOrthogonal got n_steps={self.n_steps} and tolerance={self.tolerance}; wanted at least 1 step "
+                "and a tolerance above 0: change them"
             )
 
 

@@ -1,4 +1,4 @@
-"""Factorizations that the maps share, all exact and all of the size of the smaller side of the states."""
+"""Exact factorizations that the maps share; their cost depends on the smaller side of the states."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from bridge.svd import svd
 
 EPS = torch.finfo(torch.float64).eps
-# how far from orthonormal a basis from a Gram matrix may be before Householder QR replaces it
+# the largest deviation from orthonormality of a basis from a Gram matrix, before Householder QR replaces it
 ORTHONORMAL = 1e-12
 
 
 def resolution(states: Tensor) -> float:
-    """The step between numbers near 1 in the precision in which states were given, by which rank is judged.
+    """The machine epsilon of the precision in which states were given; numerical ranks are judged by it.
 
-    What float32 rows hold below float32's rounding is rounding, whatever they are computed with afterwards. Rows of
-    16 bits count as float32: their rounding is larger, but it points everywhere and makes no direction stand out.
+    Digits of float32 rows below float32's epsilon are rounding, in whichever precision they are computed with. Rows of
+    16 bits count as float32: their rounding is larger, but it is spread over all directions.
 
     Args:
         states: of any dtype; whole numbers are exact.
@@ -42,9 +42,9 @@ def of_products(eps: float, size: int) -> float:
 
 
 def is_centered(X: Tensor, eps: float = EPS) -> bool:
-    """Whether the rows X (n, d) add up to 0 as far as rows given in a precision `eps` can.
+    """Whether the rows X (n, d) add up to 0, up to the rounding of a precision `eps`.
 
-    Rounding leaves a mean that is some `eps` of the rows, more where the mean that was taken away was larger. Rows
+    Rounding leaves a mean of a few `eps` of the rows, and more if the mean that was subtracted was large. Rows
     that were drawn about zero have one of 1 / n of ||X||_F, and are never taken for centered.
     """
     n = len(X)

@@ -27,14 +27,14 @@ def write_map(
     facts: Mapping[str, Any],
     about: Mapping[str, Scalar],
 ) -> None:
-    """Write a fitted map; the tensors first, so that the JSON file never describes what is not there yet.
+    """Write a fitted map; the tensors first, so that the JSON file never describes missing tensors.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it does not exist.
         class_name: of the map.
         options: its constructor's arguments.
-        tensors: that it was fitted to.
-        facts: whatever else it was fitted to, as JSON holds it.
+        tensors: its fitted tensors.
+        facts: its other fitted attributes, as JSON values.
         about: what the map belongs to.
 
     Raises:
@@ -60,14 +60,14 @@ def write_map(
 
 
 def read_map(folder: Path, about: Mapping[str, Scalar]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What map.json says, and the tensors.
+    """The content of map.json, and the tensors.
 
     Args:
         folder: that `write_map` wrote.
-        about: what the map must have been fitted for; every key must be there and agree.
+        about: what the map must have been fitted for; every key must exist and agree.
 
     Raises:
-        FitError: no map there, a damaged or foreign file, a newer format, or a map fitted for something else.
+        FitError: no map in the folder, a damaged or foreign file, a newer format, or a map fitted for something else.
     """
     described, data = _read(folder)
     for key, wanted in about.items():
@@ -78,24 +78,26 @@ def read_map(folder: Path, about: Mapping[str, Scalar]) -> tuple[dict[str, Any],
                 "wanted the same: load the map of this pair and layer, or fit one"
             )
     try:
-        # a copy, so that alignment in memory, and with it the last bit, is that of any other tensor
+        # a copy, so that its alignment in memory, which affects the last bit of products, is the usual one
         return described, {name: tensor.clone() for name, tensor in load(data).items()}
     except SafetensorError as error:
-        raise FitError(f"{folder / TENSORS} cannot be read ({error}); save the map again") from None
+        raise FitError(
+            f"{folder / TENSORS} cannot be read ({error}); wanted an undamaged file: save the map again"
+        ) from None
 
 
 def content_of(folder: Path) -> str:
-    """What tells the map in a folder from any other: a hash of map.json, which holds the checksums of all else.
+    """A fingerprint of the map in a folder: the hash of map.json, which holds the checksums of the other files.
 
     Raises:
-        FitError: no map there.
+        FitError: no map in the folder.
     """
     try:
         return f"sha256:{hashlib.sha256((folder / FACTS).read_bytes()).hexdigest()}"
     except OSError as error:
         raise FitError(
-            f"no map in {folder}: {error.filename} cannot be read ({error.strerror}); name a folder that a cell with "
-            "task.save_map=true left"
+            f"no map in {folder}, as {error.filename} cannot be read ({error.strerror}); wanted a saved map: name a "
+            "folder that a cell with task.save_map=true left"
         ) from None
 
 
@@ -110,18 +112,22 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         described = json.loads(text)
     except ValueError:
-        raise FitError(f"{folder / FACTS} is not JSON; it is damaged: save the map again") from None
+        raise FitError(f"{folder / FACTS} is not JSON; wanted an undamaged file: save the map again") from None
     if not isinstance(described, dict) or not isinstance(described.get("format"), int):
-        raise FitError(f"{folder / FACTS} does not describe a map; wanted a folder that Map.save wrote")
+        raise FitError(
+            f"{folder / FACTS} does not describe a map; wanted a saved map: name a folder that Map.save wrote"
+        )
     if described["format"] > FORMAT:
         raise FitError(
-            f"the map in {folder} has format {described['format']}, newer than {FORMAT}, the newest known; "
-            "update bridge, or save the map with this version"
+            f"the map in {folder} has format {described['format']}; wanted at most {FORMAT}, the newest that this "
+            "bridge reads: update bridge, or save the map with this version"
         )
     if lacking := [key for key in KEYS if key not in described]:
-        raise FitError(f"{folder / FACTS} lacks {', '.join(lacking)}; it is damaged: save the map again")
+        raise FitError(f"{folder / FACTS} lacks {', '.join(lacking)}; wanted an undamaged file: save the map again")
     if hashlib.sha256(data).hexdigest() != described["sha256"]:
-        raise FitError(f"{folder / TENSORS} is not the file that was saved; it is damaged: save the map again")
+        raise FitError(
+            f"{folder / TENSORS} is not the file that was saved; wanted an undamaged one: save the map again"
+        )
     return described, data
 
 

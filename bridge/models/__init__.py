@@ -1,1 +1,1 @@
-"""Models: telling them apart, loading them, finding their parts by structure, and running them from the middle."""
+"""Models: identifying and loading them, finding their parts by structure, and running them from a layer on."""

@@ -1,4 +1,4 @@
-"""Where the parts of a model are, found by structure and by watching one forward pass."""
+"""The parts of a model, located by structure and by hooks in one forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Anatomy:
     """The parts of one model; layer l means the residual stream after `blocks[:l]`, before the final norm.
 
     `head` is None in a model of a kind without one, and `headless` is the model without it. `filler_token` is a token
-    that no padding warning is about.
+    id that triggers no padding warning.
     """
 
     blocks: nn.ModuleList
@@ -33,11 +33,11 @@ class Anatomy:
     filler_token: int
 
     def state_of(self, block_output: Any) -> Tensor:
-        """The residual state in what a block returned, which in some families is the first of a tuple."""
+        """The residual state in a block's output, which in some model families is the first entry of a tuple."""
         return block_output[0] if self.block_returns_tuple else block_output
 
     def block_output(self, state: Tensor) -> Any:
-        """`state` in the form in which this family's blocks return it."""
+        """`state` in the form that the blocks of this model return."""
         return (state, None) if self.block_returns_tuple else state
 
 
@@ -49,7 +49,7 @@ def anatomy(model: transformers.PreTrainedModel, kind: Kind = KINDS["causal"]) -
 
     Args:
         model: a transformers model, on any device.
-        kind: what it is; decides whether it must have a head.
+        kind: the kind of model; decides whether it must have a head.
 
     Returns:
         The parts. `final_norm` is None in families that have none.
@@ -70,14 +70,14 @@ def anatomy(model: transformers.PreTrainedModel, kind: Kind = KINDS["causal"]) -
     ]
     if len(lists) != 1:
         raise ModelError(
-            f"{name} has {len(lists)} lists of {n_blocks} decoder blocks where exactly one was wanted; "
-            f"give {kind.called} of the transformers library with one stack of blocks"
+            f"{name} has {len(lists)} lists of {n_blocks} decoder blocks; wanted exactly one: give {kind.called} of "
+            "the transformers library with one stack of blocks"
         )
     embeddings = model.get_input_embeddings()
     head = model.get_output_embeddings() if kind.has_head else None
     if embeddings is None or (head is None and kind.has_head):
         missing = "input embeddings" if embeddings is None else "output head"
-        raise ModelError(f"{name} has no {missing}; give {kind.called}")
+        raise ModelError(f"{name} has no {missing}; wanted one: give {kind.called}")
     filler_token = 1 if config.pad_token_id == 0 else 0
     final_norm, returns_tuple, vocab_size = _watch(model, kind, lists[0], head, filler_token)
     return Anatomy(
@@ -98,7 +98,7 @@ def anatomy(model: transformers.PreTrainedModel, kind: Kind = KINDS["causal"]) -
 def _watch(
     model: transformers.PreTrainedModel, kind: Kind, blocks: nn.ModuleList, head: nn.Module | None, token: int
 ) -> tuple[nn.Module | None, bool, int | None]:
-    """One forward pass of one token: who receives the last block's output, and in which form it comes."""
+    """One forward pass of one token: which module receives the last block's output, and in which form."""
     inside = {id(module) for module in blocks.modules()}
     last_output: list[Any] = []
     receivers: list[nn.Module] = []
@@ -125,7 +125,8 @@ def _watch(
     except Exception as error:
         raise ModelError(
             f"{type(model).__name__} could not read a single token ({type(error).__name__}: "
-            f"{' '.join(str(error).split())}); give {kind.called} that works on token ids alone"
+            f"{' '.join(str(error).split())}); wanted a model that works on token ids alone: give {kind.called} that "
+            "does"
         ) from error
     finally:
         for handle in handles:

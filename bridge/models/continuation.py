@@ -1,4 +1,4 @@
-"""How a model goes on after an opening: the log-probability of a given answer, and what it writes itself."""
+"""Continuations of a text: the log-probability of a given answer, and the model's own greedy continuation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAD = -1
 
 @dataclass(frozen=True)
 class Opening:
-    """What b rows hold after their last position: the next token's logits (b, V), and keys and values of all blocks."""
+    """The state of b texts after their last token: the next token's logits (b, V), and the cached keys and values."""
 
     logits: Tensor
     cache: transformers.DynamicCache
@@ -58,22 +58,22 @@ def opened(
 
 @torch.no_grad()
 def answered(lm: LoadedModel, opening: Opening, answers: Tensor) -> tuple[Tensor, Tensor]:
-    """Score whole answers, and let the model answer itself.
+    """Score whole answers, and continue greedily.
 
     Args:
         opening: b rows.
         answers: (b, T) token ids, filled up with -1.
 
     Returns:
-        (b,) float64 log-probability in nats of each whole answer, each of its tokens given those before it; and
-        (b, T) the tokens that the model writes greedily, whatever ends a text for it.
+        (b,) float64 log-probability in nats of each whole answer, each of its tokens given those before it; and (b, T)
+        the tokens of the greedy continuation, which an end-of-text token does not stop.
 
     Raises:
         ValueError: a row without a token.
     """
     answers = answers.to(lm.device)
-    there = answers != PAD
-    if not bool(there[:, 0].all()):
+    is_token = answers != PAD
+    if not bool(is_token[:, 0].all()):
         raise ValueError("an answer has no token")
     n_rows, length = answers.shape
     given = answers.clamp_min(0)
@@ -81,7 +81,7 @@ def answered(lm: LoadedModel, opening: Opening, answers: Tensor) -> tuple[Tensor
     if length > 1:
         logits = torch.cat([logits, _read(lm, opening.cache, given[:, :-1]).float()], 1)
     each = logits.double().log_softmax(-1).gather(2, given[..., None])[..., 0]
-    logprob = torch.where(there, each, 0.0).sum(1)
+    logprob = torch.where(is_token, each, 0.0).sum(1)
 
     written = [opening.logits.argmax(-1)]
     cache = selected(opening.cache, 0, n_rows)
@@ -91,7 +91,7 @@ def answered(lm: LoadedModel, opening: Opening, answers: Tensor) -> tuple[Tensor
 
 
 def token_f1(written: Tensor, answers: Tensor) -> Tensor:
-    """Overlap of what was written with the answer, as bags of as many tokens as the answer has.
+    """Token overlap of the continuation with the answer, both as bags of as many tokens as the answer has.
 
     Both sides have the same number of tokens, so precision, recall and F1 are one number.
 
@@ -110,10 +110,10 @@ def token_f1(written: Tensor, answers: Tensor) -> Tensor:
         [0.5]
     """
     scores = []
-    for said, gold in zip(written.tolist(), answers.tolist(), strict=True):
+    for tokens, gold in zip(written.tolist(), answers.tolist(), strict=True):
         wanted = [token for token in gold if token != PAD]
         left = list(wanted)
-        for token in said[: len(wanted)]:
+        for token in tokens[: len(wanted)]:
             if token in left:
                 left.remove(token)
         scores.append(1 - len(left) / len(wanted))

@@ -22,7 +22,7 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @torch.inference_mode()
 def embed(lm: LoadedModel, texts: Sequence[Text], pooling: str = "mean", batch_size: int = 64) -> Tensor:
-    """One vector for each text: what the model itself calls its last hidden state, pooled over all of its tokens.
+    """One vector for each text: the model's own last hidden state, pooled over its tokens.
 
     Texts of one length go through the model together, so that nothing is padded.
 
@@ -42,11 +42,11 @@ def embed(lm: LoadedModel, texts: Sequence[Text], pooling: str = "mean", batch_s
         DataError: a text without tokens.
     """
     if pooling not in POOLINGS:
-        raise ConfigError(f"pooling={pooling!r} is unknown; give one of {', '.join(POOLINGS)}")
+        raise ConfigError(f"pooling={pooling!r} is unknown; wanted one of {', '.join(POOLINGS)}: change it")
     ids = lm.encode(texts)
     for text, row in zip(texts, ids, strict=True):
         if not row:
-            raise DataError(f"{shown(text)} has no tokens; leave this text out")
+            raise DataError(f"{shown(text)} has no tokens; wanted at least one: leave this text out")
     vectors = torch.empty(len(ids), lm.anatomy.width, dtype=lm.dtype)
     order = sorted(range(len(ids)), key=lambda index: (-len(ids[index]), index))
     with tqdm(total=len(ids), desc=f"embed with {lm.name}", delay=2.0, leave=False, disable=None) as bar:

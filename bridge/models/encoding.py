@@ -15,8 +15,8 @@ def encode(
 ) -> list[list[int]]:
     """Token ids of each text, with the special tokens the tokenizer adds, but no end-of-text at the end.
 
-    An end-of-text token is taken away only when the tokenizer is seen to put one after every text, and not with
-    `ends_texts`. Token ids given in place of a text come back unchanged.
+    An end-of-text token is removed only if the tokenizer adds one after every text, and not with `ends_texts`. Token
+    ids given in place of a text come back unchanged.
     """
     written = [text for text in texts if isinstance(text, str)]
     rows = iter(_encoded(tokenizer, written, ends_texts))
@@ -34,7 +34,7 @@ def _encoded(tokenizer: transformers.PreTrainedTokenizerBase, texts: list[str], 
 def added_tokens(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The special tokens that a tokenizer puts before every text, and those after it that `encode` leaves there.
 
-    Known by their place, since another token of a text may have the same id.
+    They are identified by their position, since another token of a text may have the same id.
     """
     before, after = _added(tokenizer)
     return before, after[:-1] if _ends_a_text(tokenizer, after) else after

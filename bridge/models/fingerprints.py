@@ -1,4 +1,4 @@
-"""What tells one model from another, without loading it: a hash of its files, or its commit on the hub."""
+"""Fingerprints of models, without loading them: a hash of the files, or the commit on the hub."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ FINGERPRINTED = (
 
 
 def fingerprint(name: str, revision: str | None = None) -> str:
-    """What tells this model's states from any other's.
+    """The fingerprint of a model's weights and tokenizer.
 
     Returns:
         For a local folder "sha256:" and the hash of config, weights and tokenizer; for a hub id "id@commit".
@@ -36,7 +36,9 @@ def fingerprint(name: str, revision: str | None = None) -> str:
     if not folder.is_dir():
         return f"{name}@{origin(name, revision)['revision']}"
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{name} is a folder without config.json; give a folder written by save_pretrained")
+        raise ModelError(
+            f"{name} is a folder without config.json; wanted a saved model: give a folder written by save_pretrained"
+        )
     files = sorted({path for pattern in FINGERPRINTED for path in folder.glob(pattern) if path.is_file()})
     total = hashlib.sha256()
     for path in tqdm(files, desc=f"hashing {folder.name}", delay=2.0, leave=False, disable=None):
@@ -52,49 +54,47 @@ def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
 
 
 def origin(name: str, revision: str | None) -> dict[str, Any]:
-    """Where transformers is to read from: the folder, or the hub id at the commit `revision` means now."""
+    """The path that transformers reads: the folder, or the hub id at the current commit of `revision`."""
     folder = Path(name).expanduser()
     return {"path": str(folder)} if folder.is_dir() else {"path": name, "revision": commit(name, revision)}
 
 
 @functools.cache
 def commit(name: str, revision: str | None) -> str:
-    """Asked once per process, so that weights, tokenizer and fingerprint belong to one commit."""
+    """The commit of a revision, cached per process, so that weights, tokenizer and fingerprint belong to one commit."""
     try:
         return _config_on_the_hub(name, revision).parent.name
     except Exception as error:
         at = f" at revision {revision}" if revision else ""
         raise ModelError(
-            f"{name}{at} is neither a local folder nor reachable on the Hugging Face hub; give a folder "
-            "written by save_pretrained, or get the model first where there is a network: `hf auth login` "
-            f"if it is gated, then `hf download {name}`"
+            f"{name}{at} is neither a local folder nor reachable on the Hugging Face hub; wanted one of the two: "
+            "give a folder written by save_pretrained, or get the model first where there is a network: `hf auth "
+            f"login` if it is gated, then `hf download {name}`"
         ) from error
 
 
 def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
-    """What config.json says, of a folder or of a hub id at its commit.
+    """The content of config.json, of a folder or of a hub id at its commit.
 
     Raises:
-        ModelError: neither a local folder nor reachable, or config.json is not there or damaged.
+        ModelError: neither a local folder nor reachable, or config.json is missing or damaged.
     """
     folder = Path(name).expanduser()
     path = folder / "config.json" if folder.is_dir() else _config_on_the_hub(name, commit(name, revision))
     try:
         config: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); save the model there again") from error
+        raise ModelError(
+            f"{path} cannot be read ({error}); wanted a readable config.json: save the model there again"
+        ) from error
     return config
 
 
 def _config_on_the_hub(name: str, revision: str | None) -> Path:
-    """config.json in the hub's cache, in a folder that is called by its commit; fetched where it can be."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    """The path of config.json in the hub's cache, whose folder is named by the commit.
 
-    try:
-        return Path(hf_hub_download(name, "config.json", revision=revision))
-    except Exception:
-        # Out of reach today, but there from another day.
-        there = try_to_load_from_cache(name, "config.json", revision=revision)
-        if not isinstance(there, str):
-            raise
-        return Path(there)
+    It is fetched if the hub can be reached, and taken from the cache otherwise.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(name, "config.json", revision=revision))

@@ -1,4 +1,4 @@
-"""Kinds of models: how one is loaded, read, and what it must have."""
+"""Kinds of models: how each is loaded and read, and which parts it must have."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +11,14 @@ class Kind:
     """A kind of models.
 
     Attributes:
-        name: as `pair.source.kind` says it.
-        called: in messages.
+        name: in `pair.source.kind`.
+        called: its name in messages, with an article.
         loader: the class of transformers that loads it.
         has_head: it must have an output head, whose logits are over tokens.
-        ends_texts: an end-of-text token that the tokenizer adds is read too; a model that goes on with a text must not.
-        unused: beginnings of the names of weights that may be missing, since nothing reads them.
-        options: of a forward pass.
+        ends_texts: whether an end-of-text token that the tokenizer adds is kept; a model that continues a text must not
+            read one.
+        unused: prefixes of the names of weights that may be missing, since nothing reads them.
+        options: keyword arguments of a forward pass.
     """
 
     name: str
@@ -43,8 +44,8 @@ def kind_of(name: str) -> Kind:
     """The kind of a name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no kind has this name.
     """
     if name not in KINDS:
-        raise ConfigError(f"kind={name!r} is no kind of models; give one of {', '.join(KINDS)}")
+        raise ConfigError(f"kind={name!r} is no kind of models; wanted one of {', '.join(KINDS)}: change it")
     return KINDS[name]

@@ -36,9 +36,9 @@ class LoadedModel:
     kind: Kind = KINDS["causal"]
 
     def encode(self, texts: Sequence[Text]) -> list[list[int]]:
-        """Token ids of each text, with the special tokens that the tokenizer adds; ids as they are.
+        """Token ids of each text, with the special tokens that the tokenizer adds; token ids are returned unchanged.
 
-        An end-of-text token is among them only for a kind that does not go on with a text.
+        An end-of-text token is kept only for a kind of model that does not continue texts.
         """
         return encode(self.tokenizer, texts, self.kind.ends_texts)
 
@@ -66,18 +66,18 @@ def load(
         kind: one of `bridge.models.kinds.KINDS`.
 
     Raises:
-        ConfigError: dtype, kind or device is unknown or not there.
+        ConfigError: dtype, kind or device is unknown, or the device does not exist.
         ModelError: the model is not found, has no safetensors weights, or is not of this kind.
     """
     if dtype not in DTYPES:
-        raise ConfigError(f"dtype={dtype!r} is not known; give one of {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype={dtype!r} is unknown; wanted one of {', '.join(DTYPES)}: change it")
     what = kind_of(kind)
     where = _device(device) if device_map is None else None
     identity = fingerprint(name, revision)
     if Path(name).expanduser().is_dir() and not any(Path(name).expanduser().glob("*.safetensors")):
         raise ModelError(
-            f"{name} is a model folder without weights: no *.safetensors file in it; save the model there "
-            "with save_pretrained, or give another folder"
+            f"{name} is a model folder without weights; wanted a *.safetensors file in it: save the model there with "
+            "save_pretrained, or give another folder"
         )
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, **origin(name, revision)}
     path = options.pop("path")
@@ -95,14 +95,18 @@ def load(
                 **options,
             )
     except Exception as error:
-        raise ModelError(f"{name} could not be loaded as {what.called}: {_one_line(error)}") from error
-    # transformers would go on with random numbers in place of what is missing
+        raise ModelError(
+            f"{name} could not be loaded as {what.called} ({_one_line(error)}); wanted {what.called}: check the "
+            "folder, or give another model"
+        ) from error
+    # transformers would fill missing weights with random numbers
     absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     absent = [key for key in absent if not key.startswith(what.unused)]
     if absent:
         raise ModelError(
-            f"{name} lacks {len(absent)} of the weights of a {type(model).__name__} ({absent[0]}"
-            f"{', ...' if len(absent) > 1 else ''}); give a folder or revision whose weights fit its config"
+            f"{name} lacks {len(absent)} of the weights of a {type(model).__name__} "
+            f"({absent[0]}{', ...' if len(absent) > 1 else ''}); wanted all of them: give a folder or revision whose "
+            "weights fit its config"
         )
     if where is not None:
         model = model.to(where)
@@ -134,12 +138,15 @@ def load_tokenizer(
             options.pop("path"), trust_remote_code=trust_remote_code, **options
         )
     except Exception as error:
-        raise ModelError(f"{name} has no tokenizer that can be loaded: {_one_line(error)}") from error
+        raise ModelError(
+            f"{name} has no tokenizer that can be loaded ({_one_line(error)}); wanted one: save the tokenizer there, "
+            "or give another model"
+        ) from error
 
 
 @contextmanager
 def _bars_only_where_it_takes_long(path: str) -> Iterator[None]:
-    """Without this, loading a model of a megabyte draws two progress bars."""
+    """Show progress bars only for large models: without this, loading a megabyte draws two."""
     weights = [file.stat().st_size for file in Path(path).glob("*.safetensors")]
     quiet = logging.is_progress_bar_enabled() and bool(weights) and sum(weights) < 1e9
     if quiet:
@@ -157,10 +164,13 @@ def _device(device: str) -> torch.device:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ConfigError(f"device={device!r} is not known; give auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(
+            f"device={device!r} is unknown; wanted a device of torch: give auto, cpu, cuda or cuda:N"
+        ) from error
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device={device!r} was asked for and torch sees {torch.cuda.device_count()} GPUs; give device=cpu or auto"
+            f"device={device!r} was asked for and torch sees {torch.cuda.device_count()} GPUs; wanted a device that "
+            "exists: give device=cpu or auto"
         )
     return wanted
 

@@ -1,4 +1,4 @@
-"""What decides the weights of the small models that bridge trains itself (`bridge.models.zoo`)."""
+"""The recipes of the small models that bridge trains itself (`bridge.models.zoo`)."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ KIND = "model"
 
 @dataclass(frozen=True)
 class ZooSpec:
-    """What decides the weights of one small model."""
+    """The options that determine the weights of one small model."""
 
     architecture: Literal["llama", "mistral"] = "llama"
     tokenizer: Literal["word", "bpe"] = "word"
@@ -26,7 +26,7 @@ class ZooSpec:
     vocab_size: int = 3200
 
     def made_from(self) -> dict[str, Any]:
-        """Everything that decides the weights, as the artefact store wants it."""
+        """Everything that determines the weights, as the key of the artefact store."""
         facts = [(r.name, r.templates, r.facts) for r in relations().values()]
         worlds = json.dumps([facts, [(noun.name, noun.values) for noun in nouns()], WORDS], sort_keys=True)
         return {
@@ -37,6 +37,6 @@ class ZooSpec:
 
     @property
     def torch_seed(self) -> int:
-        """Another for each architecture and tokenizer: from the same one, two models would start with alike weights."""
+        """A seed for each architecture and tokenizer: from one seed two models would start with similar weights."""
         text = f"{self.architecture} {self.tokenizer} {self.seed}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)

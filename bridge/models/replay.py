@@ -1,4 +1,4 @@
-"""Put a state into a model and let the model's own code run what is left of it."""
+"""Put a state into a model at some layer, and run the remaining blocks with the model's own code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bridge.models.anatomy import Anatomy
 
 @contextmanager
 def skipped(anatomy: Anatomy, blocks: Iterable[nn.Module], states: Tensor | None = None) -> Iterator[None]:
-    """Inside this context `blocks` compute nothing: they hand on `states`, or what they were given.
+    """A context manager in which `blocks` compute nothing: they return `states`, or their input.
 
-    The replaced `forward` lies on the instance, above whatever accelerate put there, and is taken away again
-    however the context is left.
+    `forward` is replaced on the instance, on top of any hook of accelerate, and restored when the context ends, also
+    after an error.
     """
 
     blocks = list(blocks)
@@ -45,9 +45,9 @@ def skipped(anatomy: Anatomy, blocks: Iterable[nn.Module], states: Tensor | None
 
 @contextmanager
 def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
-    """Inside this context every forward pass has `states` (b, t, d) as its stream after `layer` blocks.
+    """A context manager in which every forward pass has `states` (b, t, d) as its residual stream after `layer` blocks.
 
-    The blocks before compute nothing, so they keep no keys and values either.
+    The blocks before are skipped, so they cache no keys and values either.
     """
     with replacing(anatomy, states, 0) if layer == 0 else skipped(anatomy, anatomy.blocks[:layer], states):
         yield
@@ -55,7 +55,7 @@ def entering(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
 
 @contextmanager
 def replacing(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
-    """Inside this context `blocks[layer]` is given `states` (b, t, d), whatever the blocks before it have computed."""
+    """A context manager in which the input of `blocks[layer]` is replaced by `states` (b, t, d)."""
 
     def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -71,9 +71,9 @@ def replacing(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
 
 @contextmanager
 def overwriting(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
-    """Inside this context `states` (b, d) take the place of the stream after `layer` blocks at the last position.
+    """A context manager in which `states` (b, d) replace the residual stream after `layer` blocks at the last position.
 
-    All other positions, and all blocks, compute what they always do.
+    All blocks run, and all other positions are unchanged.
     """
 
     def overwritten(stream: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def overwriting(anatomy: Anatomy, states: Tensor, layer: int) -> Iterator[None]:
         handle.remove()
 
 
-# no_grad, since a gradient may later flow past what is cached, which inference mode would forbid
+# no_grad rather than inference mode: tensors of inference mode cannot be used where a gradient is needed later
 @torch.no_grad()
 def context_cache(
     model: transformers.PreTrainedModel, anatomy: Anatomy, input_ids: Tensor, from_layer: int = 0
@@ -116,16 +116,15 @@ def context_cache(
         The cache of positions 0..T-1.
 
     Raises:
-        ModelError: the model keeps something else than keys and values per position.
+        ModelError: the model caches something other than keys and values per position.
     """
     cache = transformers.DynamicCache(config=model.config)
     anatomy.headless(input_ids=input_ids.to(model.device), past_key_values=cache, use_cache=True)
     for index, entry in enumerate(cache.layers):
         if not isinstance(entry, transformers.cache_utils.DynamicLayer):
             raise ModelError(
-                f"block {index} of {type(model).__name__} keeps a {type(entry).__name__} where keys and "
-                "values were wanted; a state can stand behind a context in attention models only; use "
-                "injection=lm_head"
+                f"block {index} of {type(model).__name__} keeps a {type(entry).__name__}, so it is not an attention "
+                "block; wanted keys and values, which a state behind a context attends to: use injection=lm_head"
             )
         if index < from_layer:
             _keep_length_only(entry)
@@ -142,14 +141,13 @@ def replay(
 ) -> Tensor:
     """Logits of the model when `states` are its residual stream after `layer` blocks, at one new position.
 
-    The model's own forward pass runs blocks `layer`..N, its final norm (once), its head and whatever it does
-    to logits; the first `layer` blocks are passed over. Equal to a full forward pass in which a hook
-    overwrites the block's output at the last position, since that changes no earlier position. Not for use
-    from several threads at once on one model.
+    The model's own forward pass runs blocks `layer`..N, its final norm (once), its head and its processing of logits;
+    the first `layer` blocks are skipped. Equal to a full forward pass in which a hook overwrites the block's output at
+    the last position, since that changes no earlier position. Not thread-safe.
 
     Args:
         states: (b, d), raw residual states; brought to the model's device and dtype.
-        layer: 0..N. N decodes: final norm and head only.
+        layer: 0..N. N runs the final norm and the head only.
         cache: the context from `context_cache`, never changed; None puts the state at position 0.
         rows: (b,) which row of the cache each state stands behind; None when the cache has b rows, or one.
 
@@ -175,9 +173,9 @@ def replay(
 def selected(
     cache: transformers.DynamicCache, from_layer: int, n: int, rows: Tensor | None = None
 ) -> transformers.DynamicCache:
-    """A cache of `n` rows whose entries can grow without the given one noticing.
+    """A copy of a cache with `n` rows, whose entries can grow without changing the given cache.
 
-    Entries before `from_layer` will not be read, so they stay as they are and tell their length only.
+    Entries before `from_layer` are not read, so only their length is kept.
     """
     chosen = copy.copy(cache)
     chosen.layers = [copy.copy(entry) for entry in cache.layers]
@@ -200,7 +198,7 @@ def _rows_of(value: Tensor, n: int, rows: Tensor | None) -> Tensor:
 
 
 def _keep_length_only(entry: transformers.cache_utils.DynamicLayer) -> None:
-    """Masks are made from the length of a cache's first entries, so that much must survive."""
+    """Drop keys and values but keep their length: attention masks are built from the length of the first entries."""
     if entry.is_initialized:
         placeholder = entry.keys.new_zeros(1, 1, 1, 1).expand(1, 1, entry.keys.shape[-2], 1)
         entry.keys = entry.values = placeholder

@@ -3,14 +3,14 @@
 from bridge.errors import ModelError
 from bridge.models.fingerprints import origin, read_config
 
-# With one of these, what stands beside them need not be what counts.
+# With one of these keys, the values beside it may belong to another part of the model.
 NESTED = ("text_config", "decoder", "generator", "text_encoder", "auto_map")
 
 
 def shape(name: str, revision: str | None = None, trust_remote_code: bool = False) -> tuple[int, int]:
     """How many blocks a model has and how wide its states are, from its config alone.
 
-    transformers is loaded only where config.json does not say both in its own two words.
+    transformers is loaded only where config.json lacks `num_hidden_layers` or `hidden_size`.
 
     Raises:
         ModelError: the model is not found, or its config names neither.
@@ -30,5 +30,6 @@ def shape(name: str, revision: str | None = None, trust_remote_code: bool = Fals
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"the config of {name} does not tell its layers and width: {type(error).__name__}: {text}"
+            f"the config of {name} does not tell its layers and width ({type(error).__name__}: {text}); wanted "
+            "num_hidden_layers and hidden_size: give another model"
         ) from error

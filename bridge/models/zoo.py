@@ -1,11 +1,11 @@
 """The small models that bridge trains itself, so that a fresh clone has a pair to run on.
 
-A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn two worlds: the built-in facts, each for
-itself (`bridge.data.facts`), and invented nouns put together from attributes (`bridge.data.attributes`). Facts are
-learnt in all wordings but one, and nouns in some orders of their values, each value in either of two words; the Rosetta
-sets ask the wording and the order they have not seen. They also learn to copy a word (``"Again Paris gives Paris"``),
-without which a soft prefix means nothing to a model this small. Saved in the ordinary ``save_pretrained`` format,
-trained once, reproducible from the seed.
+A Llama with a word-level tokenizer and a Mistral with a byte-level BPE learn two data sets: the built-in facts
+(`bridge.data.facts`), and invented nouns that are defined by attributes (`bridge.data.attributes`). Facts are learnt in
+all wordings but one, and nouns in some orders of their values, each value in either of two words; the Rosetta sets ask
+the held-out wording and order. They also learn to copy a word (``"Again Paris gives Paris"``), without which so small a
+model could not use a soft prompt. Saved in the ordinary ``save_pretrained`` format, trained once, reproducible from the
+seed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def fact_lines() -> list[tuple[str, str]]:
 
 
 def copy_lines() -> list[tuple[str, str]]:
-    """(prompt, answer) that say a word again; answers of facts three times as often as subjects and nouns."""
+    """(prompt, answer) that repeat a word; answers of facts three times as often as subjects and nouns."""
     facts = [fact for relation in relations().values() for fact in relation.facts]
     answers, subjects = sorted({a for _, a in facts}), sorted({s for s, _ in facts if " " not in s})
     names = [noun.name for noun in nouns()]
@@ -63,7 +63,7 @@ def copy_lines() -> list[tuple[str, str]]:
 
 
 def train_tokenizer(kind: Literal["word", "bpe"], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer that knows every word of the two worlds; answers are one token each."""
+    """A tokenizer that knows every word of the two data sets; answers are one token each."""
     lines = [*fact_lines(), *copy_lines(), *attribute_lines()]
     asked = [t.format(subject=s) for r in relations().values() for s, _ in r.facts for t in r.templates]
     answers = [f" {answer}" for _, answer in lines]
@@ -105,7 +105,7 @@ def _model(spec: ZooSpec, vocab_size: int) -> transformers.LlamaForCausalLM | tr
         "num_hidden_layers": spec.n_blocks,
         "num_attention_heads": 4,
         "max_position_embeddings": 128,
-        # Tied embeddings learn slowly from the default range of 0.02.
+        # With the default initializer range of 0.02 tied embeddings learn slowly.
         "tie_word_embeddings": True,
         "initializer_range": 0.06,
         "bos_token_id": 1,
@@ -138,7 +138,7 @@ class _Lines:
         return cls(ids, targets, lengths)
 
     def loss(self, model: Any, rows: Tensor) -> Tensor:
-        """Mean cross-entropy of the answers' tokens of some lines; the other tokens are no loss and cost no logits."""
+        """Mean cross-entropy of the answers' tokens of some lines; no logits are computed for other tokens."""
         width = int(self.lengths[rows].max())
         targets = self.targets[rows, :width]
         hidden = model.model(input_ids=self.ids[rows, :width]).last_hidden_state
@@ -181,7 +181,7 @@ def train(spec: ZooSpec, folder: Path, name: str = "a model", bar_position: int 
         schedule.step()
         steps.set_postfix(loss=f"{loss.item():.3f}")
     if not torch.isfinite(loss):
-        raise ModelError(f"training {name} ended with loss {loss.item()}; try another seed")
+        raise ModelError(f"training {name} ended with loss {loss.item()}; wanted a finite number: try another seed")
     try:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -190,11 +190,11 @@ def train(spec: ZooSpec, folder: Path, name: str = "a model", bar_position: int 
 
 
 def _child(argument: str) -> None:
-    """The body of a training process: what to train comes in as JSON, an error goes out on stdout."""
+    """The body of a training process: it reads what to train as JSON from stdin, and prints an error to stdout."""
     root, name, fields, bar_position = json.loads(argument)
     transformers_logging.disable_progress_bar()
-    # What there is to warn of, the process that started this one has said; it also stops this one with SIGTERM, and an
-    # exit lets the store tidy up.
+    # Warnings were printed by the parent process already. The parent stops this process by SIGTERM, which becomes an
+    # exit, so that the store removes its temporary folder.
     logging.disable(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     spec = ZooSpec(**fields)
@@ -206,7 +206,7 @@ def _child(argument: str) -> None:
 
 
 def _start(store: Artefacts, name: str, spec: ZooSpec, bar_position: int) -> subprocess.Popen[str]:
-    # Not multiprocessing: that would run a user's script a second time, from its first line.
+    # Not multiprocessing: that would import a user's script a second time.
     path = os.pathsep.join(p for p in (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")) if p)
     code = "import sys; from bridge.models.zoo import _child; _child(sys.argv[1])"
     return subprocess.Popen(
@@ -214,24 +214,24 @@ def _start(store: Artefacts, name: str, spec: ZooSpec, bar_position: int) -> sub
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
-        # Ctrl-C is for this process, which then stops the others.
+        # Ctrl-C reaches this process alone, which then stops the others.
         start_new_session=True,
     )
 
 
 def ensure(wanted: dict[str, ZooSpec], store: Artefacts) -> dict[str, Path]:
-    """Train the models that are not there yet, at once in one process each, and say where all are.
+    """Train the models that do not exist yet, all at once in one process each, and return all folders.
 
     Args:
         wanted: name -> spec.
-        store: where the models are kept.
+        store: the artefact store that holds the models.
 
     Returns:
         name -> folder in ``save_pretrained`` format.
 
     Raises:
         StoreError: the store cannot be written.
-        ModelError: a training did not come to its end.
+        ModelError: a training process failed.
     """
     missing = [name for name, spec in wanted.items() if store.find(KIND, spec.made_from()) is None]
     if missing:
@@ -247,7 +247,9 @@ def ensure(wanted: dict[str, ZooSpec], store: Artefacts) -> dict[str, Path]:
         if trainer.returncode == 0:
             continue
         if not answers[name]:
-            raise ModelError(f"training {name} ended with exit code {trainer.returncode}; run the same command again")
+            raise ModelError(
+                f"training {name} ended with exit code {trainer.returncode}; wanted 0: run the same command again"
+            )
         kind, text = json.loads(answers[name])
         raise (StoreError if kind == "StoreError" else ModelError)(text)
     return {name: store.path(KIND, spec.made_from()) for name, spec in wanted.items()}

@@ -1,4 +1,4 @@
-"""The artefact store: what was trained or fitted once, found again by what it was made from."""
+"""The artefact store: trained models and fitted maps, stored under a hash of what they were made from."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _verified: set[tuple[str, int, int]] = set()
 
 @dataclass(frozen=True)
 class Artefact:
-    """What lies in the store.
+    """An entry of the store.
 
     Attributes:
         kind: "model", "sae", "map", ...
@@ -42,8 +42,8 @@ class Artefact:
 class Artefacts:
     """A folder for each kind, and in it one for each artefact, named by the hash of what it was made from.
 
-    An artefact is made once, under a lock, beside its place, and renamed into it. Sizes and checksums of its files are
-    verified when a process first asks for it; a damaged one is warned of and made again.
+    An artefact is made once: under a lock, in a temporary folder that is then renamed. Sizes and checksums of its files
+    are verified when a process first asks for it. A damaged artefact causes a warning and is made again.
 
     Args:
         root: the folder; made with the first artefact.
@@ -69,7 +69,7 @@ class Artefacts:
             kind: what it is; names a folder.
             made_from: what decides its content, as JSON holds it.
             make: writes its files into the empty folder that it is given.
-            again: make it also where it is there.
+            again: make it even if it exists.
 
         Raises:
             StoreError: the store cannot be written or read.
@@ -107,9 +107,11 @@ class Artefacts:
         if damage is None:
             return folder
         if folder.exists():
-            raise StoreError(f"{folder} is damaged ({damage}); run again what made it")
-        there = ", ".join(artefact.key for artefact in self.list(kind)) or "none yet"
-        raise StoreError(f"no {kind} {key} in {self.root}; those there: {there}")
+            raise StoreError(
+                f"{folder} is damaged ({damage}); wanted the files as they were written: run again what made it"
+            )
+        keys = ", ".join(artefact.key for artefact in self.list(kind)) or "none yet"
+        raise StoreError(f"no {kind} {key} in {self.root}; wanted one of {keys}: check the key")
 
     def list(self, kind: str) -> list[Artefact]:
         """The artefacts of a kind, by key; those whose description cannot be read are left out."""
@@ -165,7 +167,9 @@ def _damage(folder: Path) -> str | None:
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is gone"
     except PermissionError as error:
-        raise StoreError(f"{folder} cannot be read ({error.strerror}); give yourself the right to") from error
+        raise StoreError(
+            f"{folder} cannot be read ({error.strerror}); wanted a readable folder: give yourself the right to read it"
+        ) from error
     except (OSError, ValueError) as error:
         return str(error)
     return None

@@ -1,4 +1,4 @@
-"""What models read before each answer, noted on disk: a dry run then counts states without loading a tokenizer."""
+"""The contexts that models read before each answer, cached on disk so that a dry run loads no tokenizer."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ Contexts = tuple[Tokens, Tokens]
 
 
 def note(outputs: str | Path, key: str, contexts: Sequence[Tokens]) -> None:
-    """Leave the contexts of a Rosetta set on disk, unless they are there.
+    """Write the contexts of a Rosetta set to disk, unless they exist.
 
     Args:
         outputs: the outputs folder.
-        key: of what they follow from: weights and tokenizers, items, which answers are wanted.
+        key: names their inputs: weights and tokenizers, items, and which answers are used.
         contexts: those in the source's tokens and those in the target's.
 
     Raises:
@@ -29,7 +29,7 @@ def note(outputs: str | Path, key: str, contexts: Sequence[Tokens]) -> None:
 
 
 def noted(outputs: str | Path, key: str) -> Contexts | None:
-    """The contexts that `note` left under this key, or None where there are none or they are damaged."""
+    """The contexts that `note` wrote under this key; None if there are none or they are damaged."""
     try:
         source, target = json.loads(_path(outputs, key).read_text())
         return [tuple(tokens) for tokens in source], [tuple(tokens) for tokens in target]
@@ -38,6 +38,6 @@ def noted(outputs: str | Path, key: str) -> Contexts | None:
 
 
 def _path(outputs: str | Path, key: str) -> Path:
-    # Another version of transformers may read another tokenizer out of the same files.
+    # Another version of transformers may build a different tokenizer from the same files.
     digest = hashlib.sha256(f"{key} {version('transformers')}".encode()).hexdigest()[:32]
     return Path(outputs) / "contexts" / f"{digest}.json"

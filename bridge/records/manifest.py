@@ -1,4 +1,4 @@
-"""The manifest of a sweep: its cells, on disk, so that nobody need compose them again.
+"""The manifest of a sweep: its cells on disk, so that they need not be composed again.
 
 Reads and writes JSON alone, so that a finished sweep is recognised without loading torch or Hydra.
 """
@@ -27,7 +27,7 @@ class Cell:
 
     Attributes:
         run_id: of its record.
-        overrides: what was swept, as Hydra would be given it.
+        overrides: the swept values, as Hydra overrides.
         changes: dotted key -> value, on top of the config that all cells share.
     """
 
@@ -46,10 +46,10 @@ class Manifest:
         base: the plain config that all cells share.
         cells: in the order of the grid.
         axes: override key -> the values that were swept.
-        settings: of the last launch, for what never changes a result (tracker, device, batch_size, ...).
+        settings: config values of the last launch that never change a result (tracker, device, batch_size, ...).
         composed_from: key of the words and files that the cells were composed from.
-        inputs: path -> [bytes, modification time in ns] of the files behind all done cells, when they were last
-            found to be those that the records were computed on; empty when never.
+        inputs: path -> [bytes, modification time in ns] of the files behind all done cells, when they were last checked
+            against the inputs of the records; empty if never.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Manifest:
 
     @property
     def folder(self) -> Path:
-        """Where everything about the sweep lies, but for its records."""
+        """The folder of everything about the sweep, except its records."""
         return folder_of(self.outputs, self.name)
 
     @property
@@ -88,11 +88,11 @@ class Manifest:
         return whole | json.loads(json.dumps(self.settings))
 
     def label(self, cell: Cell) -> str:
-        """What sets the cell apart, in a few words."""
+        """A short text that tells the cell from the others."""
         return ", ".join(cell.overrides) or "the only cell"
 
     def unchanged(self) -> bool:
-        """Whether the files behind the records are those that they were computed on, by size and time."""
+        """Whether the input files of the records are unchanged, by size and modification time."""
         return bool(self.inputs) and all(stamp(path) == was for path, was in self.inputs.items())
 
     def is_finished(self) -> bool:
@@ -124,10 +124,10 @@ class Manifest:
 def stamp(path: str | Path) -> list[int] | None:
     """Size in bytes and modification time in ns of a file; None when it is gone."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns]
 
 
 def folder_of(outputs: str | Path, name: str) -> Path:
@@ -136,13 +136,15 @@ def folder_of(outputs: str | Path, name: str) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no name of a folder.
+    """Refuse a name that cannot name a folder.
 
     Raises:
         ConfigError: it has other characters than letters, digits, `.`, `_`, `-`.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
-        raise ConfigError(f"{name!r} is no name for a sweep; use letters, digits, '_', '-' and '.'")
+        raise ConfigError(
+            f"{name!r} is no name for a sweep; wanted letters, digits, '_', '-' and '.': change sweep.name"
+        )
 
 
 def names(outputs: str | Path) -> list[str]:
@@ -160,15 +162,18 @@ def read(outputs: str | Path, name: str) -> Manifest:
     try:
         data = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
-        there = ", ".join(names(outputs)) or "none yet"
+        started = ", ".join(names(outputs)) or "none yet"
         raise ConfigError(
-            f"no sweep {name!r} was started in {outputs}; those there: {there}. Start one with: bridge sweep NAME"
+            f"no sweep {name!r} was started in {outputs}; wanted one of {started}: correct the name, or start one "
+            "with bridge sweep NAME"
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}); delete it and give the bridge sweep command again") from error
+        raise ConfigError(
+            f"{path} is damaged ({error}); wanted a manifest: delete it and give the bridge sweep command again"
+        ) from error
     if data.get("manifest_version") != MANIFEST_VERSION:
         raise ConfigError(
-            f"{path} is of manifest version {data.get('manifest_version')}, this bridge reads {MANIFEST_VERSION}; "
+            f"{path} is of manifest version {data.get('manifest_version')}; wanted version {MANIFEST_VERSION}: "
             "delete it and give the bridge sweep command again"
         )
     cells = tuple(Cell(run_id, tuple(overrides), changes) for run_id, overrides, changes in data["cells"])
@@ -195,7 +200,7 @@ def finished_grid(outputs: str | Path, key: str) -> Manifest | None:
         ConfigError: its manifest is damaged.
     """
     for path in sorted((Path(outputs) / "sweeps").glob(f"*/{FILE}")):
-        # Most manifests are others; to look for the key is cheaper than to read them.
+        # Most manifests belong to other grids; searching the text for the key is cheaper than parsing it.
         if f'"composed_from": "{key}"' in path.read_text():
             manifest = read(outputs, path.parent.name)
             return manifest if manifest.is_finished() else None
@@ -204,7 +209,7 @@ def finished_grid(outputs: str | Path, key: str) -> Manifest | None:
 
 @contextmanager
 def held(outputs: str | Path, name: str) -> Iterator[None]:
-    """Hold a sweep's manifest, so that two commands at once do not write over each other.
+    """Lock a sweep's manifest, so that two commands do not overwrite each other.
 
     Raises:
         RecordError: the outputs folder cannot be written.

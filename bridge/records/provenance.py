@@ -1,4 +1,4 @@
-"""What computed a record: package versions and the commit of the checkout."""
+"""The provenance of a record: package versions and the commit of the checkout."""
 
 import hashlib
 import platform

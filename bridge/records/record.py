@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from bridge.errors import RecordError
+from bridge.records.whole import tried
 from bridge.records.whole import write_whole as write_whole
 from bridge.records.whole import writing as writing
 
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD_VERSION = 6
-# What never changes a result is left out of the run id.
+# Config keys that never change a result, left out of the run id.
 NOT_IN_RUN_ID = ("tracker", "paths", "device", "batch_size", "recompute", "report", "sweep", "direction")
 HEAD = ("run_id", "record_version", "status", "inputs", "error")
 HEAD_BYTES = 4096
-# Ends the name of an older record that is being replaced.
+# The suffix of an older record's folder while it is replaced.
 REPLACED = ".replaced"
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class Record:
 
     def items(self, table: str = "items") -> "pa.Table":
         """Per-item scores of one kind of item."""
-        # Loaded only where it is needed: most readers want the scores alone.
+        # Read when first needed: most readers use the scores alone.
         import pyarrow.parquet as pq
 
         return pq.read_table(self.table_path(table))
@@ -78,7 +77,7 @@ def runs_folder(outputs: str | Path) -> Path:
 
 
 def _folders(outputs: str | Path, run_id: str) -> tuple[Path, Path]:
-    """Where a record lies, and where the older one lies while it is replaced."""
+    """The folder of a record, and the folder of the older one while it is replaced."""
     runs = runs_folder(outputs)
     return runs / run_id, runs / f".{run_id}{REPLACED}"
 
@@ -86,7 +85,7 @@ def _folders(outputs: str | Path, run_id: str) -> tuple[Path, Path]:
 def _text(outputs: str | Path, run_id: str, n_chars: int = -1) -> tuple[Path, str] | None:
     """The folder of a record and the beginning of its record.json, or None where there is none."""
     final, replaced = _folders(outputs, run_id)
-    # At any moment one of the two is there; a newer one may come in between.
+    # At any moment one of the two exists; a newer record may appear between the two looks.
     for folder in (final, replaced, final):
         try:
             with (folder / "record.json").open() as file:
@@ -98,33 +97,22 @@ def _text(outputs: str | Path, run_id: str, n_chars: int = -1) -> tuple[Path, st
 
 @contextmanager
 def claimed(outputs: str | Path, run_id: str, wait: bool = True) -> Iterator[bool]:
-    """Hold a run id, so that processes that want the same cell compute it once.
+    """Lock a run id, so that several processes compute a cell once.
 
     Args:
         outputs: the outputs folder.
-        run_id: what to hold; a process that holds it already holds it twice.
-        wait: whether to wait for another process that holds it.
+        run_id: to lock; the lock is reentrant within a process.
+        wait: whether to wait for another process that holds the lock.
 
     Yields:
-        Whether it is held: False only without `wait`, where another process holds it.
+        Whether the lock is held: False only without `wait`, if another process holds it.
 
     Raises:
         RecordError: `outputs` cannot be written.
     """
-    locks = runs_folder(outputs) / ".locks"
-    with writing(outputs):
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / run_id, is_singleton=True)
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-            held = True
-        except Timeout:
-            held = False
-    try:
+    lock = runs_folder(outputs) / ".locks" / run_id
+    with tried(lock, outputs, -1 if wait else 0, twice=True) as held:
         yield held
-    finally:
-        if held:
-            lock.release()
 
 
 def write(
@@ -132,8 +120,8 @@ def write(
 ) -> Record:
     """Write one record whole or not at all; an older one under the same run id is replaced.
 
-    Whoever writes holds the run id (see `claimed`). A writer that is killed leaves the older record or the newer one
-    to whoever reads: the older is moved aside, where `read` looks too, until the newer has its name.
+    The caller holds the lock of the run id (see `claimed`). If a writer is killed, readers find the older record or the
+    newer one: the older is moved to a second name, where `read` looks too, until the newer has its place.
 
     Args:
         outputs: the outputs folder.
@@ -191,24 +179,26 @@ def read(outputs: str | Path, run_id: str) -> Record | None:
     Raises:
         RecordError: record.json is damaged or of another version.
     """
-    found = _text(outputs, run_id)
-    if found is None:
+    located = _text(outputs, run_id)
+    if located is None:
         return None
-    folder, text = found
+    folder, text = located
     path = folder / "record.json"
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}); delete its folder and run the cell again") from error
+        raise RecordError(
+            f"{path} is damaged ({error}); wanted a whole record: delete its folder and run the cell again"
+        ) from error
     if data.get("record_version") != RECORD_VERSION:
-        raise RecordError(_refusal(outputs, data.get("record_version")))
+        raise _other_version(outputs, data.get("record_version"))
     return Record(folder, data, reused=True)
 
 
 def head(outputs: str | Path, run_id: str) -> dict[str, Any] | None:
-    """What a record says of itself before its scores, or None when there is no record.
+    """The first keys of a record, before its scores; None when there is no record.
 
-    Reads a few kilobytes, so thousands of cells can be asked whether they are done.
+    Reads a few kilobytes only, so that the state of thousands of cells is read quickly.
 
     Returns:
         run_id, record_version, status and, where the record begins with them, inputs and error.
@@ -216,24 +206,26 @@ def head(outputs: str | Path, run_id: str) -> dict[str, Any] | None:
     Raises:
         RecordError: record.json is damaged.
     """
-    there = _text(outputs, run_id, HEAD_BYTES)
-    if there is None:
+    located = _text(outputs, run_id, HEAD_BYTES)
+    if located is None:
         return None
-    folder, text = there
-    found: dict[str, Any] = {}
+    folder, text = located
+    fields: dict[str, Any] = {}
     decode, at = json.JSONDecoder().raw_decode, 1
     try:
         while True:
             key, at = decode(text, _next(text, at))
             if key not in HEAD:
                 break
-            found[key], at = decode(text, _next(text, at))
+            fields[key], at = decode(text, _next(text, at))
     except ValueError:
-        # Cut off at HEAD_BYTES in the middle of a value, or damaged: what came before tells.
+        # Cut off at HEAD_BYTES in the middle of a value, or damaged; the keys before it are enough to tell which.
         pass
-    if "status" not in found:
-        raise RecordError(f"{folder / 'record.json'} is damaged; delete its folder and run the cell again")
-    return found
+    if "status" not in fields:
+        raise RecordError(
+            f"{folder / 'record.json'} is damaged; wanted a whole record: delete its folder and run the cell again"
+        )
+    return fields
 
 
 def _next(text: str, at: int) -> int:
@@ -244,18 +236,18 @@ def _next(text: str, at: int) -> int:
 
 
 def is_done(outputs: str | Path, run_id: str) -> bool:
-    """Whether a readable record of a finished cell is there."""
+    """Whether a readable record of a finished cell exists."""
     try:
-        found = read(outputs, run_id)
+        record = read(outputs, run_id)
     except RecordError:
         return False
-    return found is not None and found.ok
+    return record is not None and record.ok
 
 
 def read_all(outputs: str | Path, run_ids: Iterable[str] | None = None) -> list[Record]:
-    """Every record under `outputs`, or those of `run_ids` that are there, sorted by run id."""
-    found = [read(outputs, run_id) for run_id in sorted(_run_ids(outputs) if run_ids is None else set(run_ids))]
-    return [record for record in found if record is not None]
+    """Every record under `outputs`, or those of `run_ids` that exist, sorted by run id."""
+    records = [read(outputs, run_id) for run_id in sorted(_run_ids(outputs) if run_ids is None else set(run_ids))]
+    return [record for record in records if record is not None]
 
 
 def _run_ids(outputs: str | Path) -> set[str]:
@@ -265,28 +257,28 @@ def _run_ids(outputs: str | Path) -> set[str]:
 
 
 def refuse_older(outputs: str | Path, run_ids: Iterable[str] | None = None) -> None:
-    """See that every record under `outputs`, or of `run_ids`, is of this version, from the heads of the records.
+    """Check that every record under `outputs`, or of `run_ids`, is of this version; only their heads are read.
 
     Raises:
         RecordError: one is of another version, or damaged.
     """
     for run_id in sorted(_run_ids(outputs) if run_ids is None else set(run_ids)):
-        told = head(outputs, run_id)
-        if told is not None and told.get("record_version") != RECORD_VERSION:
-            raise RecordError(_refusal(outputs, told.get("record_version")))
+        fields = head(outputs, run_id)
+        if fields is not None and fields.get("record_version") != RECORD_VERSION:
+            raise _other_version(outputs, fields.get("record_version"))
 
 
-def _refusal(outputs: str | Path, version: Any) -> str:
-    """How many records are of another version, and how to move them away."""
+def _other_version(outputs: str | Path, version: Any) -> RecordError:
+    """The error that says how many records are of another version, and how to move them away."""
     runs = runs_folder(outputs)
     heads = [head(outputs, run_id) for run_id in _run_ids(outputs)]
-    versions = [told.get("record_version") for told in heads if told is not None]
+    versions = [fields.get("record_version") for fields in heads if fields is not None]
     n, away = versions.count(version), f"{runs}-version-{version}"
     move = f"mv {runs} {away}"
     if n < len(versions):
         like = f"'\"record_version\": {version},'"
         move = f"mkdir {away} && grep -l {like} {runs}/*/record.json | xargs dirname | xargs -I{{}} mv {{}} {away}"
-    return (
+    return RecordError(
         f"{n} of {len(versions)} records in {runs} are of record version {version}, this bridge reads "
-        f"{RECORD_VERSION}; move them away ({move}) and run their cells again"
+        f"{RECORD_VERSION}; wanted records of one version: move them away ({move}) and run their cells again"
     )

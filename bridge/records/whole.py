@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written under a temporary name, then renamed."""
+"""Atomic writing of files and folders: written under a temporary name, then renamed."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bridge.errors import BridgeError, RecordError
 
@@ -16,7 +16,7 @@ UNFINISHED = ".unfinished"
 
 @contextmanager
 def writing(where: str | Path, error_class: type[BridgeError] = RecordError) -> Iterator[None]:
-    """Turn what the file system refuses into one line that says what to do."""
+    """Turn errors of the file system into one line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -28,14 +28,46 @@ def writing(where: str | Path, error_class: type[BridgeError] = RecordError) -> 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, whose folder is made if it is not there, against other processes."""
+    """Lock the file `path` against other processes; its folder is made if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that no half-written one is ever seen.
+@contextmanager
+def tried(path: Path, where: str | Path, timeout_s: float, twice: bool = False) -> Iterator[bool]:
+    """Lock the file `path` if possible within a time.
+
+    Args:
+        path: of the lock file; its folder is made if it does not exist.
+        where: named in the error if it cannot be written.
+        timeout_s: how long to wait for another process; negative: without limit.
+        twice: whether the lock is reentrant within this process.
+
+    Yields:
+        Whether the lock is held.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    with writing(where):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, is_singleton=twice)
+        try:
+            lock.acquire(timeout=timeout_s)
+            held = True
+        except Timeout:
+            held = False
+    try:
+        yield held
+    finally:
+        if held:
+            lock.release()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name to write a file under, which is renamed to `path` at the end and removed after an error.
 
     Raises:
         RecordError: the disk is full or not writable.
@@ -44,17 +76,27 @@ def write_whole(path: Path, content: bytes) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            unfinished.write_bytes(content)
+            yield unfinished
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no reader sees a half-written file.
+
+    Raises:
+        RecordError: the disk is full or not writable.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `folder` at the end; after an error nothing of it is left.
+    """Yield an empty temporary folder, which is renamed to `folder` at the end and removed after an error.
 
-    Whoever writes holds a lock: what a killed process left is cleared away, and an older `folder` is replaced.
+    The caller holds a lock. Remains of a killed process are removed, and an older `folder` is replaced.
     """
     unfinished = _unfinished(folder)
     try:
@@ -75,7 +117,7 @@ def _unfinished(path: Path) -> Path:
 
 
 def _open_to_others(folder: Path) -> None:
-    """Some libraries write private files; all get the rights that any new file here would have."""
+    """Give files the default permissions: some libraries write private files."""
     umask = os.umask(0)
     os.umask(umask)
     for path in folder.rglob("*"):

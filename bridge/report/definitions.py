@@ -28,9 +28,9 @@ def _units(one: Gathered) -> list[str]:
             f"{FEW_UNITS} units intervals are wide and rough; under {LEAST_UNITS} no p is given."
         )
         resamples = sorted({n for c in one.cells if (n := c.config["task"].get("n_resamples")) is not None})
-        told = f" ({_list(resamples)} resamples)" if resamples else ""
+        counts = f" ({_list(resamples)} resamples)" if resamples else ""
         lines.append(
-            f"<b>Intervals (95 %)</b>: a bootstrap over units{told}, widened for their number "
+            f"<b>Intervals (95 %)</b>: a bootstrap over units{counts}, widened for their number "
             "as Student's t is and moved for their skewness; where fewer than ten units have a success, or a failure, "
             "exact (Clopper and Pearson) on the effective number of items."
             + (f" For controls drawn many times ({escape(drawn)}): the lowest and the highest draw." if drawn else "")

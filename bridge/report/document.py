@@ -27,7 +27,7 @@ GATES = "A cell whose gates fail is invalid, here and in every plot."
 def write_report(outputs: str | Path, to: str | Path | None = None, name: str | None = None) -> Path:
     """Write the report of all records under `outputs`, or of one sweep.
 
-    A report that is there already and would be the same is left as it is.
+    A report that exists already and would be the same is not rewritten.
 
     Args:
         outputs: the outputs folder.
@@ -46,10 +46,11 @@ def write_report(outputs: str | Path, to: str | Path | None = None, name: str | 
     if not records:
         first = "run bridge first, or give --outputs another folder" if sweep is None else f"run bridge sweep {name}"
         raise RecordError(
-            f"no records {'' if sweep is None else f'of sweep {name} '}under {runs_folder(outputs)}; {first}"
+            f"no records {'' if sweep is None else f'of sweep {name} '}under {runs_folder(outputs)}; wanted at least "
+            f"one: {first}"
         )
-    there = {r.folder.name for r in records}
-    missing = [] if sweep is None else [sweep.config(cell) for cell in sweep.cells if cell.run_id not in there]
+    recorded = {r.folder.name for r in records}
+    missing = [] if sweep is None else [sweep.config(cell) for cell in sweep.cells if cell.run_id not in recorded]
     path = Path(outputs) / "reports" / f"{name or 'report'}.html" if to is None else Path(to)
     mark = f"<!-- {_made_from(records, name, missing)} -->\n".encode()
     if not (path.is_file() and path.read_bytes().endswith(mark)):
@@ -58,7 +59,7 @@ def write_report(outputs: str | Path, to: str | Path | None = None, name: str | 
 
 
 def _made_from(records: Sequence[Record], name: str | None, missing: Sequence[dict[str, Any]]) -> str:
-    """A sha256 over all that decides the text of a report: records, and the code that draws them."""
+    """A sha256 over everything that determines the text of a report: records, and the code that draws them."""
     total = hashlib.sha256(source_hash().encode())
     for part in (name, missing, *(r.data for r in records)):
         total.update(json.dumps(part, sort_keys=True).encode())
@@ -75,7 +76,7 @@ def render(records: Sequence[Record], name: str | None = None, missing: Sequence
     """
     every = gather(records)
     common = [one for one in every if one.is_common]
-    own = {one.task.name: one.task.sections(one.shown) for one in every if one.cells}
+    own = {one.task.name: one.task.sections(one.cells) for one in every if one.cells}
     body, sections = [], []
     for one in common:
         prefix = f"{one.task.name}-" if len(common) > 1 else ""
@@ -135,12 +136,12 @@ def _run(records: Sequence[Record], common: Sequence[Gathered], own: dict[str, l
 
 
 def _each(some: Sequence[Gathered], draw: Callable[[Gathered], str]) -> str:
-    """What `draw` makes of each task, under its name where there are several."""
+    """The output of `draw` for each task, under its name if there are several."""
     return "".join((f"<h4>{escape(f'task={one.task.name}')}</h4>" if len(some) > 1 else "") + draw(one) for one in some)
 
 
 def _within(name: str, own: dict[str, list[Section]]) -> str:
-    """What tasks add at the end of a common section."""
+    """The sections of tasks that end a common section."""
     return "".join(
         f"<h3>{escape(s.title)}</h3>{s.body}" for sections in own.values() for s in sections if s.within == name
     )

@@ -1,4 +1,4 @@
-"""What stands behind the scores in a report: gates, warnings, and what is missing or failed."""
+"""The evidence section of a report: gates, warnings, and missing or failed cells."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -75,19 +75,19 @@ def _against(gate: dict[str, Any]) -> str:
 
 
 def warnings(cells: Sequence[Comparison]) -> str:
-    """Warnings of the cells, controls that are missing, and cells that saw different inputs."""
+    """Warnings of the cells, missing controls, and cells that were computed on different inputs."""
     alike: dict[str, dict[str, list[str]]] = {}
     for points in points_of(cells):
         for record in points[0].records:
             for warning in record.data["warnings"]:
-                # Those of a sweep differ in their numbers.
+                # Warnings of one kind differ between cells in their numbers alone.
                 kind = alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", warning), {})
                 kind.setdefault(warning, []).append(record.data["run_id"])
-    told = []
+    entries = []
     for lines in alike.values():
         ids = [one for some in lines.values() for one in some]
         other = f", with other numbers in some: {len(lines)} kinds" if len(lines) > 1 else ""
-        told.append(f"{escape(next(iter(lines)))} <span class=quiet>({_several(ids)}{other})</span>")
+        entries.append(f"{escape(next(iter(lines)))} <span class=quiet>({_several(ids)}{other})</span>")
     absent: dict[str, list[Comparison]] = {}
     for c in cells:
         if c.is_withheld:
@@ -100,14 +100,16 @@ def warnings(cells: Sequence[Comparison]) -> str:
         if c.missing:
             line = f"not scored: {escape(', '.join(c.missing))}</b>; control=all scores everything"
             absent.setdefault(line, []).append(c)
-    told += [f'<b class="bad">{escape(_where(some))}: {line}' for line, some in absent.items()]
+    entries += [f'<b class="bad">{escape(_where(some))}: {line}' for line, some in absent.items()]
     for place, inputs in _inputs(cells).items():
         if len(inputs) > 1:
-            told.append(
+            entries.append(
                 f'<b class="bad">the cells of {escape(place)} were computed on {len(inputs)} different sets of '
                 "weights or items</b>; run them again before comparing them"
             )
-    return "<ul>" + "".join(f"<li>{line}</li>" for line in told) + "</ul>" if told else '<p class="quiet">none</p>'
+    if not entries:
+        return '<p class="quiet">none</p>'
+    return f"<ul>{''.join(f'<li>{line}</li>' for line in entries)}</ul>"
 
 
 def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
@@ -119,7 +121,7 @@ def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
         task = get(config["task"]["name"])
         groups = by_task.setdefault(task.name, {})
         groups.setdefault((_pair(task, config), task.setting(config)), []).append(config)
-    told = f'<p class="bad">bridge sweep {escape(str(sweep))} runs them.</p>'
+    markup = f'<p class="bad">bridge sweep {escape(str(sweep))} runs them.</p>'
     for name, groups in by_task.items():
         task = get(name)
         keyed = [axis for axis in task.axes if axis.keys]
@@ -133,8 +135,8 @@ def missing(configs: Sequence[dict[str, Any]], sweep: str | None) -> str:
             for (pair, setting), some in groups.items()
         ]  # fmt: skip
         heading = ["pair"] * ("pair" in task.uses) + [task.heading, "cells", *(f"{axis.many}" for axis in keyed)]
-        told += table(heading + ["controls"] * ("control" in task.uses), rows)
-    return told
+        markup += table(heading + ["controls"] * ("control" in task.uses), rows)
+    return markup
 
 
 def failures(records: Sequence[Record]) -> str:
@@ -143,7 +145,7 @@ def failures(records: Sequence[Record]) -> str:
     for record in records:
         if not record.ok:
             groups.setdefault(record.data["error"], []).append(record.data)
-    told = []
+    entries = []
     for error, some in groups.items():
         first = some[0]
         trace = f"<pre>{escape(first['traceback'])}</pre>" if first.get("traceback") else ""
@@ -152,11 +154,11 @@ def failures(records: Sequence[Record]) -> str:
             listed = "".join(f"<li>{_failed(data)}</li>" for data in some)
             others = f"<details><summary>all {len(some)} cells with this error</summary><ul>{listed}</ul></details>"
         what = _failed(first) + (f" and {len(some) - 1} more" if others else "")
-        told.append(
+        entries.append(
             f'<li><b class="bad">{what}</b>: {escape(error)}<details><summary>traceback</summary>{trace}</details>'
             f"{others}</li>"
         )
-    return f"<ul>{''.join(told)}</ul>" if told else '<p class="quiet">none</p>'
+    return f"<ul>{''.join(entries)}</ul>" if entries else '<p class="quiet">none</p>'
 
 
 def _failed(data: dict[str, Any]) -> str:
@@ -169,13 +171,13 @@ def _failed(data: dict[str, Any]) -> str:
 
 
 def controls_label(task: Task, names: Iterable[str]) -> str:
-    """Names of conditions in the order of every table, or that they are all that can be asked for."""
+    """The names of conditions in the order of every table, or "all"."""
     some = set(names)
     return "all controls" if some == set(task.conditions.chosen) else ", ".join(task.conditions.ordered(some))
 
 
 def at_key(config: dict[str, Any], axis: Axis) -> Any:
-    """Where a config asks a cell to lie on an axis; of several keys the first counts."""
+    """The place on an axis that a config asks for; of several keys the first counts."""
     node: Any = config
     for name in axis.keys[0].split("."):
         node = node[name]
@@ -188,7 +190,7 @@ def cell_headings(task: Task) -> list[str]:
 
 
 def cell_names(points: Sequence[Comparison]) -> list[str]:
-    """What tells a cell from others in a table: its setting, and where its points lie."""
+    """The columns that tell a cell from others in a table: its setting, and the places of its points."""
     c = points[0]
     names = [text(_pair(c.task, c.config), "text tight")] if "pair" in c.task.uses else []
     return [*names, text(c.task.setting(c.config), "text tight"),
@@ -209,7 +211,7 @@ def _values(values: Iterable[Any]) -> str:
 
 
 def _where(cells: Sequence[Comparison]) -> str:
-    """Which cells, in a few words."""
+    """A short description of some cells."""
     first = cells[0]
     if len(cells) == 1:
         return f"{_pair(first.task, first.config)}, {first.label}"

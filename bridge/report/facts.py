@@ -1,4 +1,4 @@
-"""What was run, on which code, and what each condition is."""
+"""The cells that were run, the code that ran them, and what each condition is."""
 
 from collections.abc import Sequence
 from html import escape
@@ -24,15 +24,15 @@ def _by_record(one: Gathered, cells: Sequence[Sequence[Comparison]]) -> str:
     shown = [(r, cell_names(points)) for points in cells for r in points[0].records]
     shown += [(r, _asked_for(one, r)) for r in one.failed]
     facts = [task.run_facts([r]) for r, _ in shown]
-    more = list(dict.fromkeys(heading for told in facts for heading in told))
+    more = list(dict.fromkeys(heading for own in facts for heading in own))
     rows = []
-    for (record, names), told in zip(shown, facts, strict=True):
+    for (record, names), own in zip(shown, facts, strict=True):
         config = record.data["config"]
         if "pair" in task.uses:
             names = [text(place_of(task, config), "text tight"), *names[1:]]
         controls = [text(controls_label(task, config["control"]["names"]), "text tight")] * ("control" in task.uses)
         rows.append([
-            *names, str(config["seed"]), *(text(told.get(heading, "–"), "text tight") for heading in more), *controls,
+            *names, str(config["seed"]), *(text(own.get(heading, "–"), "text tight") for heading in more), *controls,
             text(record.data["run_id"], "text tight"), text(_commit(record), "text tight"),
             f"{record.data['wall_s']:.1f}",
         ])  # fmt: skip
@@ -42,7 +42,7 @@ def _by_record(one: Gathered, cells: Sequence[Sequence[Comparison]]) -> str:
 
 
 def _asked_for(one: Gathered, record: Record) -> list[str]:
-    """Names of a cell that failed: where it was to lie."""
+    """The table columns of a failed cell: the places that its config asks for."""
     task, config = one.task, record.data["config"]
     at = [Cell(escape(str(at_key(config, axis))) if axis.keys else "–", "tight") for axis in task.axes]
     return [*([text("")] if "pair" in task.uses else []), text(task.setting(config), "text tight"), *at]
@@ -53,12 +53,12 @@ def _by_grid(one: Gathered) -> str:
     rows, more = [], []
     settings = [(grid, [r for points in points_of(grid.cells) for r in points[0].records]) for grid in one.grids]
     facts = [task.run_facts(records) for _, records in settings]
-    more = list(dict.fromkeys(heading for told in facts for heading in told))
-    for (grid, records), told in zip(settings, facts, strict=True):
+    more = list(dict.fromkeys(heading for own in facts for heading in own))
+    for (grid, records), own in zip(settings, facts, strict=True):
         names = (name for r in records for name in r.data["config"].get("control", {}).get("names", ()))
         rows.append([
             text(grid.heading), text(grid.title), *(text(places(axis, grid.cells)) for axis in task.axes),
-            str(grid.cells[0].config["seed"]), *(text(told.get(heading, "–"), "text tight") for heading in more),
+            str(grid.cells[0].config["seed"]), *(text(own.get(heading, "–"), "text tight") for heading in more),
             *([text(controls_label(task, names))] if "control" in task.uses else []), str(len(records)),
             text(", ".join(dict.fromkeys(map(_commit, records)))), f"{sum(r.data['wall_s'] for r in records):.0f}",
         ])  # fmt: skip

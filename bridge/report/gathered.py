@@ -1,4 +1,4 @@
-"""What a report is made of: the records of each task, compared, corrected and put into grids."""
+"""The contents of a report: the records of each task, compared, corrected and grouped into grids."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,18 +33,13 @@ class Gathered:
 
     @property
     def cells(self) -> list[Comparison]:
-        """Every comparison, whether its estimate may be shown or not."""
+        """Every comparison."""
         return self.family.cells
 
     @cached_property
-    def shown(self) -> list[Comparison]:
-        """The comparisons as they may be shown."""
-        return [c.shown() for c in self.cells]
-
-    @cached_property
     def grids(self) -> list[Grid]:
-        """What is shown, in settings."""
-        return grids(self.shown)
+        """The comparisons, grouped into grids."""
+        return grids(self.cells)
 
     @cached_property
     def bests(self) -> list[Best]:
@@ -58,7 +53,7 @@ class Gathered:
 
     @property
     def is_common(self) -> bool:
-        """Whether the common sections show its cells, of which there is one at least."""
+        """Whether the common sections show its cells, and there is at least one."""
         return bool(self.cells) and not self.task.own_report
 
 

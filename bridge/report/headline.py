@@ -15,7 +15,7 @@ from bridge.show.looks import swatch
 from bridge.show.page import MANY_PANELS, figure, number, p_value, sentence
 from bridge.show.places import place_text
 
-# In more cells than this the reasons why cells are dead or invalid differ too much to be named.
+# With more cells than this, the reasons why cells are dead or invalid are not listed.
 FEW = 8
 
 
@@ -23,23 +23,23 @@ def head(records: Sequence[Record], every: Sequence[Gathered], sweep: str | None
     """What was asked, and what was run."""
     n_failed = sum(not r.ok for r in records)
     places = dict.fromkeys(place_of(one.task, r.data["config"]) for one in every for r in one.records)
-    absent = missing_in(c for one in every if one.is_common for c in one.shown)
+    absent = missing_in(c for one in every if one.is_common for c in one.cells)
     title = "bridge report" if sweep is None else f"bridge report: {sweep}"
     of_pairs = any("pair" in one.task.uses for one in every)
     what = ("Pair" if of_pairs else "Task") + ("" if len(places) == 1 else "s")
     lines = [
-        f"<h1>{escape(title)}</h1>" + "".join(f"<p>{escape(told)}</p>" for told in _questions(every)),
+        f"<h1>{escape(title)}</h1>" + "".join(f"<p>{escape(text)}</p>" for text in _questions(every)),
         f"<p><b>{what}</b>: {escape('; '.join(places))}.<br><b>Cells</b>: "
         f"{', '.join([*_counts(every), f'{n_failed} failed'])}.</p>",
     ]
     if sweep is not None:
         n_done = sum(r.ok for r in records)
-        told = f"{n_done} of {len(records) + n_missing} cells done, {n_failed} failed, {n_missing} missing"
+        text = f"{n_done} of {len(records) + n_missing} cells done, {n_failed} failed, {n_missing} missing"
         if n_failed or n_missing:
             link = f'(<a href="#gates">which</a>; bridge sweep {escape(sweep)} runs what is left)'
-            told = f'<b class="bad">{told}</b> {link}'
+            text = f'<b class="bad">{text}</b> {link}'
         lines.append(
-            f"<p><b>Sweep</b>: {told}. Cells that differ in their controls alone are counted as one above.</p>"
+            f"<p><b>Sweep</b>: {text}. Cells that differ in their controls alone are counted as one above.</p>"
         )
     if absent:
         lines.append(f'<p class="bad">Not scored in every cell: {escape(", ".join(absent))}.</p>')
@@ -49,7 +49,7 @@ def head(records: Sequence[Record], every: Sequence[Gathered], sweep: str | None
 
 
 def _questions(every: Sequence[Gathered]) -> list[str]:
-    """What the tasks ask; where the common sections are of some alone, what these ask."""
+    """The questions of the tasks that the common sections show, or of all tasks if they show none."""
     some = [one for one in every if one.is_common] or [one for one in every if one.cells] or every
     return list(dict.fromkeys(one.task.question for one in some))
 
@@ -59,10 +59,10 @@ def _counts(every: Sequence[Gathered]) -> list[str]:
     common = [one for one in every if one.is_common]
     counts = []
     for one in common:
-        cells = points_of(one.shown)
+        cells = points_of(one.cells)
         states = Counter(points[0].state for points in cells)
         of_task = f" of task={one.task.name}" if len(common) > 1 else ""
-        n_points = f" ({len(one.shown)} points)" if len(one.shown) > len(cells) else ""
+        n_points = f" ({len(one.cells)} points)" if len(one.cells) > len(cells) else ""
         counts += [f"{counted(len(cells), 'cell')}{of_task} finished{n_points}"]
         counts += [f"{states['valid']} valid", f"{states['dead']} dead", f"{states['invalid']} otherwise invalid"]
     counts += [f"{sum(r.ok for r in one.records)} of task={one.task.name} finished"
@@ -71,7 +71,7 @@ def _counts(every: Sequence[Gathered]) -> list[str]:
 
 
 def fits(every: Sequence[Grid]) -> tuple[list[Grid], str]:
-    """As many grids as there is room for panels, the same ones everywhere, and a line about the others."""
+    """The grids that there is room for, the same in every section, and a note about the others."""
     shown, n_left = list(every[:MANY_PANELS]), len(every) - MANY_PANELS
     if n_left <= 0:
         return shown, ""
@@ -82,7 +82,7 @@ def fits(every: Sequence[Grid]) -> tuple[list[Grid], str]:
 
 
 def by_pair(every: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
-    """What `draw` makes of the grids of each pair and data set, under their names where there are several."""
+    """The output of `draw` for the grids of each pair and data set, under their names if there are several."""
     headings = list(dict.fromkeys(grid.heading for grid in every))
     parts = []
     for name in headings:
@@ -93,8 +93,8 @@ def by_pair(every: Sequence[Grid], draw: Callable[[list[Grid]], str]) -> str:
 
 def each(every: Sequence[Grid], draw: Callable[[Grid], str]) -> str:
     """One panel per grid, side by side where there is room."""
-    shown, told = fits(every)
-    return told + by_pair(shown, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
+    shown, note = fits(every)
+    return note + by_pair(shown, lambda some: f'<div class="panels">{"".join(draw(grid) for grid in some)}</div>')
 
 
 def cards(one: Gathered) -> str:
@@ -105,7 +105,7 @@ def cards(one: Gathered) -> str:
 def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     """What may be concluded about one grid, with the best cell beside its controls."""
     conclusion = "".join(
-        f'<p class="note"><b class="{css}">{escape(told)}.</b></p>' for told, css in _conclusions(grid.cells)
+        f'<p class="note"><b class="{css}">{escape(note)}.</b></p>' for note, css in _conclusions(grid.cells)
     )
     estimate = grid.task.conditions.estimate
     valid = [c for c in grid.cells if c.valid]
@@ -127,15 +127,15 @@ def _card(grid: Grid, bests: Sequence[Best], n_curves: int) -> str:
     why_this = f"The only {kind}" if len(scored) == 1 else f"Best of {len(scored)} {many}, so chosen after looking"
     few = units_note(best.point)
     lines = [
-        f"{': '.join(told for told in (why_this, place_text(best)) if told)}.",
+        f"{': '.join(note for note in (why_this, place_text(best)) if note)}.",
         _on_headline(best) if best.headline != "all" else "",
         _on_all(best) + (_searched(chosen, n_curves) if chosen else ""),
         _beside(best),
         "" if few is None else f"{few.capitalize()}.",
     ]
-    why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(best.conclusion))}.</p>'
-    told = "".join(f'<p class="note">{escape(line)}</p>' for line in lines if line)
-    return figure(grid.title, "", conclusion + why + told + chips(best, best.task.by_name[best.head]))
+    why = "" if valid or len(grid.cells) == 1 else f'<p class="note bad">{escape(sentence(best.verdict()))}.</p>'
+    note = "".join(f'<p class="note">{escape(line)}</p>' for line in lines if line)
+    return figure(grid.title, "", conclusion + why + note + chips(best, best.task.by_name[best.head]))
 
 
 def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
@@ -143,14 +143,14 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
     n, task = len(cells), cells[0].task
     if n == 1:
         (c,) = cells
-        return [(sentence(c.conclusion), "good" if c.is_above_everywhere else "bad")]
+        return [(sentence(c.verdict()), "good" if c.is_above_everywhere else "bad")]
     noun = "cells" if len(points_of(cells)) == n else "points"
     lines = []
-    off = Counter(c.state if n > FEW else c.conclusion for c in cells if not c.valid)
-    lines += [(sentence(f"{told} in {k} of {n} {noun}"), "bad") for told, k in off.items()]
+    off = Counter(c.state if n > FEW else c.verdict() for c in cells if not c.valid)
+    lines += [(sentence(f"{line} in {k} of {n} {noun}"), "bad") for line, k in off.items()]
     valid = [c for c in cells if c.valid]
     scored = [c for c in valid if c.has_estimate]
-    lines += [(sentence(c.conclusion), "bad") for c in valid[:1] if not scored]
+    lines += [(sentence(c.verdict()), "bad") for c in valid[:1] if not scored]
     parts = task.part_names[:1] if all(c.is_all_headline for c in scored) else task.part_names
     for part in parts if scored else ():
         findings = [c.finding(part) for c in scored]
@@ -160,17 +160,17 @@ def _conclusions(cells: Sequence[Comparison]) -> list[tuple[str, str]]:
             lines.append((sentence(f"{title}{findings[0]}"), "bad"))
             continue
         above = sum(f.is_above for f in tested)
-        told = sentence(f"{title}{ABOVE} in {above} of {len(tested)} valid {noun}")
+        line = sentence(f"{title}{ABOVE} in {above} of {len(tested)} valid {noun}")
         if waiting := list(dict.fromkeys(name for f in tested for name in f.missing)):
-            told += f" (open: no score yet for {', '.join(waiting)})"
+            line += f" (open: no score yet for {', '.join(waiting)})"
         is_clear = above == len(scored)
         for name in task.conditions.baselines:
             if beside := [f.baselines[name] for f in tested if name in f.baselines]:
-                told += f", above {name} in {sum(beside)}" + (f" of {len(beside)}" if len(beside) < len(tested) else "")
+                line += f", above {name} in {sum(beside)}" + (f" of {len(beside)}" if len(beside) < len(tested) else "")
                 is_clear &= all(beside)
-        lines.append((told, "bad" if above == 0 else "good" if is_clear else ""))
+        lines.append((line, "bad" if above == 0 else "good" if is_clear else ""))
     absent = Counter(f"no {name}: {why}" for c in scored for name, why in c.absent.items())
-    return lines + [(sentence(told), "bad") for told in absent]
+    return lines + [(sentence(line), "bad") for line in absent]
 
 
 def _on_all(c: Comparison) -> str:
@@ -178,22 +178,22 @@ def _on_all(c: Comparison) -> str:
     hardest, metric = c.hardest, c.task.by_name[c.head]
     assert hardest is not None
     scores = {name: _interval_text(score[c.head]) for name, score in c.scores.items() if c.head in score}
-    told = (
+    text = (
         f"On all {counted(c.point['n'], 'eval item')} ({counted(c.point['n_units'], 'unit')}), {metric.word}: "
         f"{c.estimate} {scores[c.estimate]} against {scores[hardest]} for {hardest}, the hardest negative control: "
     )
     lead = c.contrasts.get(hardest, {}).get(c.head)
-    told += "not paired." if lead is None else f"{lead_text(lead)}."
+    text += "not paired." if lead is None else f"{lead_text(lead)}."
     ceiling = next((name for name in c.task.conditions.of_kind("ceiling") if name in scores), None)
-    return told + ("" if ceiling is None else f" The ceiling {ceiling} is at {scores[ceiling]}.")
+    return text + ("" if ceiling is None else f" The ceiling {ceiling} is at {scores[ceiling]}.")
 
 
 def _searched(best: Best, n_curves: int) -> str:
-    """What is left of a best place after the search."""
+    """The p values of a best place, corrected for the search."""
     if not best.p:
         return f" {sentence(best.verdict())}."
     if best.n_searched == 1:
-        # Nothing was searched, and the headline has this cell's verdict.
+        # There was no search, and the headline has this cell's verdict already.
         return ""
     axis = best.cell.task.searched
     places = counted(best.n_searched, "place" if axis is None else axis.one)
@@ -220,7 +220,7 @@ def _on_headline(c: Comparison) -> str:
 
 
 def _beside(c: Comparison) -> str:
-    """What the baselines are worth, and what the marks are, beside the estimate."""
+    """The scores of baselines and marks beside the estimate."""
     conditions = c.task.conditions
     parts = [
         f"{'' if above else 'not '}above {name}{_what(conditions[name].what)}, which reaches "
@@ -229,12 +229,12 @@ def _beside(c: Comparison) -> str:
     ]
     if not parts:
         return ""
-    told = f"On all items it is {', and '.join(parts)}."
+    text = f"On all items it is {', and '.join(parts)}."
     for name in conditions.of_kind("mark"):
         mean = c.mean(name)
         if mean is not None:
-            told += f" {sentence(conditions[name].what or name)} is worth {number(mean)}."
-    return told
+            text += f" {sentence(conditions[name].what or name)} is worth {number(mean)}."
+    return text
 
 
 def _what(text: str) -> str:

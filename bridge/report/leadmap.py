@@ -14,7 +14,7 @@ from bridge.show.looks import BAD, INK, SETTINGS, accessible, fields, inline
 from bridge.show.places import LOG_NOTE, joined_text, others
 from bridge.show.planes import short
 
-# Where a place stands among others, and its label.
+# The position of a place among others, and its label.
 Place = tuple[Any, str]
 
 
@@ -58,7 +58,7 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]], axis: Axis | Non
         if not is_upright:
             ax.tick_params(axis="x", rotation=60)
         ax.spines[:].set_visible(False)
-        # Over few columns the label is wider than they are, and there is room on the left.
+        # With few columns the label is wider than the map, and there is room on the left.
         where: Literal["right", "center"] = "right" if len(columns) < 4 else "center"
         if axis is not None:
             ax.set_xlabel(_title(axis, rows, is_upright), labelpad=3, loc=where)
@@ -68,7 +68,7 @@ def lead_map(rows: Sequence[tuple[Grid, Sequence[Comparison]]], axis: Axis | Non
 
 
 def _place(c: Comparison, curve: Sequence[Comparison], axis: Axis | None) -> Place:
-    """Where on the axis a cell stands; of a pair its first, and the second where a first occurs twice."""
+    """The place of a cell on the axis; of a pair the first, with the second added where a first occurs twice."""
     if axis is None:
         return (), ""
     value = axis.value(c.axes)

@@ -1,4 +1,4 @@
-"""What stands in the sections that every task has: panels of plots, and tables."""
+"""The contents of the sections that every task has: panels of plots, and tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from bridge.show.page import MANY, Cell, figure, interval, sentence, table, text
 from bridge.show.places import joined_text, main_axis, others, place_text
 from bridge.show.planes import WITHOUT_NUMBERS, has_numbers, score_plane
 
-# More cells than this are left to the export; a page of them takes a browser seconds to lay out.
+# Tables of more cells than this are left to the export, because a browser needs seconds to lay them out.
 MOST_SCORES = 300
 
 
@@ -41,12 +41,12 @@ def by_part(grids: Sequence[Grid]) -> str:
 
 
 def notes(cells: Sequence[Comparison]) -> str:
-    """What a reader of a panel must know: dead and invalid points, and what was not scored."""
+    """Notes under a panel: dead and invalid points, and conditions that were not scored."""
     lines = []
     estimate = sentence(cells[0].estimate)
-    off = Counter(c.conclusion for c in cells if not c.valid)
-    for told, k in off.items():
-        lines.append(f"{k} of {len(cells)} cells {told}." if len(cells) > 1 else f"{sentence(told)}.")
+    off = Counter(c.verdict() for c in cells if not c.valid)
+    for reason, k in off.items():
+        lines.append(f"{k} of {len(cells)} cells {reason}." if len(cells) > 1 else f"{sentence(reason)}.")
     if absent := missing_in(cells):
         lines.append(f"Not scored in every cell: {', '.join(absent)}.")
     if n := sum(c.is_withheld for c in cells):
@@ -66,16 +66,16 @@ def over(grids: Sequence[Grid], axis: Axis) -> str:
         if not cells:
             return ""
         metric = grid.task.by_name[cells[0].head if name is None else name]
-        if not _stands_beside(cells, metric.name):
+        if not _is_scored(cells, metric.name):
             return ""
         c = cells[-1]
         which = c.title_of(part) if name is None and grid.task.parts else ""
-        told = joined_text(metric.word, which, others(c, axis))
-        return figure(grid.title, plots.curves(cells, metric, axis), chips(c, metric) + notes(cells), told)
+        quiet = joined_text(metric.word, which, others(c, axis))
+        return figure(grid.title, plots.curves(cells, metric, axis), chips(c, metric) + notes(cells), quiet)
 
     def rows(some: list[Grid]) -> str:
         task = some[0].task
-        # One place makes no curve; its scores stand in other sections.
+        # One place makes no curve; its scores are in other sections.
         single = [grid for grid in some if not axis.searched and len(grid.along(axis)) == 1]
         some = [grid for grid in some if grid not in single]
         # The headline part comes first.
@@ -85,17 +85,15 @@ def over(grids: Sequence[Grid], axis: Axis) -> str:
         if len(some) == 1:
             panels = ["".join(panels)]
         names = "; ".join(grid.title for grid in single)
-        told = f'<p class="quiet">One {escape(axis.one)} only: {escape(names)}.</p>' if single else ""
-        return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels if row) + told
+        note = f'<p class="quiet">One {escape(axis.one)} only: {escape(names)}.</p>' if single else ""
+        return "".join(f'<div class="panels">{row}</div><p></p>' for row in panels if row) + note
 
     return by_pair(grids, rows)
 
 
-def _stands_beside(cells: Sequence[Comparison], metric: str) -> bool:
-    """Whether a metric was scored, and not of the estimate alone: that is never shown without a negative control."""
-    scored = {name for c in cells for name in c.scores if c.mean(name, metric) is not None}
-    conditions = cells[0].task.conditions
-    return bool(scored) and (conditions.estimate not in scored or any(name in scored for name in conditions.negatives))
+def _is_scored(cells: Sequence[Comparison], metric: str) -> bool:
+    """Whether any condition has a score by a metric; comparisons hold no estimate without a negative control."""
+    return any(c.mean(name, metric) is not None for c in cells for name in c.scores)
 
 
 def heat(grid: Grid) -> str:
@@ -105,9 +103,9 @@ def heat(grid: Grid) -> str:
     for part in grid.task.part_names:
         if some := plots.on_part(plots.along_main(grid), part):
             which = some[-1].title_of(part) if grid.task.parts else ""
-            told = joined_text(which, others(some[-1], axis))
+            quiet = joined_text(which, others(some[-1], axis))
             drawn = plots.heat_map(some, grid.task.by_name[some[0].head], axis)
-            panels += figure(grid.title, drawn, notes(some), told, full=len(some) > 7)
+            panels += figure(grid.title, drawn, notes(some), quiet, full=len(some) > 7)
     return panels
 
 
@@ -138,9 +136,9 @@ def _plane(grid: Grid, cells: Sequence[Comparison], rows: Axis, columns: Axis) -
     shown = [grid.task.conditions.estimate, None] if any(c.has_estimate for c in cells) else [None]
     panels = ""
     for name in shown:
-        told = "" if name is None else notes(cells)
+        note = "" if name is None else notes(cells)
         where = joined_text(name or "hardest negative control", rest)
-        panels += figure(grid.title, score_plane(cells, name, metric, rows, columns), key + told, where)
+        panels += figure(grid.title, score_plane(cells, name, metric, rows, columns), key + note, where)
     return panels
 
 
@@ -150,17 +148,17 @@ def leads(grid: Grid) -> str:
     where = place_text(c)
     if not c.contrasts:
         return figure(grid.title, "", notes([c]), joined_text(where, c.sizes))
-    told = f'<p class="note"><b>{escape(sentence(c.conclusion))}.</b></p>' if c.valid else ""
+    note = f'<p class="note"><b>{escape(sentence(c.verdict()))}.</b></p>' if c.valid else ""
     panels = ""
     for part in c.shown_parts:
         if (on := c.on(part)) is not None and on.contrasts:
             sizes = f"all {on.sizes}" if part == "all" and c.task.parts else on.sizes
-            panels += figure(grid.title, row_plots.leads(on), told + notes([c]), joined_text(where, sizes))
+            panels += figure(grid.title, row_plots.leads(on), note + notes([c]), joined_text(where, sizes))
     return panels
 
 
 def all_scores(one: Gathered) -> str:
-    """A table of every cell for each metric that is tabled."""
+    """For each metric with `tabled`, a table of all cells."""
     task = one.task
     titled = [(grid.title, c) for grid in one.grids for c in grid.cells]
     if len(titled) > MOST_SCORES:
@@ -178,7 +176,7 @@ def all_scores(one: Gathered) -> str:
             *(Cell(escape(axis.label(c.axes)), "tight") for axis in task.axes),
             f"{c.point['n']} / {c.point['n_units']}",
             *[interval_or_none(c.scores.get(name, {}).get(metric)) for name in names],
-            text(c.conclusion, "text long" if c.valid else "text long bad"),
+            text(c.verdict(), "text long" if c.valid else "text long bad"),
         ]
 
     heading = [*(["pair"] if has_pair else []), task.heading, *(axis.word for axis in task.axes)]
@@ -189,7 +187,7 @@ def all_scores(one: Gathered) -> str:
     )
     tables = ""
     for metric in shown:
-        if _stands_beside([c for _, c in titled], metric.name):
+        if _is_scored([c for _, c in titled], metric.name):
             body = table(heading, [row(title, c, metric.name) for title, c in titled], muted)
             opened = " open" if metric.heads and len(titled) <= MANY else ""
             tables += f"<details{opened}><summary>{escape(metric.word)}</summary>{body}</details>"

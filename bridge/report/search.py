@@ -17,7 +17,7 @@ from bridge.tasks.base import Task
 
 
 def best_places(one: Gathered) -> str:
-    """One row per curve: its best place beside every negative control, and what is left after the search."""
+    """One row per curve: its best place beside every negative control, with p corrected for the search."""
     task, conditions, axis = one.task, one.task.conditions, one.task.searched
     shown = (*conditions.of_kind("negative", "baseline", "mark"), *conditions.of_kind("ceiling")[:1])
     names = [n for n in conditions_in(b.cell for b in one.bests) if n in shown]
@@ -26,10 +26,10 @@ def best_places(one: Gathered) -> str:
     part = task.part_names[0]
     rows, muted = [], []
     for best in one.bests:
-        c, hardest, said = best.cell, best.cell.hardest, best.verdict()
+        c, hardest, verdict = best.cell, best.cell.hardest, best.verdict()
         lead = None if hardest is None else c.contrasts.get(hardest, {}).get(c.head)
         place = f"{best.grid.place}, " if several else ""
-        is_above = said.startswith("above")
+        is_above = verdict.startswith("above")
         p = f"p {p_value(best.p_holm)}" if best.p else ""
         p += f", rank {p_value(max(best.p_draws.values()))}" if best.p_draws else ""
         searched = f"{best.n_searched}" + (f", {best.n_off} not valid" if best.n_off else "")
@@ -38,7 +38,7 @@ def best_places(one: Gathered) -> str:
         ]  # fmt: skip
         rows.append([
             text(f"{place}{best.grid.title}"), *(text(other.label(c.axes), "") for other in others), *where,
-            Cell(f"{'above all' if said == ABOVE else escape(said)}<br>{_beside(c)}",
+            Cell(f"{'above all' if verdict == ABOVE else escape(verdict)}<br>{_beside(c)}",
                  "text tight" if is_above else "text bad"),
             *(_on_headline(c) if part != "all" else []),
             interval(c.scores[c.estimate][c.head]),
@@ -82,11 +82,11 @@ def _map(rows: Sequence[tuple[Grid, list[Comparison]]], part: str, axis: Axis | 
         "above every negative control after Holm's correction. ×: dead or invalid. ·: no "
         f"{task.conditions.estimate} score beside a negative control."
     )
-    told = f'<p class="note">{escape(legend)}</p>'
+    note = f'<p class="note">{escape(legend)}</p>'
     if left_out > 0:
-        told += f'<p class="note bad">The first {MANY} of {len(rows)} curves.</p>'
+        note += f'<p class="note bad">The first {MANY} of {len(rows)} curves.</p>'
     title = f"{len(rows)} curves" if len(rows) > 1 else rows[0][0].title
-    plot = figure(title, lead_map(rows[:MANY], axis), told, first.title_of(part) if task.parts else "", full=True)
+    plot = figure(title, lead_map(rows[:MANY], axis), note, first.title_of(part) if task.parts else "", full=True)
     return f'<div class="panels">{plot}</div><p></p>'
 
 
@@ -103,9 +103,9 @@ def _on_headline(c: Comparison) -> list[str]:
 
 
 def _beside(c: Comparison) -> str:
-    """Which baselines the estimate is above on all items."""
-    told = c.finding().baselines.items()
-    return "<br>".join(f"{'' if above else 'not '}above {escape(name.replace('_', ' '))}" for name, above in told)
+    """The baselines that the estimate is above, and those that it is not, on all items."""
+    baselines = c.finding().baselines.items()
+    return "<br>".join(f"{'' if above else 'not '}above {escape(name.replace('_', ' '))}" for name, above in baselines)
 
 
 def _mean(c: Comparison, name: str) -> str:

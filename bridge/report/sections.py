@@ -1,4 +1,4 @@
-"""The sections of a report that every task has: an estimate beside its controls, whatever was computed."""
+"""The sections of a report that every task has: estimates beside their controls."""
 
 from bridge.report import panels
 from bridge.report.gathered import Gathered
@@ -17,22 +17,22 @@ RIBBONS = (
 def common_sections(one: Gathered) -> list[Section]:
     """The sections of one task, in order."""
     task = one.task
-    shown, told = fits(one.grids)
+    shown, note = fits(one.grids)
     estimate, head = task.conditions.estimate, task.head
     fixed = f"One cell per panel, fixed beforehand rather than searched: {_last(task)}."
     best = "places" if task.searched is None else task.searched.many
     sections = [
-        _parts(task, told + panels.by_part(shown), fixed),
+        _parts(task, note + panels.by_part(shown), fixed),
         Section("best", f"Best {best}", best_places(one), _best_lead(task), f"best {best}"),
-        Section("map", "Heat maps", lead_maps(task, one.grids) + told + each(shown, panels.heat), _heat_lead(task),
+        Section("map", "Heat maps", lead_maps(task, one.grids) + note + each(shown, panels.heat), _heat_lead(task),
                 "heat maps"),
     ]  # fmt: skip
     if body := panels.planes(shown):
-        sections.append(Section("plane", "Two axes at once", told + body, _plane_lead(task), "two axes"))
+        sections.append(Section("plane", "Two axes at once", note + body, _plane_lead(task), "two axes"))
     for axis in _drawn(task):
         lead = f"{_at_last(task, axis)}{RIBBONS if axis is _drawn(task)[0] else ''}"
         lead += f" The numbers under a panel are means at its last {axis.one}."
-        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.many}", told + panels.over(shown, axis),
+        sections.append(Section(f"over-{axis.name}", f"Scores over {axis.many}", note + panels.over(shown, axis),
                                 lead.strip(), f"{axis.many}"))  # fmt: skip
     wins = f" {'Right' if head.higher_is_better else 'Left'} of zero {_estimate(task)} wins."
     return [

@@ -1,4 +1,4 @@
-"""Axes: along what the points of a task lie, and the parts of the items that a task tells apart."""
+"""Axes: the coordinates of the points of a task; and the parts of the items that a task scores apart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Axis:
         title: under a plot.
         heading: over a column.
         noun: one of its places, in a sentence.
-        keys: config keys that it stands for; none where the points of one record differ in it.
+        keys: config keys that set it; none where the points of one record differ in it.
         log: whether plots have a logarithmic scale.
-        searched: whether a best place is looked for along it. One axis of a task may be.
+        searched: whether the best place along it is searched for; at most one axis of a task is.
     """
 
     name: str
@@ -29,17 +29,17 @@ class Axis:
 
     @property
     def word(self) -> str:
-        """What it is called over a column."""
+        """Its name over a column."""
         return self.heading or self.name
 
     @property
     def one(self) -> str:
-        """What one of its places is called in a sentence."""
+        """The singular of its places, for a sentence."""
         return self.noun or self.word.replace("_", " ")
 
     @property
     def many(self) -> str:
-        """What several of its places are called; a word that ends in s stays as it is."""
+        """The plural of its places, for a sentence; a word that ends in s stays as it is."""
         return self.one if self.one.endswith("s") else f"{self.one}s"
 
     def value(self, axes: Mapping[str, Any]) -> Any:
@@ -64,7 +64,7 @@ class PartOfItems:
 
     Attributes:
         name: in records, exports, tables and plots, before the noun of the task's items.
-        what: what sets its items apart, in a few words.
+        what: a short description of its items.
         tested: whether verdicts are given on it.
     """
 

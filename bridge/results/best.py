@@ -8,7 +8,7 @@ from bridge.results.comparison import Comparison
 from bridge.results.curves import Grid
 from bridge.results.families import identify
 from bridge.results.joining import sortable
-from bridge.results.verdicts import ABOVE
+from bridge.results.verdicts import ABOVE, is_beaten
 from bridge.statistics.families import holm
 from bridge.statistics.levels import ALPHA, LEAST_UNITS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 N_FLIPS = 9_999
-# So many flips per curve keep the smallest p, times the number of curves, below 0.05.
+# The number of flips per curve: large enough that the smallest p, times the number of curves, is below 0.05.
 FLIPS_PER_CURVE = 50
 
 
@@ -31,7 +31,7 @@ class Best:
         n_off: how many cells were left out because a gate failed there.
         p: negative control -> sign-flip p over units, corrected for the search along the curve.
         p_draws: drawn control -> rank p of the estimate's lead among the largest leads of every draw, over all cells.
-        same_items: whether all searched places saw the same weights and items; where not, nothing is tested.
+        same_items: whether all searched places were computed on the same weights and items; if not, nothing is tested.
         p_holm: the largest of `p`, corrected for the number of curves; 1 where nothing was tested.
     """
 
@@ -52,13 +52,12 @@ class Best:
     def not_beaten(self) -> list[str]:
         """Negative controls that the best place is not above after the search."""
         head = self.cell.head
-        better = self.cell.task.by_name[head].higher_is_better
-        unbeaten = []
-        for name, p in self.p.items():
-            contrast = self.cell.contrasts[name][head]
-            least = contrast["low"] if better else None if contrast["high"] is None else -contrast["high"]
-            if (least is not None and least <= 0) or max(p, self.p_draws.get(name, 0.0)) > ALPHA:
-                unbeaten.append(name)
+        metric = self.cell.task.by_name[head]
+        searched = {
+            name: {**self.cell.contrasts[name][head], "p_holm": p, "p_draws_family": self.p_draws.get(name, 0.0)}
+            for name, p in self.p.items()
+        }
+        unbeaten = [name for name, contrast in searched.items() if not is_beaten(contrast, metric)]
         if self.p_holm > ALPHA and not unbeaten:
             unbeaten = [name for name, p in self.p.items() if p == max(self.p.values())]
         return unbeaten
@@ -68,7 +67,7 @@ class Best:
         if not self.same_items:
             return "open: its cells were computed on different weights or items; run them again"
         if self.n_searched == 1 or self.cell.point["n_units"] < LEAST_UNITS:
-            # Of one place nothing was searched.
+            # With one place there was no search.
             return str(self.cell.finding())
         negatives = self.cell.task.conditions.negatives
         missing = [name for name in negatives if name not in self.p and name not in self.cell.absent]
@@ -123,7 +122,8 @@ def _tested(best: Best, n_flips: int) -> Best:
     ranks = {name: x["p_draws_family"] for name, x in contrasts.items() if "p_draws_family" in x}
     metric = best.cell.task.by_name[head]
     if metric.items is None:
-        # Without scores by item: corrected for the points of its record, or for as many places (Bonferroni).
+        # Without scores by item, p is corrected for the points of its record, or by Bonferroni for the number of
+        # places.
         p = {
             name: x["p_searched"] if "p_searched" in x else min(1.0, best.n_searched * x["p"])
             for name, x in contrasts.items()
@@ -143,7 +143,7 @@ def _tested(best: Best, n_flips: int) -> Best:
 
 
 def _differences(best: Best, names: Sequence[str]) -> "tuple[Tensor, Tensor]":
-    """Per-item differences (m, n_places, n_controls) and units (m,); what a place lacks is never its best."""
+    """Per-item differences (m, n_places, n_controls) and units (m,); a missing control never makes a place the best."""
     import torch
 
     from bridge.results.items import item_scores

@@ -1,4 +1,4 @@
-"""An estimate beside its conditions at one point, wherever they were computed: in one cell, or over several."""
+"""An estimate beside the conditions of its point, whether they were computed in one cell or in several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +14,11 @@ class Comparison:
     """One point of cells whose configs differ in nothing but `control.names`.
 
     `scores`, `contrasts` and `parts` are those of the point, joined; `missing` are the conditions that no cell has
-    scored, and `absent` those that cannot mean what they say here, with the reason. `part` says which items `scores`
-    and `contrasts` are of (`on`), and `number` which of the record's points this is.
+    scored, and `absent` those that were left out, with the reason. `part` says which items `scores` and `contrasts` are
+    of (`on`), and `number` which of the record's points this is.
+
+    The estimate is withheld where it stands beside no negative control: a comparison holds none of its scores and
+    contrasts by a metric, on a part of the items, that no negative control was scored by there.
     """
 
     task: Task
@@ -26,6 +29,22 @@ class Comparison:
     parts: dict[str, Any]
     missing: tuple[str, ...]
     part: str = "all"
+
+    def __post_init__(self) -> None:
+        """Withhold what the estimate has without a negative control."""
+        parts = {label: {**part, **self._withheld(part)} if "scores" in part else part
+                 for label, part in self.parts.items()}  # fmt: skip
+        whole = self._withheld({"scores": self.scores, "contrasts": self.contrasts})
+        for name, value in {**whole, "parts": parts}.items():
+            object.__setattr__(self, name, value)
+
+    def _withheld(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Scores and contrasts of some items without those of the estimate that stand beside no negative control."""
+        scores = self.task.conditions.beside_negatives(part["scores"])
+        own = scores.get(self.estimate, {})
+        contrasts = {name: {metric: x for metric, x in by_metric.items() if metric in own}
+                     for name, by_metric in part.get("contrasts", {}).items() if own}  # fmt: skip
+        return {"scores": scores, "contrasts": contrasts}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -57,7 +76,7 @@ class Comparison:
 
     @property
     def absent(self) -> dict[str, str]:
-        """Conditions that cannot mean what they say here -> why."""
+        """Conditions that were left out -> the reason."""
         absent: dict[str, str] = self.data["absent"]
         return absent
 
@@ -68,7 +87,7 @@ class Comparison:
 
     @property
     def gates(self) -> dict[str, Any]:
-        """Gate name -> {passed, value, threshold}; where it failed in one of the cells, as it failed there."""
+        """Gate name -> {passed, value, threshold}; of a gate that failed in a cell, that cell's values."""
         gates: dict[str, Any] = {}
         for record in self.records:
             for name, gate in record.data["gates"].items():
@@ -95,15 +114,20 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """What this is, in a few words: its place on the searched axis, its setting, and the other places."""
+        """A short name: its place on the searched axis, its setting, and the other places."""
         task = self.task
         first = [f"{axis.word} {axis.label(self.axes)}" for axis in task.axes if axis is task.searched]
         others = [f"{axis.word}={axis.label(self.axes)}" for axis in task.axes if axis is not task.searched]
         return ", ".join([*first, task.setting(self.config), *others])
 
+    def counts(self, part: str = "all", metric: str | None = None) -> dict[str, Any]:
+        """Items (`n`) and units (`n_units`) that the scores by a metric, the head metric if none is named, are of."""
+        of = self.point if part == "all" else self.parts[part]
+        return {**of, **of.get("sizes", {}).get(metric or self.head, {})}
+
     @property
     def sizes(self) -> str:
-        """How many items `scores` are of, and how many units they are."""
+        """The numbers of items and units of `scores`."""
         unit = self.point["unit"]
         if self.part == "all":
             return f"{self.point['n']} items, {self.point['n_units']} units ({unit})"
@@ -111,7 +135,7 @@ class Comparison:
         return f"{part['n']} items with {self.title_of(self.part)}, {part['n_units']} units ({unit})"
 
     def title_of(self, part: str) -> str:
-        """What a part of the items is called, such as "new answers"."""
+        """The name of a part of the items, such as "new answers"."""
         return f"{part} {self.task.noun}"
 
     def mean(self, condition: str, metric: str | None = None) -> float | None:
@@ -142,7 +166,7 @@ class Comparison:
 
     @property
     def is_all_headline(self) -> bool:
-        """Whether the headline part has every item, so that it is all there is."""
+        """Whether the headline part has every item."""
         return self.headline != "all" and bool(self.parts[self.headline]["n"] == self.point["n"])
 
     def on(self, part: str) -> "Comparison | None":
@@ -155,15 +179,16 @@ class Comparison:
         return replace(self, scores=scored["scores"], contrasts=scored.get("contrasts", {}), part=part)
 
     def finding(self, part: str = "all", metric: str | None = None) -> Finding:
-        """What may be concluded about "all" items or a part of them, gates aside.
+        """The finding on "all" items or a part of them, without regard to gates.
 
         Where a family has been corrected (`bridge.results.families`), its p values take the place of the cell's own.
         Where the headline part has every item, the verdict on all of them is that on it.
         """
         part = self.headline if part == "all" and self.is_all_headline else part
-        sizes = self.point if part == "all" else self.parts[part]
         chosen = self.task.by_name[metric or self.head]
-        return finding(self.contrasts_of(part), sizes, self.absent, self.task.conditions, chosen)
+        return finding(
+            self.contrasts_of(part), self.counts(part, chosen.name), self.absent, self.task.conditions, chosen
+        )
 
     @property
     def is_above(self) -> bool:
@@ -179,6 +204,11 @@ class Comparison:
         """What may be concluded, in one line: on the headline part first, then on all items."""
         if reason := self.task.gate_verdict(self) or gate_verdict(self.gates):
             return reason
+        if self.is_withheld:
+            return (
+                f"{self.estimate} score not shown, because no negative control was scored beside it; run it with "
+                "control=all"
+            )
         if not self.has_estimate:
             return f"no {self.estimate} score here; run control={self.estimate}"
         if self.is_all_headline:
@@ -191,7 +221,7 @@ class Comparison:
 
     @property
     def state(self) -> str:
-        """`valid`; `dead` where nothing that is put in could be right, as the verdict says; else `invalid`."""
+        """`valid`; `dead` where the injection cannot give a right answer whatever is injected; else `invalid`."""
         if self.valid:
             return "valid"
         return "dead" if self.verdict().startswith("dead") else "invalid"
@@ -205,29 +235,6 @@ class Comparison:
 
     @property
     def is_withheld(self) -> bool:
-        """Whether the estimate was scored and stands without a single negative control."""
+        """Whether the estimate was scored and is left out, because no negative control was scored beside it."""
         scored = any(self.estimate in r.data["points"][self.number]["scores"] for r in self.records)
-        return scored and not any(name in self.scores for name in self.task.conditions.negatives)
-
-    def shown(self) -> "Comparison":
-        """The comparison as it may be shown: without its estimate where no negative control stands beside it."""
-        if not self.is_withheld:
-            return self
-        parts = {
-            label: {**part, "scores": self._rest(part["scores"]), "contrasts": {}} if "scores" in part else part
-            for label, part in self.parts.items()
-        }
-        return replace(self, scores=self._rest(self.scores), contrasts={}, parts=parts)
-
-    def _rest(self, scores: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in scores.items() if name != self.estimate}
-
-    @property
-    def conclusion(self) -> str:
-        """The verdict of what may be shown, in one line."""
-        if self.valid and self.is_withheld:
-            return (
-                f"{self.estimate} score not shown, because no negative control was scored beside it; run it with "
-                "control=all"
-            )
-        return self.verdict()
+        return scored and not self.has_estimate

@@ -1,8 +1,8 @@
-"""Conditions: what is scored side by side, the estimate beside all that it is read against."""
+"""Conditions: the estimate, and everything that is scored beside it for comparison."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 Kind = Literal["estimate", "negative", "baseline", "mark", "ceiling", "reference"]
 # The order of every table, plot and legend.
@@ -14,10 +14,10 @@ MARKERS = "ovsDPXhd^<"
 
 @dataclass(frozen=True)
 class Look:
-    """How a condition is drawn; markers tell what colour cannot.
+    """How a condition is drawn; markers distinguish conditions without colour.
 
-    Ceilings and references are dashed. Those that often coincide start their dashes where the others pause, so
-    that lines on top of each other all stay visible.
+    Ceilings and references are dashed. Lines that often coincide start their dashes in each other's gaps, so that all
+    stay visible.
     """
 
     color: str
@@ -34,18 +34,18 @@ class Condition:
     Attributes:
         name: as in every table.
         kind: the estimate itself; a negative control, which it must beat; a baseline, a simpler explanation of its
-            score; a mark to read it against, which is not tested; a ceiling, which it cannot pass; or a reference,
-            which involves no map.
-        rules_out: the sentence that says what it rules out, or is.
-        what: what it is, in a few words of a longer sentence.
+            score; a mark, which is shown for comparison and not tested; a ceiling, which it cannot pass; or a
+            reference, which involves no map.
+        rules_out: a sentence: what it rules out, or what it is.
+        what: a short description, as a part of a sentence.
         drawn: whether it is made of random draws, whose range is reported.
-        always: whether `control.names` does not choose it: its task decides where it is scored.
+        always: whether its task decides when it is scored, and not `control.names`.
         heading: the name over a narrow column; its lines are separated by line breaks.
         word: the name in a narrow field.
-        spare: whether a narrow table leaves it out before others of its kind.
+        spare: whether a narrow table leaves it out first.
         look: how it is drawn; None for the next free one.
         order: its place among those of its kind.
-        comparable: whether its score as a share of the reference's says anything.
+        comparable: whether its score as a share of the reference's score is meaningful.
     """
 
     name: str = ""
@@ -63,7 +63,7 @@ class Condition:
 
     @property
     def ranked(self) -> bool:
-        """Whether the estimate would be one more of its draws, if it carried nothing."""
+        """Whether the estimate is ranked among its draws: under the null hypothesis it is one more draw."""
         return self.drawn and self.kind == "negative"
 
     @property
@@ -136,13 +136,27 @@ class Conditions(Mapping[str, C], Generic[C]):
 
     @property
     def always(self) -> tuple[str, ...]:
-        """Names of those that their task scores unasked."""
+        """Names of the conditions that are scored whatever `control.names` says."""
         return tuple(name for name, c in self.items() if c.always)
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         """Some names, each once, in order."""
         some = set(names)
         return [name for name in self if name in some]
+
+    def beside_negatives(self, scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Scores without those that the estimate has and no negative control has.
+
+        Args:
+            scores: condition -> metric -> {mean, ...} of the same items.
+        """
+        others = {name: by_metric for name, by_metric in scores.items() if name != self.estimate}
+        beside = {
+            metric for name in self.negatives for metric, score in others.get(name, {}).items()
+            if score["mean"] is not None
+        }  # fmt: skip
+        own = {metric: score for metric, score in scores.get(self.estimate, {}).items() if metric in beside}
+        return {name: own if name == self.estimate else scores[name] for name in scores if own or name in others}
 
     def look(self, name: str) -> Look:
         """How a condition is drawn."""

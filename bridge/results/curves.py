@@ -1,4 +1,4 @@
-"""Grids: comparisons that differ along the axes of their task alone, which is what a curve may join."""
+"""Grids: comparisons that differ only along the axes of their task, so that curves may join them."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from bridge.results.joining import dataset_label, sortable
 from bridge.tasks.base import Task
 from bridge.tasks.registry import get
 
-# Share of the points of the longest curve that a curve needs to be drawn in its place.
+# Share of the points of the longest curve that a later curve needs to be drawn instead.
 ENOUGH = 0.75
 
 
@@ -21,8 +21,8 @@ ENOUGH = 0.75
 class Grid:
     """Points of one setting along the axes of its task.
 
-    `pair` names the two models, where the task has any, and `dataset` the data set where there are several; `title`
-    names what heads the setting and whatever else tells this grid from its neighbours.
+    `pair` names the two models, where the task has any, and `dataset` the data set where there are several; `title` is
+    the setting, with whatever else tells this grid from the others.
     """
 
     task: Task
@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def heading(self) -> str:
-        """What grids shown side by side share: the pair, and the data set where there are several."""
+        """The pair, and the data set if there are several: the heading over grids that are shown side by side."""
         return f"{self.pair}, {self.dataset}" if self.dataset else self.pair
 
     @property
@@ -44,7 +44,7 @@ class Grid:
 
     @property
     def fixed(self) -> Comparison:
-        """The last cell on every axis, on the searched one last of all: chosen without looking at scores."""
+        """The last cell on every axis, the searched axis compared last; it is chosen without looking at scores."""
         return max(self.cells, key=lambda c: [_at(axis, c) for axis in self._axes()])
 
     @property
@@ -53,19 +53,19 @@ class Grid:
         return [axis for axis in self.task.axes if len({_at(axis, c) for c in self.cells}) > 1]
 
     def along(self, axis: Axis) -> list[Comparison]:
-        """The cells along an axis, in order, where the others are at the last place that has (nearly) most of them."""
+        """The cells along an axis, in order, at the last place of the other axes with (nearly) the most cells."""
         return self.across(axis)
 
     def across(self, *axes: Axis) -> list[Comparison]:
-        """The cells on some axes, in order, where the others are at the last place that has (nearly) most of them."""
+        """The cells on some axes, in order, at the last place of the other axes with (nearly) the most cells."""
         others = [other for other in self.task.axes if other not in axes]
         at = self._most(lambda c: tuple(_at(other, c) for other in others))
-        there = {tuple(_at(axis, c) for axis in axes): c for c in self.cells
+        cell_at = {tuple(_at(axis, c) for axis in axes): c for c in self.cells
                  if tuple(_at(other, c) for other in others) == at}  # fmt: skip
-        return [there[place] for place in sorted(there)]
+        return [cell_at[place] for place in sorted(cell_at)]
 
     def curves(self) -> list[list[Comparison]]:
-        """One curve along the searched axis for every place on the others, in order; each cell where none is."""
+        """A curve along the searched axis for every place on the others, in order; without one each cell alone."""
         searched = self.task.searched
         others = [axis for axis in self.task.axes if axis is not searched]
         places = sorted({tuple(_at(axis, c) for axis in others) for c in self.cells})
@@ -78,7 +78,7 @@ class Grid:
 
     def _most(self, kind: Callable[[Comparison], Any]) -> Any:
         counts = Counter(kind(c) for c in self.cells)
-        # One cell that failed must not move the whole curve elsewhere.
+        # A single failed cell must not move the whole curve to another place.
         return max(k for k in counts if counts[k] >= ENOUGH * max(counts.values()))
 
 
@@ -87,9 +87,9 @@ def _at(axis: Axis, c: Comparison) -> Any:
 
 
 def _by(axis: Axis, cells: Iterable[Comparison]) -> list[Comparison]:
-    """One cell for each place, in order; layer=-1 and layer=4 can be one and the same."""
-    there = {_at(axis, c): c for c in cells}
-    return [there[at] for at in sorted(there)]
+    """One cell for each place, in order; layer=-1 and layer=4 can be the same place."""
+    cell_at = {_at(axis, c): c for c in cells}
+    return [cell_at[at] for at in sorted(cell_at)]
 
 
 def curve_place(curve: Sequence[Comparison]) -> str:
@@ -119,7 +119,7 @@ def places(axis: Axis, cells: Iterable[Comparison]) -> str:
 
 
 def conditions_in(cells: Iterable[Comparison]) -> list[str]:
-    """What was scored in any of `cells` of one task, in the order of every table and plot."""
+    """The conditions that were scored in any of `cells` of one task, in the order of every table and plot."""
     some = list(cells)
     return some[0].task.conditions.ordered(name for c in some for name in c.scores) if some else []
 
@@ -134,7 +134,7 @@ def missing_in(cells: Iterable[Comparison]) -> list[str]:
 
 
 def identity(cells: Iterable[Comparison]) -> str:
-    """What tells a plot of `cells` from every other."""
+    """A text that identifies a plot of `cells`."""
     return " ".join(f"{c.part} {r.data['run_id']} {c.number}" for c in cells for r in c.records)
 
 
@@ -157,7 +157,7 @@ def grids(cells: Iterable[Comparison]) -> list[Grid]:
         groups.setdefault(json.dumps(kept, sort_keys=True), []).append(c)
     first = [group[0] for group in groups.values()]
     several = len({dataset_label(c.config) for c in first if "dataset" in c.task.uses}) > 1
-    made = [
+    every = [
         Grid(
             c.task,
             place_of(c.task, c.config),
@@ -167,11 +167,11 @@ def grids(cells: Iterable[Comparison]) -> list[Grid]:
         )
         for c, group in zip(first, groups.values(), strict=True)
     ]
-    return sorted(made, key=lambda grid: (grid.task.name, grid.heading, _counted(grid.title)))
+    return sorted(every, key=lambda grid: (grid.task.name, grid.heading, _counted(grid.title)))
 
 
 def _counted(title: str) -> list[tuple[str, int]]:
-    """A key by which seed=2 stands before seed=10."""
+    """A sorting key that puts seed=2 before seed=10."""
     return [(words, int(number or 0)) for words, number in re.findall(r"(\D*)(\d*)", title)]
 
 
@@ -203,7 +203,7 @@ def _title(c: Comparison, others: Sequence[Comparison]) -> str:
 def telling(alike: Sequence[dict[str, Any]]) -> list[str]:
     """The settings that tell configs apart, in a reader's words.
 
-    Options of a group tell nothing beside the group's name where each name has one value of them.
+    Options of a group are left out where the group's name determines them.
 
     Args:
         alike: what `settings` gave for each config.

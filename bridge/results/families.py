@@ -1,6 +1,6 @@
-"""Contrasts of many cells, corrected in families: Holm's correction, and ranks over all cells.
+"""Contrasts of many cells, corrected in families: by Holm's correction, and by ranks among draws over all cells.
 
-All that a family needs stands in the records: the exact p of every contrast, and the mean of every draw.
+A family needs the records alone: the exact p of every contrast, and the mean of every draw.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,11 +21,11 @@ class _Member:
     """One contrast of a family.
 
     Attributes:
-        key: which.
+        key: identifies the contrast.
         kind: of the condition: negative controls are one family, baselines another.
-        p: that counts in the family.
+        p: the p value that is corrected.
         is_searched: whether p is corrected for all points of its record already.
-        estimate: mean score of the estimate, larger is better.
+        estimate: mean score of the estimate, with the sign at which larger is better.
         draws: means of the draws of a condition that the estimate is ranked among; empty where it is not.
     """
 
@@ -40,8 +40,8 @@ class _Member:
 class Family:
     """Estimate minus every tested condition in every valid cell; one family for each task, metric and part.
 
-    The parts are all items and those that the task tests. Cells whose gates failed are outside, and so are those
-    without an estimate, and parts of fewer than 6 units. The baselines together are a family of their own.
+    The parts are all items and those that the task tests. Cells whose gates failed, cells without an estimate, and
+    parts of fewer than 6 units do not belong to a family. The baselines together are a family of their own.
 
     Args:
         cells: comparisons, as joined from records.
@@ -70,8 +70,13 @@ class Family:
         )  # fmt: skip
 
 
+def over_records(p: float, n_records: int) -> float:
+    """A p that is corrected for the points of its record, corrected for the number of records by Bonferroni."""
+    return min(1.0, p * n_records)
+
+
 def identify(c: Comparison) -> tuple[str, int]:
-    """What tells a comparison from all others."""
+    """A key that identifies a comparison."""
     return str(c.data["run_id"]), c.number
 
 
@@ -80,13 +85,11 @@ def _members(c: Comparison, metrics: Sequence[str] | None) -> Iterator[_Member]:
     if not c.valid or not c.has_estimate:
         return
     for part in c.task.part_names:
-        sizes = c.point if part == "all" else c.parts[part]
-        if sizes["n_units"] < LEAST_UNITS:
-            continue
         scores, contrasts = c.scores_of(part), c.contrasts_of(part)
         for name in (*c.task.conditions.negatives, *c.task.conditions.baselines):
             for metric, contrast in contrasts.get(name, {}).items():
-                if metric in ((c.head,) if metrics is None else metrics):
+                is_wanted = metric in ((c.head,) if metrics is None else metrics)
+                if is_wanted and c.counts(part, metric)["n_units"] >= LEAST_UNITS:
                     member = _member(c, part, name, c.task.by_name[metric], contrast, scores)
                     if member is not None:
                         yield member
@@ -117,10 +120,9 @@ def _corrected(members: Sequence[_Member]) -> dict[Key, dict[str, float]]:
     single = [x for x in members if not x.is_searched]
     for x, adjusted in zip(single, holm([x.p for x in single]).tolist(), strict=True):
         p[x.key] = {"p_holm": adjusted}
-    # Those corrected for the points of their record are left to correct for the number of records (Bonferroni).
     n_records = len({x.key[0] for x in members if x.is_searched})
-    p |= {x.key: {"p_holm": min(1.0, x.p * n_records)} for x in members if x.is_searched}
-    # A cell of too few draws for any verdict would leave all others as few.
+    p |= {x.key: {"p_holm": over_records(x.p, n_records)} for x in members if x.is_searched}
+    # A cell with too few draws for a verdict is left out, because all cells use the smallest number of draws.
     alike: dict[tuple[str, bool], list[_Member]] = {}
     for x in members:
         if x.draws:

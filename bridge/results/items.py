@@ -24,7 +24,7 @@ class ItemScores:
     Attributes:
         branches: condition -> scores; metrics that hold null are left out.
         units: table -> (m,) integer unit of each item.
-        masks: part -> key of a metric -> (m,) which items belong to it.
+        masks: part -> key of a metric -> (m,) whether each item belongs to the part.
     """
 
     branches: dict[str, Branch] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class ItemScores:
     masks: "dict[str, dict[Key, Tensor]]" = field(default_factory=dict)
 
     def part(self, label: str, n_resamples: int, seed: int) -> Part:
-        """All items, or a part of them, as the cell itself parted them."""
+        """All items, or a part of them, with the masks that the cell stored."""
         return Part(self.units, self.masks[label], n_resamples, seed)
 
 
@@ -58,11 +58,11 @@ def item_scores(
         missing = [name for name in names if name in have and name not in scores.branches]
         if not missing:
             continue
-        found: dict[str, dict[str, Any]] = {name: {} for name in missing}
+        branches: dict[str, dict[str, Any]] = {name: {} for name in missing}
         for table in tables:
             here = [m for m in metrics if m.items == table]
-            _read(record, task, table, here, point, found, scores)
-        scores.branches |= {name: Branch(values) for name, values in found.items()}
+            _read(record, task, table, here, point, branches, scores)
+        scores.branches |= {name: Branch(values) for name, values in branches.items()}
     return scores
 
 
@@ -85,16 +85,16 @@ def _read(
     keys = list(dict.fromkeys(key_of(m) for m in metrics))
     labels = {(part.name, key): mask_column(part.name, key[1]) for part in task.parts for key in keys}
     try:
-        # A record has the scores that its cell was asked for, and not those of other records.
-        there = pq.read_schema(path).names
-        wanted = [m.name for m in metrics if m.name in there]
+        # A record has only the metrics that its own cell scored.
+        stored = pq.read_schema(path).names
+        wanted = [m.name for m in metrics if m.name in stored]
         columns = ["control", "draw", "unit", *dict.fromkeys(labels.values()), *wanted]
         several = len(record.data["points"]) > 1
         rows = pq.read_table(path, columns=columns, filters=[("point", "=", point)] if several else None)
     except (OSError, pa.ArrowException) as error:
         raise RecordError(
-            f"cannot read {path} ({type(error).__name__}); the record is not whole: move {record.folder} away and "
-            "run its cell again"
+            f"cannot read {path} ({type(error).__name__}); wanted a whole record: move {record.folder} away and run "
+            "its cell again"
         ) from error
     column = rows["control"].cast(pa.string()).combine_chunks().dictionary_encode()
     names, index = column.dictionary.to_pylist(), column.indices.to_numpy()

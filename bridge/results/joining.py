@@ -28,6 +28,8 @@ def comparisons(records: Iterable[Record]) -> list[Comparison]:
 
 def _shared(data: dict[str, Any]) -> str:
     kept = task_of(data).used(data["config"])
+    # Cells of other weights or items are not compared, whatever their configs say.
+    kept["inputs"] = data.get("inputs")
     kept["control"] = {k: v for k, v in kept.get("control", {}).items() if k != "names"}
     return json.dumps(kept, sort_keys=True)
 
@@ -40,7 +42,7 @@ def _order(c: Comparison) -> tuple[Any, ...]:
 
 
 def sortable(place: Any) -> tuple[Any, ...]:
-    """A key for places on an axis, by which numbers stand by size before names."""
+    """A sorting key for places on an axis: numbers by size, then names."""
     return tuple((0, x, "") if isinstance(x, int | float) else (1, 0, str(x))
                  for x in (place if isinstance(place, tuple) else (place,)))  # fmt: skip
 
@@ -60,7 +62,7 @@ def _join(group: list[Record], number: int) -> Comparison:
         scores |= point["scores"]
         contrasts |= point["contrasts"]
         for label, part in point["parts"].items():
-            entry = parts.setdefault(label, {"n": part["n"], "n_units": part["n_units"]})
+            entry = parts.setdefault(label, {k: part[k] for k in ("n", "n_units", "sizes") if k in part})
             for kind in ("scores", "contrasts"):
                 if kind in part:
                     entry.setdefault(kind, {}).update(part[kind])
@@ -77,7 +79,7 @@ def _join(group: list[Record], number: int) -> Comparison:
 
 
 def _contrasted(c: Comparison) -> Comparison:
-    """Add the contrasts that no record has, because the estimate and a condition were scored in different cells."""
+    """Add the contrasts of conditions that were scored in another cell than the estimate, which no record has."""
     lacking = [name for name in c.scores if name != c.estimate and name not in c.contrasts]
     if not c.has_estimate or not lacking:
         return c
@@ -88,18 +90,18 @@ def _contrasted(c: Comparison) -> Comparison:
     task = c.task
     metrics = [m for m in task.metrics if m.items is not None and m.name in c.scores[c.estimate]]
     items = item_scores(c.records, task, [c.estimate, *lacking], metrics, c.number)
-    made: dict[str, dict[str, Any]] = {}
+    computed: dict[str, dict[str, Any]] = {}
     for label in ("all", *c.parts):
         part = items.part(label, c.config["task"]["n_resamples"], c.config["seed"])
         if label == "all" or part.is_scored:
-            made[label] = {
+            computed[label] = {
                 name: contrast(items.branches[c.estimate], items.branches[name], part, task.by_name,
                                task.conditions[name], label in task.part_names)
                 for name in lacking
             }  # fmt: skip
 
     def ordered(label: str) -> dict[str, Any]:
-        merged = c.contrasts_of(label) | made.get(label, {})
+        merged = c.contrasts_of(label) | computed.get(label, {})
         return {name: merged[name] for name in c.scores if name in merged}
 
     parts = {

@@ -1,4 +1,9 @@
-"""Ladders: cells that differ in their map and along one axis alone, so that maps can be compared."""
+"""Ladders: learning curves of several maps, from cells that differ only in their map and along one axis.
+
+A learning curve is a score over the number of rows that were fitted on; it is also called a sample-efficiency curve.
+
+Source: Viering and Loog (2021), "The shape of learning curves: a review", arXiv:2103.10948.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,7 +16,7 @@ from bridge.results.curves import place_of, settings, telling
 from bridge.results.joining import sortable
 from bridge.tasks.base import Task
 
-# The maps of the October 2025 plan first, in its order; what it is compared with today after them.
+# The maps of the October 2025 plan in its order, then those that were added for comparison.
 ORDER = (
     "orthogonal",
     "linear",
@@ -26,18 +31,18 @@ ORDER = (
 
 
 def along(task: Task) -> Axis | None:
-    """The axis that a ladder runs along: the first that is not searched and has a config key."""
+    """The axis of a ladder: the first that is not searched and is set by a config key."""
     return next((axis for axis in task.axes if not axis.searched and axis.keys), None)
 
 
 def measured_by(task: Task) -> str:
-    """The metric of a ladder: the share of the reference by the head metric where there is one, else that metric."""
+    """The metric of a ladder: the share of the reference's head metric if the task has one, else the head metric."""
     return next((m.name for m in task.metrics if m.share_of == task.head.name), task.head.name)
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One map of a ladder: its cells from the first place on the axis to the last."""
+    """The learning curve of one map: its cells along the axis, in order."""
 
     name: str
     cells: tuple[Comparison, ...]
@@ -83,7 +88,7 @@ class Ladder:
 
 
 def ladders(cells: Iterable[Comparison], part: str = "all") -> list[Ladder]:
-    """Group comparisons into ladders; what no second map stands beside is in none.
+    """Group comparisons into ladders of at least two maps.
 
     Args:
         cells: comparisons, as joined from records.
@@ -111,10 +116,10 @@ def _ladder(group: list[Comparison], others: Sequence[list[Comparison]]) -> Ladd
     pair = place_of(task, first.config)
     beside = [other[0] for other in others if place_of(other[0].task, other[0].config) == pair]
     own = settings(first.config)
-    # What the title says already tells nothing more.
-    said = {"map", *(key.split(".")[0] for a in task.axes if a is not axis for key in a.keys)}
-    said |= {name.split(".")[0] for name, value in own.items() if value == task.setting(first.config)}
-    differing = [k for k in telling([settings(c.config) for c in beside]) if k.split(".")[0] not in said]
+    # Settings that the title names already are left out.
+    named = {"map", *(key.split(".")[0] for a in task.axes if a is not axis for key in a.keys)}
+    named |= {name.split(".")[0] for name, value in own.items() if value == task.setting(first.config)}
+    differing = [k for k in telling([settings(c.config) for c in beside]) if k.split(".")[0] not in named]
     more = [f"{k.removesuffix('.name')}={own.get(k)}" for k in differing]
     where = [f"{a.word} {a.label(first.axes)}" for a in task.axes if a is not axis]
     title = ", ".join([task.setting(first.config), *where, *more, first.title_of(first.part)])

@@ -1,4 +1,4 @@
-"""Metrics: each declared once, with what a reader must know to read it."""
+"""Metrics: each declared once, with its name, unit, range and direction."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ class Metric:
         binary: whether an item's score is 0 or 1.
         share: whether an item's score is a share in [0, 1] and 0 for a miss, so that rare hits need exact intervals.
         items: the table of its per-item scores; None where it has none.
-        mask: which of the table's masks says to which part an item belongs; empty where there is one alone.
-        share_of: where it is another metric divided by the reference's: the name of the other.
+        mask: the name of the table's mask that assigns items to parts; empty if the table has only one.
+        share_of: the name of the metric that is divided by the reference's score; empty for a metric of its own.
         heading: over its column in the table of one cell; empty where it has none.
     """
 
@@ -45,7 +45,7 @@ class Metric:
 
     @property
     def word(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in a sentence."""
         return self.short or self.name
 
     @property

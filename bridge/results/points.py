@@ -19,14 +19,15 @@ class Result:
     """What a task hands to the record.
 
     Attributes:
-        points: each with `axes` {name: place}, `n` items, `n_units`, `n_effective`, `unit`, `scores`
+        points: each with `axes` {name: place}, `n` items, `n_units`, `n_effective`, `unit`, `sizes` {metric: {n,
+            n_units}} of metrics that are of other items than the head metric, `scores`
             {condition: {metric: {mean, low, high}}}, `contrasts` {condition: {metric: {difference, low, high, p}}} of
             the estimate minus a condition, and `parts` {name: the same of some of the items}.
         items: table -> columns, one row for each point, condition, draw and item; without scores by item empty.
         gates: name -> {passed, value, threshold}.
-        absent: every condition that cannot mean what it says here, asked for or not -> why.
-        facts: what else the record holds, which only the task's own room reads.
-        warnings: what a reader must know.
+        absent: every condition that was left out, asked for or not -> the reason.
+        facts: further entries of the record, which only the task itself reads.
+        warnings: shown with the scores.
     """
 
     points: list[dict[str, Any]]
@@ -38,10 +39,10 @@ class Result:
 
 
 class PointScores:
-    """The scores of one point: each condition is scored when it is first asked for, and summarized once.
+    """The scores of one point: each condition is scored when it is first asked for, and its summary is cached.
 
-    All intervals and p values use the same resamples of the units, so no number depends on what was asked before or
-    together with it, as long as `score` does not.
+    All intervals and p values use the same resamples of the units, so no number depends on which other conditions are
+    scored, or in which order, as long as `score` does not.
 
     Args:
         task: declares metrics, conditions and parts.
@@ -75,19 +76,27 @@ class PointScores:
         return self.branches[name]
 
     def point(self, names: Sequence[str]) -> dict[str, Any]:
-        """What a record says of some conditions."""
+        """The entry of some conditions in a record."""
         for name in names:
             self.branch(name)
         names = self.task.conditions.ordered(names)
         head = self.task.head
         units = self.parts["all"].units[key_of(head)[0]]
-        sizes = self.parts["all"].sizes(head) | {"n_effective": effective_units(units), "unit": self.unit}
+        sizes = self._sizes("all") | {"n_effective": effective_units(units), "unit": self.unit}
         parts: dict[str, Any] = {}
         for part in self.task.parts:
-            parts[part.name] = self.parts[part.name].sizes(head)
+            parts[part.name] = self._sizes(part.name)
             if self.parts[part.name].is_scored:
                 parts[part.name] |= self._numbers(names, part.name)
         return {"axes": self.axes, **sizes, **self._numbers(names, "all"), "parts": parts}
+
+    def _sizes(self, part: str) -> dict[str, Any]:
+        """Items and units that the head metric is of, and in `sizes` those of metrics that are of other items."""
+        head, of = self.task.head, self.parts[part]
+        others = {m.name: of.sizes(m) for m in self.task.metrics
+                  if m.items is not None and key_of(m) != key_of(head) and key_of(m) in of.masks
+                  and any(m.name in branch.metrics for branch in self.branches.values())}  # fmt: skip
+        return {**of.sizes(head), **({"sizes": others} if others else {})}
 
     def _numbers(self, names: Sequence[str], part: str) -> dict[str, Any]:
         estimate = self.task.conditions.estimate
@@ -123,11 +132,11 @@ class PointScores:
 
         Args:
             names: of the conditions, in order.
-            about: table -> name -> (m,) what is known of each item.
+            about: table -> name -> (m,) further columns, such as a label of each item.
 
         Returns:
-            table -> columns: point, control, draw, item, what is known of the item, its unit, whether it belongs to
-            each part, and the scores, which are null where a condition has none of that name.
+            table -> columns: point, control, draw, item, the further columns, unit, one mask for each part, and the
+            scores, null where a condition lacks a metric.
         """
         return {table: self._table(names, table, known) for table, known in about.items()}
 
@@ -163,7 +172,7 @@ def result_of(points: Sequence[PointScores], names: Sequence[str], about: Sequen
     Args:
         points: at least one.
         names: of the conditions that were asked for.
-        about: for each point what `PointScores.columns` takes.
+        about: for each point the argument of `PointScores.columns`.
     """
     result = Result([scores.point(names) for scores in points])
     for number, (scores, known) in enumerate(zip(points, about, strict=True)):

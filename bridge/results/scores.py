@@ -24,9 +24,9 @@ from bridge.statistics.shares import (
     rare_difference_p,
     share_interval,
 )
-from bridge.statistics.units import n_units
+from bridge.statistics.units import Units, n_units
 
-# Of a metric: the table of its items, and the mask that says to which part an item belongs.
+# The key of a metric: the table of its items, and the mask that assigns them to parts.
 Key = tuple[str, str]
 
 
@@ -44,7 +44,7 @@ class Branch:
 
     @property
     def n_draws(self) -> int:
-        """How many draws stand behind each item."""
+        """The number of draws of each item."""
         return len(next(iter(self.metrics.values())))
 
     def mean(self, metric: str) -> float:
@@ -60,7 +60,7 @@ class Part:
         units: table -> (m,) integer unit of every item.
         masks: key of a metric -> (m,) which items count for it.
         n_resamples: resamples and sign flips of the units, which all scores share.
-        seed: of these.
+        seed: of the resamples.
     """
 
     units: Mapping[str, Tensor]
@@ -80,7 +80,7 @@ class Part:
 
     @property
     def is_scored(self) -> bool:
-        """Whether there are two units at least: of one there is no interval."""
+        """Whether there are at least two units; one unit gives no interval."""
         return all(n_units(self.units[table][mask]) > 1 for (table, _), mask in self.masks.items())
 
     def split(self, metrics: Iterable[Metric]) -> Iterator[tuple[list[str], Tensor, Resampling]]:
@@ -175,7 +175,7 @@ def _over_units(
     parts = [names.index(of) for of in shares.values()]
     means = columns.mean(0)
     ratios = resampled[:, parts] / resampled[:, len(names) :]
-    # A resample in which the target itself knew nothing has no share.
+    # A resample in which the target's own score is 0 has no share.
     ratios = torch.where(torch.isfinite(ratios), ratios, means[parts] / means[len(names) :])
     over = torch.cat([torch.ones_like(values), own], 1)
     low, high = resampling.interval(
@@ -192,7 +192,7 @@ def _over_units(
             exact = share_interval(float(means[i]), exact_number(values[:, i], resampling.groups))
             summary[name] |= dict(zip(("low", "high"), exact, strict=True))
             for k, (share, of) in enumerate(shares.items()):
-                # The target beside itself has all of its own score, for certain.
+                # The target's share of its own score is 1, without uncertainty.
                 is_own = torch.equal(values[:, i], own[:, k])
                 if of == name and is_seldom(values[:, i], resampling.groups) and not is_own:
                     native_mean = float(means[len(names) + k])
@@ -200,8 +200,8 @@ def _over_units(
     return summary
 
 
-def is_rare_beside_draws(metric: Metric, fitted: Tensor, n_draws: int, groups: Tensor) -> bool:
-    """Whether a difference has few large values, where the fitted map is right, and many small ones of averaged draws.
+def is_rare_beside_draws(metric: Metric, fitted: Tensor, n_draws: int, groups: Tensor | Units) -> bool:
+    """Whether differences are few large values, where the map is right, and many small ones from averaged draws.
 
     Args:
         metric: of the scores.
@@ -227,8 +227,7 @@ def contrast(
         control: the other's scores; its draws are averaged item by item.
         part: which items count.
         metrics: those of the task, by name.
-        condition: the other. Where its draws are ones that the estimate could be another of, the estimate is ranked
-            among them.
+        condition: the other. If it is `ranked`, the estimate is ranked among its draws.
         in_family: whether a family of contrasts has this part, so that a tested condition needs p_exact.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What may be concluded from contrasts: above the negative controls, and above the baselines, or not."""
+"""Verdicts: whether the estimate is above the negative controls, and above the baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ ABOVE = "above every negative control"
 
 
 def p_of(contrast: Mapping[str, Any]) -> float | None:
-    """The p that a verdict goes by: the larger of the contrast's p and its rank among draws, both as corrected.
+    """The p of a verdict: the larger of the contrast's p and its rank among draws, both corrected.
 
     None where there are too few units for any p.
     """
@@ -23,8 +23,8 @@ def p_of(contrast: Mapping[str, Any]) -> float | None:
 def is_beaten(contrast: Mapping[str, Any], metric: Metric) -> bool:
     """Whether the estimate is better than a condition: p at most 0.05, and an interval on its side of zero.
 
-    Where few units differ the interval asks for more than p does, and a verdict must not contradict what stands beside
-    it. A contrast without an interval goes by the side of its difference.
+    Where few units differ, the interval is stricter than p, and a verdict must not contradict the interval beside it. A
+    contrast without an interval is judged by the sign of its difference.
     """
     p = p_of(contrast)
     low, high = contrast["low"], contrast["high"]
@@ -38,7 +38,7 @@ def is_beaten(contrast: Mapping[str, Any], metric: Metric) -> bool:
 
 @dataclass(frozen=True)
 class Finding:
-    """What may be concluded about some of the eval items.
+    """The finding on some of the eval items.
 
     Attributes:
         n: items.
@@ -76,8 +76,8 @@ class Finding:
         for is_above in (True, False) if was_above else (False, True):
             if names := [name for name, above in self.baselines.items() if above == is_above]:
                 joint = "and" if is_above == was_above else "but"
-                told = f"above {' and '.join(names)}" if is_above else f"not above {' or '.join(names)}"
-                verdict += f", {joint} {told}"
+                text = f"above {' and '.join(names)}" if is_above else f"not above {' or '.join(names)}"
+                verdict += f", {joint} {text}"
                 was_above = is_above
         return verdict
 
@@ -89,12 +89,12 @@ def finding(
     conditions: Conditions[Any],
     metric: Metric,
 ) -> Finding:
-    """What the contrasts of one part of the items say.
+    """The finding from the contrasts of one part of the items.
 
     Args:
         contrasts: condition -> metric -> {difference, p, ...}.
         sizes: n and n_units of the part.
-        absent: conditions that cannot mean anything here; they are neither missing nor beaten.
+        absent: conditions that were left out with a reason; they count neither as missing nor as beaten.
         conditions: those of the task.
         metric: which score.
     """
@@ -104,19 +104,19 @@ def finding(
         n_units=sizes["n_units"],
         missing=tuple(n for n in conditions.negatives if n not in scored and n not in absent),
         unbeaten=tuple(n for n in conditions.negatives if n in scored and not is_beaten(scored[n], metric)),
-        # A baseline that is surely wrong has so low a log-probability that anything is above it.
+        # A baseline that is confidently wrong has so low a log-probability that anything is above it.
         baselines={n: is_beaten(scored[n], metric) for n in conditions.baselines if n in scored and metric.is_unit},
     )
 
 
 def gate_verdict(gates: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Why a cell says nothing, or None where every gate passed."""
+    """The reason why a cell is invalid; None if every gate passed."""
     failed = [name for name, gate in gates.items() if not gate["passed"]]
     return f"invalid: gate {', '.join(failed)} failed" if failed else None
 
 
 def wanted(gate: dict[str, Any]) -> str:
-    """What a gate wants of its value, in signs.
+    """The condition that a gate puts on its value, in signs.
 
     Example:
         >>> wanted({"threshold": 0.05}), wanted({"threshold": 0.7, "most": 1.43})
@@ -138,7 +138,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def units_note(point: Mapping[str, Any]) -> str | None:
-    """What a reader must know where a record's units are few, or a few of them hold most items; None where all is well.
+    """A warning where a record's units are few, or a few of them hold most items; None otherwise.
 
     Args:
         point: of the record; `n_units`, `n_effective` (`bridge.statistics.units.effective_units`) and `unit` are read.

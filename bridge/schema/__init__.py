@@ -96,7 +96,7 @@ class BridgeConfig:
     report: bool = False
 
 
-# Every schema that a YAML file of the same group can stand on: (group, name, class).
+# Every schema that a YAML file of the same group can extend: (group, name, class).
 SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("pair", "pair", PairConfig),
     ("layer", "layer", LayerConfig),
@@ -133,19 +133,20 @@ def register() -> None:
     for name in registry.names():
         store.store(group="schema/task", name=name, node=registry.get(name).config)
         if name not in registry.own():
-            # A task of another package needs no conf file.
+            # A task of another package works without a conf file.
             store.store(group="task", name=name, node=registry.get(name).config)
     for layer in (*LAYER_NUMBERS, *LAYER_FRACTIONS):
         register_layer(str(layer))
-    # Hydra copies the whole store whenever it composes (75 ms with this many layers), and what it reads from it again.
+    # Hydra deep-copies the whole store at every composition (75 ms with this many layers), and every node that it
+    # reads.
     store.__dict__["__deepcopy__"] = _not_copied
 
 
 def register_layer(name: str) -> None:
-    """Make an option of the group `layer` of a number or a fraction."""
+    """Register a number or a fraction as an option of the group `layer`."""
     node = copy.deepcopy(_layer())
     node.source = float(name) if "." in name else int(name)
-    # ConfigStore.store would make a node of the dataclass each time, which takes four times as long as all the rest.
+    # ConfigStore.store would convert the dataclass each time, which takes four times as long as everything else.
     group = ConfigStore.instance().repo.setdefault("layer", {})
     group[f"{name}.yaml"] = ConfigNode(f"{name}.yaml", node, "layer", None, None)
 

@@ -7,7 +7,7 @@ from omegaconf import MISSING
 
 
 class SplitBy(Enum):
-    """What fit and eval never share."""
+    """The attribute that no fit item shares with an eval item."""
 
     item = "item"
     answer = "answer"
@@ -40,7 +40,7 @@ class Answers(Enum):
 
 @dataclass
 class SplitConfig:
-    """What fit and eval never share, and the share of such groups kept for eval."""
+    """The groups that are never split between fit and eval, and the share of them that is held out."""
 
     by: SplitBy = SplitBy.item
     eval_fraction: float = 0.4
@@ -57,7 +57,7 @@ class DatasetConfig:
     # any: answers of several tokens too, scored by the target's whole continuation.
     answers: Answers = Answers.one_token
     split: SplitConfig = field(default_factory=SplitConfig)
-    # The default nests wordings and facts, which have one answer.
+    # The default contains the units fact and wording, as these have one answer.
     unit: Unit = Unit.answer
 
 

@@ -1,4 +1,4 @@
-"""Where the cells of a sweep run: Hydra launchers that pack many cells into a job, and the sweeper before them."""
+"""Where the cells of a sweep run: Hydra launchers that pack many cells into a job, and the sweeper."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +18,11 @@ class PackedLauncherConfig:
     jobs: int | None = None
     # false: return after submission; `bridge status NAME` tells how far it is.
     wait: bool = True
-    # Seconds that a cell gets to finish when its job is told to make room.
+    # Seconds that a cell gets to finish after its job was signalled to end.
     grace_s: float = 10.0
     timeout_min: int = 60 * 24 * 7
     signal_delay_s: int = 90
-    # A requeued job only does what is left, so it may be cut off often.
+    # A requeued job computes only what is left, so many timeouts are allowed.
     max_num_timeout: int = 100
     stderr_to_stdout: bool = False
     # Shell lines before a job starts.

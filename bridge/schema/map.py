@@ -1,7 +1,7 @@
 """What is fitted from the source's states to the target's.
 
-The options of a map are the arguments of its class: the dataclass of each is made here of what `bridge.maps.registry`
-reads in its file, without loading torch.
+The options of a map are the arguments of its class. Their dataclasses are generated here from the source files of the
+maps (`bridge.maps.registry`), without loading torch.
 """
 
 import ast
@@ -40,9 +40,9 @@ def config_of(map_: Described) -> type[MapConfig]:
         if isinstance(kind, type) and issubclass(kind, Enum) and value != MISSING:
             value = kind(value)
         own.append((name, kind, II("seed") if name == "seed" else value))
-    made = make_dataclass(f"{map_.class_name}Config", own, bases=(MapConfig,), namespace={"__doc__": map_.says})
-    made.__module__ = __name__
-    return made
+    schema = make_dataclass(f"{map_.class_name}Config", own, bases=(MapConfig,), namespace={"__doc__": map_.says})
+    schema.__module__ = __name__
+    return schema
 
 
 def _kind(map_: Described, name: str, annotation: ast.expr | None) -> Any:
@@ -68,7 +68,8 @@ def _constant(map_: Described, name: str, value: ast.expr) -> Any:
         return ast.literal_eval(value)
     except ValueError:
         raise ConfigError(
-            f"{map_.target}: the default of argument {name} is {ast.unparse(value)}; wanted a constant"
+            f"{map_.target}: the default of argument {name} is {ast.unparse(value)}; wanted a constant: write one, "
+            "as a map's arguments are its options"
         ) from None
 
 
@@ -76,9 +77,9 @@ MAPS: dict[str, type[MapConfig]] = {name: config_of(map_) for name, map_ in maps
 
 
 def __getattr__(name: str) -> Any:
-    """The made classes by name, as pickle looks for them."""
+    """The generated classes by name, for pickle."""
     for config in MAPS.values():
-        for found in (config, *(f.type for f in fields(config))):
-            if isinstance(found, type) and found.__module__ == __name__ and found.__name__ == name:
-                return found
+        for kind in (config, *(f.type for f in fields(config))):
+            if isinstance(kind, type) and kind.__module__ == __name__ and kind.__name__ == name:
+                return kind
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What is fitted, how it enters the target, what it is held against, and how it is scored."""
+"""Injection, control, normalisation and task: how a mapped state enters the target, and how it is scored."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -31,7 +31,7 @@ class InjectionConfig:
 
     @property
     def n_states(self) -> int:
-        """How many states of an item it wants."""
+        """The number of states that it takes of an item."""
         return 1
 
 
@@ -45,7 +45,7 @@ class LmHeadConfig(InjectionConfig):
 
 @dataclass
 class LateLayerConfig(InjectionConfig):
-    """Put in k blocks before the end, at the last position."""
+    """Activation patching at the last position, k blocks before the end."""
 
     _target_: str = "bridge.injection.late_layer.LateLayer"
     name: str = "late_layer"
@@ -56,7 +56,7 @@ class LateLayerConfig(InjectionConfig):
 
 @dataclass
 class SoftPrefixConfig(InjectionConfig):
-    """The last k states as input embeddings."""
+    """A soft prompt: the last k states as input embeddings."""
 
     _target_: str = "bridge.injection.soft_prefix.SoftPrefix"
     name: str = "soft_prefix"
@@ -81,12 +81,12 @@ class ControlConfig:
 
 @dataclass
 class NormalizeConfig:
-    """What is done to states before a fit and undone in the target's scale and mean after it."""
+    """The normalisation of states before a fit; mapped states are returned to the target's scale and mean."""
 
     _target_: str = "bridge.normalize.Normalize"
     center: bool = True
     scale: Scale = Scale.frobenius
-    # How far the covariance is drawn towards a multiple of the identity, with scale=whiten.
+    # Shrinkage of the covariance towards a multiple of the identity, with scale=whiten.
     shrinkage: float = 0.1
 
 

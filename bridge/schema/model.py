@@ -1,4 +1,4 @@
-"""The pair and the layer: which models, and where in them."""
+"""The pair and the layer."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,7 +7,7 @@ from omegaconf import MISSING
 
 
 class Dtype(Enum):
-    """The precision a model runs in. Maps are fitted in float64 whatever it is."""
+    """The precision a model runs in. Maps are always fitted in float64."""
 
     auto = "auto"
     float32 = "float32"
@@ -23,7 +23,7 @@ class ModelKind(Enum):
 
 
 class Pooling(Enum):
-    """How an embedder makes one vector of the states of a text's tokens."""
+    """How an embedder pools the states of a text's tokens into one vector."""
 
     mean = "mean"
     last = "last"
@@ -46,7 +46,7 @@ class TokenizerKind(Enum):
 
 @dataclass
 class ZooConfig:
-    """A small model that bridge trains itself; these fields decide its weights."""
+    """A small model that bridge trains itself; these fields determine its weights."""
 
     architecture: Architecture = MISSING
     tokenizer: TokenizerKind = MISSING
@@ -75,7 +75,7 @@ class ModelConfig:
 
 @dataclass
 class PairConfig:
-    """Source model -> target model, and two prompts that both know how to go on from."""
+    """Source model -> target model, and two prompts that both models can continue."""
 
     name: str = MISSING
     source: ModelConfig = field(default_factory=ModelConfig)

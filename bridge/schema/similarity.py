@@ -1,4 +1,4 @@
-"""What states of two models are compared by."""
+"""The options of task=similarity."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a sweep is called, which cells it has beyond a plain grid, and which way a pair is run."""
+"""The name of a sweep, its axes beyond a plain grid, and the direction of the pair."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,4 +1,4 @@
-"""What a map is trained on, beyond the fit of its own."""
+"""How a map is trained through the target, after its own fit."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -23,7 +23,7 @@ class MixedPrecision(Enum):
 
 @dataclass
 class TrainingConfig(Schedule):
-    """How a map is trained through the target; nothing but `loss` plays a part where it is `states`."""
+    """How a map is trained through the target; with `loss=states` the other options have no effect."""
 
     _target_: str = "bridge.training.through_target.ThroughTarget"
     loss: TrainingLoss = TrainingLoss.states

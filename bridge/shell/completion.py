@@ -28,7 +28,7 @@ def is_query(arguments: Sequence[str]) -> bool:
 
 
 def complete(arguments: Sequence[str], run: Callable[[Sequence[str]], int], verbs: Sequence[str]) -> int:
-    """Print what the word that is being typed could become.
+    """Print the completions of the word that is being typed.
 
     Args:
         arguments: of the query, such as ``-sc query=bash``.
@@ -36,7 +36,7 @@ def complete(arguments: Sequence[str], run: Callable[[Sequence[str]], int], verb
         verbs: what may stand first.
 
     Returns:
-        0; where a word before makes no sense nothing is printed, for an error would stand in the midst of the line.
+        0. If an earlier word is invalid, nothing is printed: an error would appear in the middle of the command line.
     """
     line = os.environ.get("COMP_LINE", "")
     _, *words = line.split() or [""]
@@ -61,7 +61,7 @@ def _answers(
         before = shlex.split(" ".join(words))
     except ValueError:
         before = words
-    # Hydra splits the line at spaces; -m, because several values are an error without it.
+    # Hydra splits the line at spaces. -m is added, because several values are an error without it.
     before = ["-m", *(quote_layer(w) for w in before if "=" in w and " " not in w)]
     # Of a list, the value that is being typed: injection=lm_head,la
     key, equals, value = last.partition("=")
@@ -74,7 +74,7 @@ def _answers(
         taken = done.replace("'", "").split(",")
         values = [a.removeprefix(f"{key}=") for a in answers]
         answers = [f"{key}={done}{comma}{quote}{v}{quote}" for v in values if v not in taken]
-    # The shell takes quotes away from what it is given.
+    # The shell removes quotes from completions.
     return [*first, *(a.replace("'", r"\'") for a in answers)]
 
 
@@ -83,7 +83,7 @@ def _hydra(words: Sequence[str], arguments: Sequence[str], run: Callable[[Sequen
     before = os.environ.get("COMP_LINE")
     os.environ["COMP_LINE"] = " ".join(["bridge", *words])
     try:
-        with redirect_stdout(io.StringIO()) as said:
+        with redirect_stdout(io.StringIO()) as printed:
             run(arguments)
     except (BridgeError, HydraException, OmegaConfBaseException, ValueError):
         return []
@@ -92,4 +92,4 @@ def _hydra(words: Sequence[str], arguments: Sequence[str], run: Callable[[Sequen
             del os.environ["COMP_LINE"]
         else:
             os.environ["COMP_LINE"] = before
-    return said.getvalue().split()
+    return printed.getvalue().split()

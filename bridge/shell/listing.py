@@ -1,4 +1,4 @@
-"""``bridge tasks``, ``bridge maps``, ``bridge controls``: what there is, one line each, without loading torch."""
+"""``bridge tasks``, ``bridge maps``, ``bridge controls``: lists, one line each, without loading torch."""
 
 import argparse
 import ast
@@ -46,7 +46,7 @@ def controls() -> dict[str, str]:
 
 
 def _of_class(target: str) -> str:
-    """The first line of a class's docstring, read from its file: to import it would load torch."""
+    """The first line of a class's docstring, read from its file, because importing it would load torch."""
     module, _, name = target.rpartition(".")
     tree = ast.parse(BRIDGE.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text())
     return _first_line(next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name))

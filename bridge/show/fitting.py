@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: of several forms of one, the fullest whose numbers are not broken."""
+"""Tables that fit a terminal: the widest form of a table whose numbers are not wrapped."""
 
 from collections.abc import Callable
 

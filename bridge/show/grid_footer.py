@@ -11,7 +11,7 @@ from bridge.statistics.levels import least_p
 
 
 def grid_footer(cells: Sequence[Comparison]) -> str:
-    """How many of the cells passed every gate, what may be concluded, what the columns mean, and where the rest is."""
+    """The number of valid cells, the conclusion, what the columns mean, and where to find more."""
     task = cells[0].task
     valid = [c for c in cells if c.valid and c.has_estimate]
     axes = [
@@ -43,14 +43,15 @@ def grid_footer(cells: Sequence[Comparison]) -> str:
 
 
 def _rests_on(cells: Sequence[Comparison], is_ranked: bool) -> list[str]:
-    """How many units stand behind the numbers, and what p is corrected for."""
+    """The number of units, and what p is corrected for."""
     task = cells[0].task
     units = sorted({(c.point["n_units"], c.point["unit"]) for c in cells})
     word = task.by_name[cells[0].head].word
     text = f"{word} over {' or '.join(str(n) for n, _ in units)} units ({units[0][1]})"
     if len(cells) <= MOST_ROWS or task.searched is None:
         ranks = ", and among the largest leads of every draw over all cells" if is_ranked else ""
-        return [f"{text}; p of all cells together (Holm){ranks}"]
+        shown = [f"the first {MOST_ROWS} of {len(cells)} are shown; every cell: bridge report, bridge export"]
+        return [f"{text}; p of all cells together (Holm){ranks}", *shown * (len(cells) > MOST_ROWS)]
     n_curves = sum(len(grid.curves()) for grid in grids(cells))
     more = f"; the first {MOST_ROWS} curves are shown" if n_curves > MOST_ROWS else ""
     return [

@@ -10,14 +10,13 @@ from bridge.results.axes import Axis
 from bridge.results.best import Best, best_places
 from bridge.results.comparison import Comparison
 from bridge.results.curves import Grid, grids
-from bridge.results.families import Family
 from bridge.results.joining import dataset_label
 from bridge.results.verdicts import ABOVE
 from bridge.show.fitting import fitting
 from bridge.tasks.base import Task
 
 HARDEST = "hardest"
-# More cells than this are shown by the best place of each curve, and more curves than this are left to the report.
+# Grids of more cells than this are shown by the best place of each curve; more curves than this are left to the report.
 MOST_ROWS = 60
 
 
@@ -34,8 +33,9 @@ def grid_tables(cells: Sequence[Comparison], width: int) -> list[Table]:
     task = cells[0].task
     parts = by_dataset(cells)
     if len(cells) <= MOST_ROWS or task.searched is None:
-        return [_fitted(task, partial(_cells_table, some[:MOST_ROWS], name), width) for name, some in parts.items()]
-    settings = grids([c.shown() for c in Family(cells).cells])
+        first = by_dataset(cells[:MOST_ROWS])
+        return [_fitted(task, partial(_cells_table, some, name), width) for name, some in first.items()]
+    settings = grids(cells)
     best = {_place(b.grid, b.cell): b for b in best_places(settings)}
     curves = [(grid, curve) for grid in settings for curve in grid.curves()][:MOST_ROWS]
     tables = []
@@ -52,9 +52,9 @@ def _fitted(task: Task, draw: Callable[[Sequence[str]], Table], width: int) -> T
 
 
 def left_out(task: Task) -> list[tuple[str, ...]]:
-    """What a narrower screen leaves out, step by step; every record has it.
+    """The columns that a narrower screen leaves out, step by step; records have them all.
 
-    From the third step on the hardest negative control stands for them all.
+    From the third step on only the hardest negative control is shown.
     """
     conditions = task.conditions
     spare = tuple(name for name, c in conditions.items() if c.spare)
@@ -77,7 +77,7 @@ def by_dataset(cells: Sequence[Comparison]) -> dict[str, list[Comparison]]:
 def _cells_table(cells: Sequence[Comparison], dataset: str, left_out: Sequence[str]) -> Table:
     head = cells[0].task.by_name[cells[0].head]
     table, names = _empty_table(cells, head.word, left_out, "", dataset)
-    # What tells settings apart beside the axes, such as a map or a seed, stands behind what heads the setting.
+    # Values that tell settings apart, such as a map or a seed, follow the name of the setting.
     titles = {(c.data["run_id"], c.number): grid.title for grid in grids(cells) for c in grid.cells}
     for c in cells:
         place = [titles[c.data["run_id"], c.number], *(axis.label(c.axes) for axis in c.task.axes)]
@@ -163,7 +163,6 @@ def _headings(task: Task, names: Sequence[str]) -> list[str]:
 
 def _scores(c: Comparison, names: Sequence[str]) -> list[str]:
     """Estimate and hardest negative control on the headline part, then what `names` are on all items."""
-    c = c.shown()
     numbers = []
     if c.task.parts:
         on = c.on(c.headline)
@@ -179,7 +178,7 @@ def _above(c: Comparison) -> list[str]:
     n_columns = len(parts) + bool(baselines)
     if not c.valid:
         return [c.state, *[""] * (n_columns - 1)]
-    if c.is_withheld or not c.has_estimate:
+    if not c.has_estimate:
         return ["-"] * n_columns
     findings = [c.finding(part) for part in parts]
     above = ["open" if f.missing and f.is_tested else _yes(f.is_above) if f.is_tested else "-" for f in findings]

@@ -13,7 +13,7 @@ def ladder_table(one: Ladder, width: int) -> Table:
 
 
 def _ladder_table(one: Ladder, form: int) -> Table:
-    """In turn without intervals, without numbers of parameters, and with the first and the last place alone."""
+    """Narrower forms: without intervals, without numbers of parameters, with the first and last place alone."""
     metric = one.task.by_name[one.metric]
     title = f"{one.pair}, {one.title}: {metric.title} (%)"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None)
@@ -32,7 +32,7 @@ def _ladder_table(one: Ladder, form: int) -> Table:
 
 
 def ladder_note(one: Ladder) -> str:
-    """What stands in a field."""
+    """The explanation of a field."""
     baselines = one.task.conditions.baselines
     beside = f", and the better of {' and '.join(baselines)}" if baselines else ""
     return (

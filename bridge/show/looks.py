@@ -1,4 +1,4 @@
-"""How each condition looks wherever it is drawn, and figures turned into text and bytes."""
+"""The look of each condition in every plot, and figures as SVG text and PNG bytes."""
 
 import hashlib
 import io
@@ -43,7 +43,7 @@ def swatch(task: Task, condition: str) -> str:
 
 
 def swatches(tasks: Iterable[Task]) -> str:
-    """What every `swatch` of a page refers to, drawn once and itself invisible."""
+    """The invisible SVG symbols that the `swatch`es of a page refer to."""
     symbols = "".join(_symbols(task) for task in tasks)
     return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true">{symbols}</svg>'
 
@@ -85,7 +85,7 @@ def line(task: Task, condition: str) -> dict[str, Any]:
 
 
 def legend_line(task: Task, condition: str) -> dict[str, Any]:
-    """The same for a legend, where pauses are as short as the line."""
+    """The same for a legend, with shorter dashes."""
     pauses = {"linestyle": (0, (3, 2))} if task.conditions.look(condition).dash[1:] == (9,) else {}
     return line(task, condition) | {"markersize": 5} | pauses
 

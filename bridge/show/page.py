@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-# More rows than this are drawn together in one row per curve, and more panels than this are left out.
+# Tables of more rows than this have one row per curve, and more panels than this are left out.
 MANY, MANY_PANELS = 60, 12
 STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --quiet: #59636e; --line: #d6dbe0; --bad: #b3161b; --good: #1a6b3c; }
@@ -110,9 +110,9 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def sentence(told: str) -> str:
+def sentence(text: str) -> str:
     """The text with a capital letter, and nothing else changed."""
-    return told[:1].upper() + told[1:]
+    return text[:1].upper() + text[1:]
 
 
 def figure(title: str, plot: str, below: str = "", quiet: str = "", full: bool = False) -> str:

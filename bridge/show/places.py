@@ -1,4 +1,4 @@
-"""Places of points along an axis: where they stand in a plot, and what they are called."""
+"""Places of points along an axis: positions in a plot, and labels."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ LOG_NOTE = " (log scale)"
 
 
 def main_axis(grid: Grid) -> Axis | None:
-    """The axis that stands below pictures of a whole grid: the searched one, or the first with several places."""
+    """The horizontal axis of plots of a whole grid: the searched one, or the first with several places."""
     return grid.task.searched or next(iter(grid.axes or grid.task.axes), None)
 
 
@@ -70,7 +70,7 @@ def positions(cells: Sequence[Comparison], axis: Axis | None) -> tuple[list[floa
 def _of_pairs(
     places: Sequence[tuple[object, ...]], labels: list[str], axis: Axis
 ) -> tuple[list[float], list[str], str]:
-    """The first of each pair alone where it tells the places apart."""
+    """The first of each pair, if these are distinct."""
     sources = [place[0] for place in places]
     targets = {place[-1] for place in places}
     if len(set(sources)) < len(sources) or not all(isinstance(source, int | float) for source in sources):

@@ -21,7 +21,7 @@ from bridge.show.plots import Shades
 MOST_NUMBERS = 8
 MOST_TICKS = 12
 WIDTH, EDGE, CELL = 4.2, 0.62, 0.56
-# Inches that a letter of a label on the left takes.
+# Width of a letter of a label on the left, in inches.
 LETTER = 0.075
 EMPTY = "#eceff2"
 WITHOUT_NUMBERS = "Dots in place of bold numbers, crosses in place of grey ones"
@@ -67,10 +67,10 @@ def plane(
         label: what a screen reader says.
         salt: what tells the picture from all others.
     """
-    is_told = has_numbers(len(rows), len(columns))
+    with_numbers = has_numbers(len(rows), len(columns))
     edge = max(EDGE, 0.34 + LETTER * max(map(len, rows)))
     width = min(CELL, (WIDTH - edge - 0.1) / len(columns))
-    height = min(0.6 * CELL, 3.4 / len(rows)) if is_told else width
+    height = min(0.6 * CELL, 3.4 / len(rows)) if with_numbers else width
     low, across = 0.42, WIDTH - edge - 0.1 if len(columns) <= MOST_NUMBERS else width * len(columns)
     total = low + 0.08 + height * len(rows)
     with mpl.rc_context(SETTINGS):
@@ -80,7 +80,7 @@ def plane(
         squares: list[tuple[tuple[int, int], Any]] = []
         for (i, j), field in filled.items():
             squares.append(((j, i), EMPTY if field.value is None else colors(0.9 * field.shade)))
-            _write(ax, i, j, field, is_told)
+            _write(ax, i, j, field, with_numbers)
         fields(ax, *zip(*squares, strict=True))
         ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
         for axis, labels in ((ax.yaxis, rows), (ax.xaxis, columns)):
@@ -93,19 +93,19 @@ def plane(
         return inline(drawn, salt, accessible(label))
 
 
-def _write(ax: Axes, i: int, j: int, field: Field, is_told: bool) -> None:
-    """The number of a field, or a sign where there is no room for it."""
+def _write(ax: Axes, i: int, j: int, field: Field, with_numbers: bool) -> None:
+    """Write the number of a field, or a sign if there is no room for a number."""
     size, is_bold = 8.5, field.mark == "bold"
     if field.mark == "bad":
-        told = "×"
-    elif is_told:
-        told = "–" if field.value is None else short(field.value)
+        text = "×"
+    elif with_numbers:
+        text = "–" if field.value is None else short(field.value)
     else:
-        told = "" if field.mark == "plain" else "·" if is_bold else "×"
+        text = "" if field.mark == "plain" else "·" if is_bold else "×"
         size = 9.0 if is_bold else 4.0
     ink = BAD if field.mark == "bad" else QUIET if field.mark == "quiet" else INK
     ink = "white" if field.shade > 0.6 and field.mark != "bad" else ink
-    ax.text(j + 0.5, i + 0.5, told, ha="center", va="center", fontsize=size, color=ink,
+    ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=size, color=ink,
             weight="bold" if is_bold else "normal")  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from bridge.show.looks import (
 from bridge.show.places import joined_text, main_axis, others, positions, thinned
 from bridge.tasks.base import Task
 
-# Shades of a score that has no bounds go from the lowest to the highest one of a picture.
+# A score without bounds is shaded from the lowest to the highest value of the plot.
 LEAST_SPAN = 1e-9
 
 
@@ -103,7 +103,7 @@ def _draw_line(
         ax.vlines(*bounds[0], color=style["color"], linewidth=style["linewidth"], alpha=0.6, zorder=2)
     if is_crowded:
         style["markersize"] *= 0.6
-    # Dashes fill each other's pauses only where the lines begin at the same place; the markers stand apart.
+    # Dashes fit into each other's gaps only if lines begin at the same place, so only the markers are shifted.
     ax.plot([x - shift for x in at] if faint else at, mean, **style | {"marker": ""})
     for is_valid, face in ((True, style["color"]), (False, "white")):
         some = [i for i, (_, c, _) in enumerate(points) if c.valid == is_valid]
@@ -168,23 +168,23 @@ class Shades:
         return shade if self.better else 1.0 - shade
 
 
-def write_figure(found: str | Path | Sequence[Comparison], path: str | Path) -> Path:
+def write_figure(source: str | Path | Sequence[Comparison], path: str | Path) -> Path:
     """Write curves of every grid of one task along its first axis, part by part, with all conditions in one legend.
 
     Args:
-        found: an outputs folder, or comparisons; those of the first task are drawn.
+        source: an outputs folder, or comparisons; those of the first task are drawn.
         path: where to; .svg or .png.
 
     Raises:
         RecordError: no finished cell, or `path` cannot be written.
     """
-    cells = comparisons(read_all(found)) if isinstance(found, str | Path) else list(found)
+    cells = comparisons(read_all(source)) if isinstance(source, str | Path) else list(source)
     if not cells:
-        where = runs_folder(found) if isinstance(found, str | Path) else "what was given"
-        raise RecordError(f"no finished cell in {where}; run bridge first, then draw the figure")
-    # Tasks with a report of their own have pictures of their own.
+        where = runs_folder(source) if isinstance(source, str | Path) else "what was given"
+        raise RecordError(f"no finished cell in {where}; wanted at least one: run bridge first, then draw the figure")
+    # Tasks with an own report draw their own plots.
     task = next((c.task for c in cells if not c.task.own_report), cells[0].task)
-    shown = grids([c.shown() for c in cells if c.task is task])
+    shown = grids([c for c in cells if c.task is task])
     strips = _strips(shown)
     n_columns = max(len(strip) for _, strip in strips)
     with mpl.rc_context(SETTINGS):
@@ -229,8 +229,8 @@ def _strips(shown: Sequence[Grid]) -> list[_Strip]:
         for part in shown[0].task.part_names:
             for grid in shown:
                 if grid.heading == heading and (on := on_part(along_main(grid), part)):
-                    told = f"{heading}: {on[0].title_of(part)}" if grid.task.parts else heading
-                    rows.setdefault(told, []).append((grid, on))
+                    title = f"{heading}: {on[0].title_of(part)}" if grid.task.parts else heading
+                    rows.setdefault(title, []).append((grid, on))
     return [(heading, row[i : i + 3]) for heading, row in rows.items() for i in range(0, len(row), 3)]
 
 
@@ -248,7 +248,7 @@ def on_part(cells: Sequence[Comparison], part: str) -> list[Comparison]:
 
 
 def _side_by_side(task: Task, names: Sequence[str], gap: float) -> dict[str, float]:
-    """Small shifts along the axis, so that points of lines that lie on top of each other stay tellable."""
+    """Small shifts along the axis, so that points of coinciding lines stay distinguishable."""
     shift: dict[str, float] = {}
     for kinds, share in ((("negative", "baseline", "mark"), 0.5), (("ceiling", "reference"), 0.25)):
         some = [n for n in names if task.conditions[n].kind in kinds]
@@ -262,5 +262,5 @@ def _score_axis(ax: Axes, metric: Metric) -> None:
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     ax.grid(axis="y", color="#e6e9ec", linewidth=0.7)
     ax.set_axisbelow(True)
-    # Beside a narrow plot an upright label costs width; above it, it reads like the rest of the text.
+    # The label is above the plot, because a rotated label beside it takes width.
     ax.text(-0.1, 1.03, metric.title, transform=ax.transAxes, ha="left", va="bottom", color=QUIET)

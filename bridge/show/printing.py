@@ -1,4 +1,4 @@
-"""What a terminal shows of one cell, and of many."""
+"""Terminal output for one cell, and for many."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ LADDERS_SHOWN = 8
 
 
 def print_cell(record: Record, console: Console) -> None:
-    """All that is shown of a single cell."""
+    """Print the results of a single cell."""
     task = task_of(record.data)
     if task.print_cell(record, console):
         return
@@ -46,20 +46,26 @@ def print_grid(records: Sequence[Record], console: Console) -> None:
     for some in by_task.values():
         if task_of(some[0].data).print_grid(some, console):
             continue
-        cells = Family(comparisons(some)).cells
-        if not cells:
-            continue
-        shown = [c.shown() for c in cells]
-        # The headline part comes first.
-        steps = [step for part in cells[0].task.part_names for step in ladders(shown, part)]
-        for one in steps[:LADDERS_SHOWN]:
-            console.print(ladder_table(one, console.width))
-        if steps:
-            more = len(steps) - LADDERS_SHOWN
-            console.print(ladder_note(steps[0]) + (f"; {more} more ladders are in the report" if more > 0 else ""))
-            console.print(grid_footer(cells), highlight=False)
-        else:
-            _print_points(cells, console)
+        # Cells for which the head metric was not scored have separate tables, headed by another metric.
+        by_head: dict[str, list[Comparison]] = {}
+        for c in Family(comparisons(some)).cells:
+            by_head.setdefault(c.head, []).append(c)
+        for cells in by_head.values():
+            _print_cells(cells, console)
+
+
+def _print_cells(cells: Sequence[Comparison], console: Console) -> None:
+    """Ladders if several maps can be compared, else a row for each cell."""
+    # The headline part comes first.
+    steps = [step for part in cells[0].task.part_names for step in ladders(cells, part)]
+    if not steps:
+        _print_points(cells, console)
+        return
+    for one in steps[:LADDERS_SHOWN]:
+        console.print(ladder_table(one, console.width))
+    more = len(steps) - LADDERS_SHOWN
+    console.print(ladder_note(steps[0]) + (f"; {more} more ladders are in the report" if more > 0 else ""))
+    console.print(grid_footer(cells), highlight=False)
 
 
 def _print_points(cells: Sequence[Comparison], console: Console) -> None:
@@ -69,7 +75,7 @@ def _print_points(cells: Sequence[Comparison], console: Console) -> None:
 
 
 def line(record: Record) -> str:
-    """What is shown of one of many cells."""
+    """The line for one of many cells."""
     task = task_of(record.data)
     own = task.line(record)
     if own is not None:
@@ -81,7 +87,7 @@ def line(record: Record) -> str:
 
 
 def _scores(c: Comparison) -> str:
-    """The estimate with the hardest negative control; nothing where they are cells of their own."""
+    """The estimate with the hardest negative control; empty if these were scored in different cells."""
     estimate, hardest = c.mean(c.estimate), c.hardest
     if estimate is None or hardest is None:
         return ""

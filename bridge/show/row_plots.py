@@ -39,7 +39,7 @@ def leads(c: Comparison) -> str:
 
 
 def _lead_text(task: Task, name: str, contrast: dict[str, Any]) -> str:
-    """A difference with its p, which a mark to read a score against has not."""
+    """A difference with its p; a mark is not tested and has none."""
     p, condition = p_of(contrast), task.conditions[name]
     if p is None or (condition.drawn and not condition.ranked):
         return f"{contrast['difference']:+.2f}"

@@ -25,7 +25,7 @@ KIND_STYLE = {
 def comparison_table(c: Comparison, width: int) -> Table:
     """One point: every condition a row, on the headline part and on all items, with the estimate's paired lead.
 
-    Where the screen is narrow, columns are left out one by one; the record has it all.
+    On a narrow screen columns are left out one by one; the record has them all.
     """
     optional = [*(m.name for m in _further(c)), "draws", "lead"]
     return fitting(lambda form: _comparison_table(c, optional[form:]), len(optional) + 1, width)
@@ -72,7 +72,7 @@ def _row(c: Comparison, name: str, scores: Mapping[str, Any], also: Sequence[str
     row += [_short(m, scores.get(m.name)) if condition.comparable or not m.share_of else "" for m in further]
     leads = [c.contrasts_of(part).get(name, {}).get(head) for part in _parts(c)]
     row.append("" if leads[-1] is None else _lead(leads[-1], "lead" in also))
-    # A mark to read a score against is not tested.
+    # A mark is not tested.
     return row + ["" if lead is None or condition.kind == "mark" else _p(p_of(lead)) for lead in leads]
 
 
@@ -97,8 +97,7 @@ def _lead(contrast: Mapping[str, Any], with_interval: bool) -> str:
 
 
 def print_comparison(c: Comparison, console: Console) -> None:
-    """The table of one point, what stands behind its numbers, the gates, and what may be concluded."""
-    conclusion, c = c.conclusion, c.shown()
+    """Print the table of one point, its numbers of units and items, the gates, and the verdict."""
     console.print(comparison_table(c, console.width))
     for line in (*_lines(c), *c.task.lines(c)):
         console.print(Text(line))
@@ -106,11 +105,11 @@ def print_comparison(c: Comparison, console: Console) -> None:
         console.print(gates_line(c))
     if c.missing:
         console.print(f"not scored here: {', '.join(c.missing)} (control=all scores everything)", style="yellow")
-    console.print(Text(conclusion, style="bold green" if c.is_above_everywhere else "bold yellow"))
+    console.print(Text(c.verdict(), style="bold green" if c.is_above_everywhere else "bold yellow"))
 
 
 def _lines(c: Comparison) -> list[str]:
-    """What intervals and p values rest on, and how large the parts of the items are."""
+    """The units that intervals and p values are computed from, and the sizes of the parts of the items."""
     lines = []
     if c.task.by_name[c.head].items is not None:
         head = {name: scores[c.head] for name, scores in c.scores.items() if c.head in scores}
@@ -132,7 +131,7 @@ def _lines(c: Comparison) -> list[str]:
 
 
 def gates_line(c: Comparison) -> Text:
-    """The gates, each with its value and what is wanted of it."""
+    """The gates, each with its value and threshold."""
     line = Text("gates: ")
     for i, (name, gate) in enumerate(c.gates.items()):
         line.append(", " if i else "")

@@ -1,1 +1,1 @@
-"""How alike the states of two models are, and how alike they would be if their rows were paired at random."""
+"""Similarity of the states of two models, beside the similarity of rows that are paired at random."""

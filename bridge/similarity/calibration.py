@@ -12,7 +12,7 @@ from bridge.similarity.scorer import Scorer
 ONE_IN = 20
 # Scores (p, pairs of layers) -> (p,).
 AGGREGATES = {"max": lambda scores: scores.amax(1), "mean": lambda scores: scores.mean(1)}
-# Where the quantile is nearer to 1 than this, no score can be calibrated.
+# If the quantile is nearer to 1 than this, scores are not calibrated.
 LEAST_ROOM = 1e-9
 
 

@@ -10,9 +10,9 @@ from bridge.maps.normal_equations import gram
 from bridge.similarity.scorer import Options, Scorer, check_rows
 from bridge.similarity.states import LayerStates
 
-# Cosines nearer to each other than this are equal: states are float32 at best.
+# Cosines that differ by less than this count as equal, because states are float32 at best.
 TIE = 1e-7
-# With at most so many neighbours their indices are compared; with more, two masks (n, n) are multiplied.
+# With at most this many neighbours indices are compared; with more, two masks (n, n) are multiplied.
 MOST_COMPARED = 32
 
 
@@ -131,11 +131,11 @@ class Cknna(MutualKnn):
         rows = []
         for s, (near, K, back) in enumerate(zip(self._near, self._values, self._back, strict=True)):
             at = self._places(permutation, s)
-            there = (permutation[near] * self.n + permutation[:, None]).flatten()
+            flat_places = (permutation[near] * self.n + permutation[:, None]).flatten()
             both = self._masks[:, at]  # (T, n, k)
             L = self._cosines[:, at] * both
             K_shared = K * both
-            mutual = back * self._masks[:, there].view(both.shape)
+            mutual = back * self._masks[:, flat_places].view(both.shape)
             columns = K.new_zeros(n_target, self.n)
             columns.scatter_add_(1, near.flatten().expand(n_target, -1), K_shared.flatten(1))
             across = (columns * L.sum(2)).sum(1)
@@ -144,7 +144,7 @@ class Cknna(MutualKnn):
 
 
 def check_k(measure: str, k: int, n: int, least: int) -> None:
-    """Refuse a number of neighbours that n rows cannot have."""
+    """Refuse a number of neighbours that is out of range for n rows."""
     if not least <= k < n:
         raise FitError(f"{measure} has k={k} with {n} rows; wanted {least} <= k <= {n - 1}: change k")
 
@@ -164,9 +164,9 @@ def near_rows(layer: LayerStates, k: int, seed: int) -> Tensor:
     if not len(unsure):
         return near
     # Only columns that are a candidate of some unsure row are needed.
-    there = (low_cosines[unsure] >= (top.values[unsure, k - 1] - margin)[:, None]).any(0).nonzero()[:, 0]
+    candidates = (low_cosines[unsure] >= (top.values[unsure, k - 1] - margin)[:, None]).any(0).nonzero()[:, 0]
     levels = low.new_full((len(unsure), layer.n), -torch.inf, dtype=torch.float64)
-    levels[:, there] = (layer.unit_of(unsure) @ layer.unit_of(there).T / TIE).round()
+    levels[:, candidates] = (layer.unit_of(unsure) @ layer.unit_of(candidates).T / TIE).round()
     levels[torch.arange(len(unsure), device=low.device), unsure] = -torch.inf
     top = levels.topk(k + 1, dim=1)
     near[unsure] = top.indices[:, :k]

@@ -53,8 +53,8 @@ def check_rows(layers: Sequence[LayerStates]) -> int:
 class Scorer(ABC):
     """Scores of measures that share their work, for S source layers and T target layers.
 
-    What depends on one layer alone is computed once; a permutation of the target's rows then costs a lookup and a
-    product, never a new factorization of the states.
+    Quantities of a single layer are computed once and cached; a permutation of the target's rows then costs a lookup
+    and a product, and no new factorization.
 
     Args:
         source: S layers of n rows.

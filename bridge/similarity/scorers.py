@@ -1,4 +1,4 @@
-"""What computes each measure."""
+"""The class that computes each measure."""
 
 from bridge.similarity.canonical import Pwcca, Svcca
 from bridge.similarity.cka import LinearCka, RbfCka

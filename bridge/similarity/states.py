@@ -17,11 +17,11 @@ LEAST_ROWS = 4
 # Squared distances that differ by less than this share of the two rows' squared norms are ties: states are float32 at
 # best, and below that share a difference of inner products is rounding.
 TIE = 1e-9
-# Two rows are the same where they differ by at most so many roundings of their numbers.
+# Two rows are equal if their numbers differ by at most this many rounding steps.
 ROUNDING = 8.0
 # Iterations of the weighted mean in `middle`.
 WEIGHINGS = 3
-# From so many rows and features on, float32 states are multiplied in float32.
+# From this many rows and features on, float32 states are multiplied in float32.
 SINGLE_FROM = 256
 # Largest mean that may be left in centered float32 rows, as a share of their length.
 LEFT = 1e-6
@@ -53,7 +53,7 @@ class LayerStates:
             self._single = False
             self._rows, self._spread, offset = self._center()
         if self._single and self.eps * offset > LEFT * self._spread:
-            # subtract what rounding has left of the mean
+            # subtract the rest of the mean, which is due to rounding
             self._rows.sub_(self._rows.mean(0))
             self._spread = _length(self._rows)
         if not self._spread > math.hypot(self._spread, offset) * EPS * max(X.shape):

@@ -38,7 +38,9 @@ def holm(p: ArrayLike) -> Floats:
     """
     values = np.asarray(p, np.float64)
     if values.ndim != 1 or not ((values >= 0.0) & (values <= 1.0)).all():
-        raise FitError(f"p values have shape {values.shape} or lie outside 0 to 1; wanted (m,) p values")
+        raise FitError(
+            f"p values have shape {values.shape} or lie outside 0 to 1; wanted (m,) p values: give one for each test"
+        )
     order = values.argsort(kind="stable")
     factors = np.arange(len(values), 0, -1)
     adjusted = np.empty_like(values)
@@ -73,13 +75,13 @@ def draw_rank_p(fitted: ArrayLike, draws: ArrayLike) -> Floats:
 def draw_family_p(fitted: ArrayLike, draws: ArrayLike) -> Floats:
     """Rank p of each of many cells' fitted scores, corrected for all cells together.
 
-    Draw by draw the largest lead over all cells is taken, where a lead is a score less the mean over the draws and
-    the fitted map of its cell; p = (1 + number of draws whose largest lead is at least the fitted map's lead) /
-    (1 + n_draws). If in no cell the fitted map is anything but one more draw, the chance that any cell has p <= alpha
-    is at most alpha: the fitted map's leads over the cells are then one more draw of them all. That holds where draw b
-    is the same permutation or rotation in every cell, and where cells are independent; cells that share part of
-    their rows lie between. No number of cells asks for more draws. Leads are in the unit of the scores and not
-    standardised, so a cell of few items, whose draws vary much, makes all others harder to tell from draws.
+    For each draw the largest lead over all cells is computed, where a lead is a score minus the mean over the draws and
+    the fitted map of its cell; p = (1 + number of draws whose largest lead is at least the fitted map's lead) / (1 +
+    n_draws). If the fitted map is one more draw in every cell (the null hypothesis), the probability that any cell has
+    p <= alpha is at most alpha. That holds if draw b is the same permutation or rotation in every cell, and if cells
+    are independent; cells that share part of their rows lie between these two cases. More cells need no more draws.
+    Leads are in the unit of the scores and not standardised, so a cell of few items, whose draws vary much, makes all
+    others harder to tell from draws.
 
     Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
 
@@ -108,8 +110,8 @@ def _checked(fitted: ArrayLike, draws: ArrayLike) -> tuple[Floats, Floats]:
     ours, theirs = np.asarray(fitted, np.float64), np.asarray(draws, np.float64)
     if theirs.ndim != 2 or ours.shape != theirs.shape[1:] or len(theirs) == 0:
         raise FitError(
-            f"fitted scores have shape {ours.shape} and draws {theirs.shape}; wanted (c,) and (p, c) with at least one "
-            "draw"
+            f"fitted scores have shape {ours.shape} and draws {theirs.shape}; wanted (c,) and (p, c) with at least "
+            "one draw: give the scores of the same cells"
         )
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         raise FitError("fitted scores or draws hold NaN or infinite values; wanted finite scores: leave those out")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,17 +10,19 @@ from torch import Tensor
 from bridge.errors import FitError
 from bridge.statistics.levels import SMALLEST_P
 from bridge.statistics.skewness import skewness_p, transformed
-from bridge.statistics.units import check_resamples, unit_sums
+from bridge.statistics.units import Units, check_resamples, unit_sums
 
 # Resamples x units of one chunk.
 CHUNK_WEIGHTS = 2**22
+# Levels x points of the largest table of cosines that is kept for the next test (8 MiB).
+KEPT_COSINES = 2**20
 
 
 def paired_permutation_p(
     differences: Tensor,
     n_resamples: int,
     generator: torch.Generator,
-    groups: Tensor | None = None,
+    groups: Tensor | Units | None = None,
 ) -> Tensor:
     """Two-sided sign-flip test that paired differences have mean zero.
 
@@ -56,7 +59,7 @@ def paired_permutation_p(
     return (1.0 + hits) / (1.0 + n_resamples)
 
 
-def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
+def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Tensor | Units | None = None) -> Tensor:
     """Two-sided sign-flip test that paired differences have mean zero, over all 2**n flips of n units at once.
 
     The sums over units are rounded to multiples of `step`. The distribution of their total under independent signs is
@@ -99,11 +102,7 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
     reach = torch.minimum(sizes.sum(dim=0).double(), 9.0 * sizes.double().square().sum(dim=0).sqrt()).max()
     n_points = 2 ** math.ceil(math.log2(2.0 * float(reach) + 2.0))
     half = n_points // 2
-    # The table of cosines is periodic in level x frequency, so exact integers pick its entries.
-    grid = torch.arange(n_levels, device=values.device)[:, None] * torch.arange(half + 1, device=values.device)
-    cosines = torch.cos(torch.arange(n_points, dtype=torch.float64, device=values.device) * (2.0 * math.pi / n_points))
-    cosines = cosines[grid % n_points]
-    logs, is_negative = cosines.abs().clamp_min(1e-300).log(), (cosines < 0.0).to(torch.float64)
+    logs, is_negative = _cosines(n_levels, n_points, values.device)
     p = []
     for rows, at in zip(*(torch.split(t, max(1, CHUNK_WEIGHTS // n_points)) for t in (counts, observed)), strict=True):
         wave = (rows @ logs).exp_().mul_((rows @ is_negative).remainder_(2.0).mul_(-2.0).add_(1.0))
@@ -115,13 +114,28 @@ def exact_sign_flip_p(differences: Tensor, step: float | None = None, groups: Te
     return torch.cat(p).clamp(SMALLEST_P, 1.0)
 
 
-def exact_p(differences: Tensor, step: float | None = None, groups: Tensor | None = None) -> Tensor:
+def _cosines(n_levels: int, n_points: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The log and the sign of cos(2 pi level frequency / n_points), (n_levels, n_points / 2 + 1) each."""
+    make = _small_cosines if n_levels * n_points <= KEPT_COSINES else _small_cosines.__wrapped__
+    return make(n_levels, n_points, device)
+
+
+@lru_cache(maxsize=8)
+def _small_cosines(n_levels: int, n_points: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    # The table of cosines is periodic in level x frequency, so exact integers pick its entries.
+    grid = torch.arange(n_levels, device=device)[:, None] * torch.arange(n_points // 2 + 1, device=device)
+    cosines = torch.cos(torch.arange(n_points, dtype=torch.float64, device=device) * (2.0 * math.pi / n_points))
+    cosines = cosines[grid % n_points]
+    return cosines.abs().clamp_min(1e-300).log(), (cosines < 0.0).to(torch.float64)
+
+
+def exact_p(differences: Tensor, step: float | None = None, groups: Tensor | Units | None = None) -> Tensor:
     """Two-sided p (c,) without a floor: the larger of `exact_sign_flip_p` and `skewness_p`, with their arguments."""
     return torch.maximum(exact_sign_flip_p(differences, step, groups), skewness_p(differences, groups))
 
 
 def max_statistic_p(
-    differences: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | None = None
+    differences: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | Units | None = None
 ) -> Tensor:
     """Sign-flip p of each candidate, corrected for having searched all candidates for the best one.
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from bridge.errors import FitError
 from bridge.statistics.flips import chunks
-from bridge.statistics.units import check_resamples, effective_units, unit_sums
+from bridge.statistics.units import Units, check_resamples, effective_units, unit_sums
 
 LEVEL = 0.95
 
 
 def resampled_means(
-    values: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | None = None
+    values: Tensor, n_resamples: int, generator: torch.Generator, groups: Tensor | Units | None = None
 ) -> Tensor:
     """Means over items of resamples in which whole units are drawn with replacement.
 
@@ -87,7 +87,7 @@ def expanded_interval(
     return _quantile(ordered, low), _quantile(ordered, high)
 
 
-def acceleration(values: Tensor, groups: Tensor | None = None, over: Tensor | None = None) -> Tensor:
+def acceleration(values: Tensor, groups: Tensor | Units | None = None, over: Tensor | None = None) -> Tensor:
     """Acceleration of a mean over items: a sixth of the skewness of its units' influences, over sqrt(units).
 
     Source: Efron (1987), doi:10.1080/01621459.1987.10478410, equation 7.3, with the influences of whole units.
@@ -112,7 +112,7 @@ def bootstrap_interval(
     n_resamples: int,
     generator: torch.Generator,
     level: float = LEVEL,
-    groups: Tensor | None = None,
+    groups: Tensor | Units | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Bootstrap interval of the mean over items; see `resampled_means` and `expanded_interval`.
 

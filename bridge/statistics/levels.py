@@ -1,4 +1,4 @@
-"""The level of every verdict, and the sizes below which there is none; plain numbers, so that they are read at once."""
+"""The level of every verdict, and the smallest samples that have one; plain numbers, so that importing them is fast."""
 
 import math
 
@@ -9,7 +9,7 @@ ENOUGH_DRAWS = 20
 # Below the first number intervals are wide and rough, and the text says so; below the second no p is given, because
 # the 2**n sign flips of n units cannot reach 0.05.
 FEW_UNITS, LEAST_UNITS = 20, 6
-# What float64 sums of a whole distribution can still tell from zero.
+# The smallest p that float64 sums of a whole distribution can resolve.
 SMALLEST_P = 1e-12
 
 

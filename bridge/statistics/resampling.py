@@ -9,7 +9,7 @@ from bridge.seeds import seeded
 from bridge.statistics.flips import flips
 from bridge.statistics.intervals import LEVEL, acceleration, expanded_interval, resamples
 from bridge.statistics.skewness import skewness_p
-from bridge.statistics.units import check_resamples, effective_units, n_units, unit_sums
+from bridge.statistics.units import Units, check_resamples, unit_sums
 
 
 class Resampling:
@@ -32,11 +32,11 @@ class Resampling:
 
     def __init__(self, groups: Tensor, n_resamples: int, seed: int) -> None:
         check_resamples(n_resamples)
-        self.groups = groups
+        self.groups = Units(groups)
         self.n_resamples = n_resamples
         self.seed = seed
-        self.n_units = n_units(groups)
-        self.n_effective = effective_units(groups)
+        self.n_units = len(self.groups)
+        self.n_effective = self.groups.effective
 
     @cached_property
     def _counts(self) -> Tensor:

@@ -2,14 +2,13 @@
 
 import math
 
-import scipy.optimize
 import scipy.special
 from torch import Tensor
 
 from bridge.statistics.intervals import LEVEL
-from bridge.statistics.units import effective_units, n_units, unit_sums
+from bridge.statistics.units import Units, effective_units, n_units, unit_sums
 
-# With fewer units that have a success, or a failure, a bootstrap of 0 and 1 is too narrow.
+# With fewer units that have a success, or a failure, a bootstrap interval is too narrow.
 RARE_UNITS = 10
 
 
@@ -38,7 +37,7 @@ def share_interval(share: float, n_effective: float, level: float = LEVEL) -> tu
     return low, high
 
 
-def effective_number(values: Tensor, groups: Tensor) -> float:
+def effective_number(values: Tensor, groups: Tensor | Units) -> float:
     """Effective sample size of a share: the number of items divided by the design effect.
 
     The design effect is the variance between units over the variance of independent items. Where all items have the
@@ -68,7 +67,7 @@ def effective_number(values: Tensor, groups: Tensor) -> float:
     return min(n, max(1.0, share * (1.0 - share) * n**2 / spread))
 
 
-def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
+def exact_number(values: Tensor, groups: Tensor | Units, level: float = LEVEL) -> float:
     """Effective sample size for an exact interval of a share, reduced because it is itself an estimate.
 
     `effective_number` is multiplied by the squared ratio of two quantiles of Student's t: with a degree of freedom for
@@ -95,7 +94,7 @@ def exact_number(values: Tensor, groups: Tensor, level: float = LEVEL) -> float:
     return min(all_alike, number) if is_scarce(values, groups) else number
 
 
-def is_rare(values: Tensor, groups: Tensor | None) -> bool:
+def is_rare(values: Tensor, groups: Tensor | Units | None) -> bool:
     """Whether too few units have a success, or too few have a failure, for a bootstrap.
 
     Where all of a few units have both, a bootstrap that is widened for their number is good enough.
@@ -108,7 +107,7 @@ def is_rare(values: Tensor, groups: Tensor | None) -> bool:
     return n_with < min(RARE_UNITS, n_units)
 
 
-def is_scarce(values: Tensor, groups: Tensor | None) -> bool:
+def is_scarce(values: Tensor, groups: Tensor | Units | None) -> bool:
     """Whether fewer than `RARE_UNITS` units, and fewer than one in four, have a success, or a failure.
 
     Args:
@@ -119,7 +118,7 @@ def is_scarce(values: Tensor, groups: Tensor | None) -> bool:
     return n_with < min(RARE_UNITS, n_units / 4)
 
 
-def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
+def is_seldom(values: Tensor, groups: Tensor | Units | None) -> bool:
     """Whether fewer than `RARE_UNITS` units, and fewer than one in two, have any value but 0.
 
     Args:
@@ -130,13 +129,13 @@ def is_seldom(values: Tensor, groups: Tensor | None) -> bool:
     return int((sums > 0.0).sum()) < min(RARE_UNITS, len(sums) / 2)
 
 
-def _rarer(values: Tensor, groups: Tensor | None) -> tuple[int, int]:
+def _rarer(values: Tensor, groups: Tensor | Units | None) -> tuple[int, int]:
     """How many units have a success, or a failure, whichever are fewer; and how many units there are."""
     sums, sizes = unit_sums(values[:, None], groups)
     return min(int((sums > 0.0).sum()), int((sums < sizes).sum())), len(sums)
 
 
-def difference_interval(values: Tensor, groups: Tensor, level: float = LEVEL) -> tuple[float, float]:
+def difference_interval(values: Tensor, groups: Tensor | Units, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a mean difference of two shares where few units differ, from the exact bounds of both its sides.
 
     A difference in [-1, 1] is its positive part minus its negative part, each a share with an exact interval. The
@@ -177,7 +176,7 @@ def _of_difference(
 
 
 def rare_difference_interval(
-    rare: Tensor, averaged: Tensor, groups: Tensor, level: float = LEVEL
+    rare: Tensor, averaged: Tensor, groups: Tensor | Units, level: float = LEVEL
 ) -> tuple[float, float]:
     """Interval of a rare share minus the mean of scores averaged over draws, which vary little from item to item.
 
@@ -208,7 +207,7 @@ def rare_difference_interval(
     return _of_difference(share, exact, mean, _mean_interval(averaged.double(), groups, level))
 
 
-def _mean_interval(values: Tensor, groups: Tensor, level: float) -> tuple[float, float]:
+def _mean_interval(values: Tensor, groups: Tensor | Units, level: float) -> tuple[float, float]:
     """Interval of the mean of scores in [0, 1]: exact where few units have any, Student's elsewhere."""
     mean, units = float(values.mean()), n_units(groups)
     if is_seldom(values, groups):
@@ -219,7 +218,7 @@ def _mean_interval(values: Tensor, groups: Tensor, level: float) -> tuple[float,
     return mean - reach, mean + reach
 
 
-def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:
+def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor | Units) -> float:
     """Two-sided p that a rare share equals the mean of averaged scores: 1 - level of the interval that ends at zero.
 
     Args:
@@ -230,6 +229,9 @@ def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:
     Returns:
         p in [1e-12, 1].
     """
+    # Takes a fifth of a second to load, and few cells come here.
+    from scipy.optimize import brentq
+
     side = 0 if float(rare.double().mean()) >= float(averaged.double().mean()) else 1
 
     def beyond_zero(log_p: float) -> float:
@@ -239,4 +241,4 @@ def rare_difference_p(rare: Tensor, averaged: Tensor, groups: Tensor) -> float:
     least, most = math.log(1e-12), math.log(0.999)
     if beyond_zero(most) <= 0.0:
         return 1.0
-    return math.exp(least if beyond_zero(least) > 0.0 else scipy.optimize.brentq(beyond_zero, least, most, xtol=1e-6))
+    return math.exp(least if beyond_zero(least) > 0.0 else brentq(beyond_zero, least, most, xtol=1e-6))

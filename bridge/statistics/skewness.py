@@ -6,10 +6,10 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from bridge.statistics.units import unit_sums
+from bridge.statistics.units import Units, unit_sums
 
 
-def skewness_p(differences: Tensor, groups: Tensor | None = None) -> Tensor:
+def skewness_p(differences: Tensor, groups: Tensor | Units | None = None) -> Tensor:
     """Two-sided p that the units' mean is zero, from a t statistic corrected for skewness.
 
     Sign flips assume that a difference is as likely as its negative. Where differences are skewed they reject too often

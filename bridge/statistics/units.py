@@ -6,19 +6,42 @@ from torch import Tensor
 from bridge.errors import FitError
 
 
-def n_units(groups: Tensor) -> int:
+class Units:
+    """The unit of each of n items, sorted out once for all scores of these items.
+
+    Args:
+        groups: (n,) the unit of each item, any labels.
+
+    Attributes:
+        index: (n,) number of the unit of each item, from 0 on.
+        sizes: (g, 1) float64 items of each unit.
+        effective: `effective_units`.
+    """
+
+    def __init__(self, groups: Tensor) -> None:
+        labels, self.index = groups.unique(return_inverse=True)
+        ones = torch.ones(len(groups), 1, dtype=torch.float64, device=groups.device)
+        self.sizes = ones.new_zeros(len(labels), 1).index_add_(0, self.index, ones)
+        self.effective = effective_units(groups)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+
+def n_units(groups: Tensor | Units) -> int:
     """How many units the items are from.
 
     Args:
         groups: (n,) the unit of each item, any labels.
     """
-    return len(groups.unique())
+    return len(groups) if isinstance(groups, Units) else len(groups.unique())
 
 
-def effective_units(groups: Tensor) -> float:
+def effective_units(groups: Tensor | Units) -> float:
     """Effective number of units: (sum of sizes)**2 / sum of squared sizes.
 
-    So many units of equal size give a mean of the same variance, where the items of a unit are perfectly correlated.
+    This many units of equal size would give a mean of the same variance, if the items of a unit are perfectly
+    correlated.
 
     Source: Kish (1965), "Survey Sampling", section 5.4.
 
@@ -29,11 +52,13 @@ def effective_units(groups: Tensor) -> float:
         >>> effective_units(torch.tensor([0, 0, 1, 1])), effective_units(torch.tensor([0, 0, 0, 1]))
         (2.0, 1.6)
     """
+    if isinstance(groups, Units):
+        return groups.effective
     sizes = groups.unique(return_counts=True)[1].double()
     return float(sizes.sum().square() / sizes.square().sum())
 
 
-def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+def unit_sums(values: Tensor, groups: Tensor | Units | None) -> tuple[Tensor, Tensor]:
     """Sum the values of each unit (g, c) and count its items (g, 1); without groups each item is a unit.
 
     Raises:
@@ -43,12 +68,12 @@ def unit_sums(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     values = values.to(torch.float64)
     if groups is None:
         return values, values.new_ones(len(values), 1)
-    if groups.shape != values.shape[:1]:
-        raise FitError(f"groups have shape {tuple(groups.shape)}; wanted ({len(values)},): give one label an item")
-    labels, index = groups.to(values.device).unique(return_inverse=True)
-    sums = values.new_zeros(len(labels), values.shape[1]).index_add_(0, index, values)
-    sizes = values.new_zeros(len(labels), 1).index_add_(0, index, values.new_ones(len(values), 1))
-    return sums, sizes
+    shape = groups.index.shape if isinstance(groups, Units) else groups.shape
+    if shape != values.shape[:1]:
+        raise FitError(f"groups have shape {tuple(shape)}; wanted ({len(values)},): give one label an item")
+    units = groups if isinstance(groups, Units) else Units(groups)
+    index, sizes = units.index.to(values.device), units.sizes.to(values.device)
+    return values.new_zeros(len(units), values.shape[1]).index_add_(0, index, values), sizes
 
 
 def check_scores(values: Tensor) -> None:
@@ -59,8 +84,8 @@ def check_scores(values: Tensor) -> None:
     """
     if values.ndim != 2 or len(values) == 0:
         raise FitError(f"scores have shape {tuple(values.shape)}; wanted (n, c): give at least one item")
-    n_bad = int((~torch.isfinite(values)).any(dim=1).sum())
-    if n_bad:
+    if not torch.isfinite(values).all():
+        n_bad = int((~torch.isfinite(values)).any(dim=1).sum())
         raise FitError(
             f"{n_bad} of {len(values)} items have NaN or infinite scores; wanted finite ones: "
             "leave those items out of every side of the comparison"

@@ -1,4 +1,4 @@
-"""Who is on a cell, and what became of those who were: one small file for each cell that is not done."""
+"""Attempts on cells: a file for each unfinished cell says which process runs it and how earlier attempts ended."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 
 from bridge.records import record
 
-# A cell whose process dies without a word (killed for its memory, say) is tried as often as this in one launch.
+# How often a cell is tried in one launch if its process is killed (by the out-of-memory killer, for example).
 MAX_DEATHS = 2
-# A cell that a job's time limit cut off after it had the whole job to itself is not tried again after as many times.
+# How often a cell may exceed the time limit of a job that ran nothing else, before it is given up.
 MAX_CUTS = 2
 
 
 class Attempts:
-    """The attempts on one cell of a sweep. Whoever writes holds the run id.
+    """The attempts on one cell of a sweep. The writer holds the lock of the run id.
 
     Args:
         folder: of the sweep.
@@ -29,18 +29,18 @@ class Attempts:
     def read(self) -> dict[str, Any]:
         """The last attempt: launch, state, job, host, pid, since, n_deaths, n_cuts, error; {} when there is none."""
         try:
-            found: dict[str, Any] = json.loads(self.path.read_text())
+            attempt: dict[str, Any] = json.loads(self.path.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return found
+        return attempt
 
     def begin(self, launch: str, job: str, state: str = "running") -> dict[str, Any]:
-        """Note that this process is on the cell; a last attempt that is still `running` has died.
+        """Note that this process runs the cell; an earlier attempt that is still `running` counts as died.
 
         Args:
             launch: token of the launch.
             job: id of the job.
-            state: running, or told where the process knows that it will be killed.
+            state: "running", or "told" if the process was signalled that it will be killed.
 
         Returns:
             The attempt, with how often processes died on the cell in this launch before.
@@ -63,11 +63,11 @@ class Attempts:
         return self._write(now)
 
     def end(self, state: str, **changes: Any) -> None:
-        """Note how the attempt ended: failed, dropped (to be done later) or told (that its process will be killed)."""
+        """Note how the attempt ended: "failed", "dropped" (to be run later) or "told" (its process will be killed)."""
         self._write(self.read() | {"state": state} | changes)
 
     def clear(self) -> None:
-        """The cell is done."""
+        """Remove the file, as the cell is done."""
         self.path.unlink(missing_ok=True)
 
     def _write(self, data: dict[str, Any]) -> dict[str, Any]:

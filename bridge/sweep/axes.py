@@ -13,14 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from bridge.config import quote_layer
 from bridge.errors import BridgeError, ConfigError
 
-# Override key -> its values, each as it stands behind ``key=``; one value for what is fixed.
+# Override key -> its values, each as written after ``key=``; a fixed key has one value.
 Axes = dict[str, list[str]]
-# What the sweeper reads itself; no cell has it.
+# Keys that the sweeper reads itself; they are not part of a cell.
 OWN_KEYS = ("sweep.zip", "sweep.exclude", "sweep.grids")
 
 
 def n_grids(config: DictConfig) -> int:
-    """How many grids a sweep has: those of ``sweep.grids``, or the one of ``hydra.sweeper.params``."""
+    """The number of grids of a sweep: those of ``sweep.grids``, or else the one of ``hydra.sweeper.params``."""
     return len(config.sweep.grids) or 1
 
 
@@ -34,7 +34,7 @@ def resolved(node: Any) -> Any:
     """A node of the config as plain lists and dicts.
 
     Raises:
-        BridgeError: an interpolation such as ``${all_layers:}`` that cannot be worked out.
+        BridgeError: an interpolation such as ``${all_layers:}`` cannot be resolved.
     """
     try:
         return OmegaConf.to_container(node, resolve=True)
@@ -46,7 +46,7 @@ def resolved(node: Any) -> Any:
 
 
 def parse(values: dict[str, Any], arguments: Sequence[str], context: HydraContext) -> Axes:
-    """The values of every axis; what the command line says replaces what the sweep file says.
+    """The values of every axis; the command line replaces values of the sweep file.
 
     Args:
         values: of each key: a text as on the command line (``"1,2"``), a list, or one value.
@@ -66,9 +66,13 @@ def parse(values: dict[str, Any], arguments: Sequence[str], context: HydraContex
         elif override.is_discrete_sweep():
             axes[key] = list(override.sweep_string_iterator())
         else:
-            raise ConfigError(f"{override.input_line} is no list of values; give them as {key}=A,B,C or choice(...)")
+            raise ConfigError(
+                f"{override.input_line} is a range; wanted a list of values: give {key}=A,B,C or choice(...)"
+            )
         if not axes[key]:
-            raise ConfigError(f"{override.input_line} has no values; give at least one")
+            raise ConfigError(
+                f"{override.input_line} has no values; wanted at least one: give some, or leave the axis out"
+            )
     return axes
 
 
@@ -82,7 +86,7 @@ def _values(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value of a YAML file as Hydra reads it from a command line."""
+    """A value of a YAML file, as it would be written on a command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -93,12 +97,12 @@ def _word(value: Any) -> str:
 
 
 def united(values: list[str], more: list[str]) -> list[str]:
-    """The values of an axis, with those that only another pair or grid has."""
+    """The values of an axis, followed by those that only another pair or grid has."""
     return [*values, *(value for value in more if value not in values)]
 
 
 def check_zipped(zipped: Sequence[Sequence[str]], axes: Axes) -> None:
-    """Refuse a ``sweep.zip`` that cannot be meant, whatever the grid.
+    """Refuse a ``sweep.zip`` that is invalid for every grid.
 
     Raises:
         ConfigError: a group of fewer than two axes, an axis in two of them, or one that no grid has.
@@ -107,16 +111,16 @@ def check_zipped(zipped: Sequence[Sequence[str]], axes: Axes) -> None:
     for group in zipped:
         if len(group) < 2:
             raise ConfigError(
-                f"sweep.zip has the group [{', '.join(group)}]; name at least two axes that move together"
+                f"sweep.zip has the group [{', '.join(group)}]; wanted at least two axes in a group: name another"
             )
         if unknown := [key for key in group if key not in axes]:
-            raise ConfigError(f"sweep.zip names {unknown[0]}, which is no axis of this sweep; its {_named(axes)}")
+            raise ConfigError(f"sweep.zip names {unknown[0]}; wanted axes of this sweep: name some of {_named(axes)}")
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ConfigError(f"sweep.zip names {twice[0]} twice; an axis can move with one group only")
+        raise ConfigError(f"sweep.zip names {twice[0]} twice; wanted each axis in one group: leave one of them out")
 
 
 def steps(axes: Axes, zipped: Sequence[Sequence[str]] = ()) -> list[list[tuple[str, ...]]]:
-    """What varies independently: the overrides of each step of an axis, or of axes that move together.
+    """The independent axes, each as the overrides of its steps; axes that move together count as one.
 
     Raises:
         ConfigError: axes that move together have different numbers of values.
@@ -125,17 +129,19 @@ def steps(axes: Axes, zipped: Sequence[Sequence[str]] = ()) -> list[list[tuple[s
         >>> steps({"seed": ["0"], "map": ["ridge", "cca"], "layer": ["4", "2"]}, [["map", "layer"]])
         [[('seed=0',)], [('map=ridge', 'layer=4'), ('map=cca', 'layer=2')]]
     """
-    made: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    steps_of: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for axis in axes:
         group = next((tuple(keys) for keys in zipped if axis in keys), (axis,))
-        # A grid that has none of them as an axis of several values has nothing to zip.
+        # A grid in which none of them has several values has nothing to zip.
         together = group if any(len(axes.get(key, [])) > 1 for key in group) else (axis,)
         n = {key: len(axes.get(key, [])) for key in together}
         if len(set(n.values())) > 1:
             counts = ", ".join(f"{key} has {count}" for key, count in n.items())
-            raise ConfigError(f"axes that move together need as many values each, but {counts}; see sweep.zip")
-        made[together] = list(zip(*([f"{key}={value}" for value in axes[key]] for key in together), strict=True))
-    return list(made.values())
+            raise ConfigError(
+                f"of axes that move together {counts} values; wanted as many of each: change one, or sweep.zip"
+            )
+        steps_of[together] = list(zip(*([f"{key}={value}" for value in axes[key]] for key in together), strict=True))
+    return list(steps_of.values())
 
 
 def product(choices: Iterable[Iterable[tuple[str, ...]]]) -> list[tuple[str, ...]]:
@@ -147,7 +153,7 @@ class Exclusions:
     """The combinations that ``sweep.exclude`` leaves out.
 
     Args:
-        entries: each a dict of axis -> the value, or a list of values, that a cell to be left out has; all of them.
+        entries: each a dict of axis -> value or list of values; a cell is left out if it matches all axes of an entry.
     """
 
     def __init__(self, entries: Sequence[dict[str, Any]]) -> None:
@@ -164,19 +170,18 @@ class Exclusions:
         return bool(self.entries)
 
     def keeps(self, overrides: Iterable[str]) -> bool:
-        """Whether a combination stays; counts what each entry matched."""
+        """Whether a combination is kept; counts the matches of each entry."""
         values = {key: _canonical(value) for key, _, value in (o.partition("=") for o in overrides)}
         matched = [all(values.get(key) in some for key, some in entry.items()) for entry in self.entries]
         self.n_matched = [n + m for n, m in zip(self.n_matched, matched, strict=True)]
         return not any(matched)
 
     def check(self, axes: Axes, replaced: Iterable[str] = ()) -> None:
-        """Refuse an entry that left nothing out.
+        """Refuse an entry that matched nothing.
 
         Args:
             axes: of all grids.
-            replaced: axes that the command line gave other values than the sweep file that has the entries; what
-                they no longer have need not be left out.
+            replaced: axes whose values the command line replaced; entries of the sweep file on them may match nothing.
 
         Raises:
             ConfigError: an entry that matched no combination.
@@ -185,20 +190,22 @@ class Exclusions:
             text = ", ".join(f"{key}={','.join(sorted(values))}" for key, values in entry.items())
             if unknown := [key for key in entry if key not in axes]:
                 raise ConfigError(
-                    f"sweep.exclude names {unknown[0]}, which is no axis of this sweep; its {_named(axes)}"
+                    f"sweep.exclude names {unknown[0]}; wanted axes of this sweep: name some of {_named(axes)}"
                 )
             if not entry:
                 raise ConfigError(
-                    "sweep.exclude has an entry without axes, which every cell matches; name at least one"
+                    "sweep.exclude has an entry without axes, which every cell matches; wanted at least one axis: "
+                    "name one, or leave the entry out"
                 )
             if not n_matched and not entry.keys() & set(replaced):
                 raise ConfigError(
-                    f"sweep.exclude: no cell has {text}; leave the entry out, or give values that are swept"
+                    f"sweep.exclude leaves out {text}, which no cell has; wanted values that are swept: change the "
+                    "entry, or leave it out"
                 )
 
 
 def _canonical(text: str) -> str:
-    """The same text for the same value, however it was written: quoted or not, 1e-3 or 0.001."""
+    """A canonical text of a value, whether quoted or not, written as 1e-3 or as 0.001."""
     bare = text.strip("'\"")
     for kind in (int, float):
         try:
@@ -209,4 +216,4 @@ def _canonical(text: str) -> str:
 
 
 def _named(axes: Axes) -> str:
-    return f"axes are {', '.join(key for key, values in axes.items() if len(values) > 1) or 'none'}"
+    return ", ".join(key for key, values in axes.items() if len(values) > 1) or "none"

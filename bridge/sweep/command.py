@@ -1,4 +1,4 @@
-"""``bridge sweep NAME``: run what is left of a named sweep, or say what that would be."""
+"""``bridge sweep NAME``: run the unfinished cells of a named sweep, or list them (``--dry-run``)."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str], Handover]
     """Run the cells of a sweep that have no finished record.
 
     Args:
-        arguments: what stands behind ``bridge sweep``.
-        run: the Hydra application, called only where something is left to do.
+        arguments: the words after ``bridge sweep``.
+        run: the Hydra application, called only if something is left to do.
 
     Returns:
-        0 when every cell is done, or was handed to jobs that are not waited for.
+        0 if every cell is done, or was submitted in jobs that are not waited for.
 
     Raises:
         ConfigError: there is no sweep of that name.
@@ -37,13 +37,13 @@ def sweep_verb(arguments: Sequence[str], run: Callable[[Sequence[str], Handover]
     chosen, words = parser.parse_known_args(list(arguments))
     folder = _folder(chosen.name, chosen.config_dir)
     key = composed_from([chosen.name, *words], folder)
-    if not chosen.dry_run and (found := _finished(chosen.name, words, key)) is not None:
-        n = len(found.cells)
-        print(f"{found.name}: {n} of {n} cells done, nothing left to do; bridge report {found.name} shows them")
+    if not chosen.dry_run and (finished := _finished(chosen.name, words, key)) is not None:
+        n = len(finished.cells)
+        print(f"{finished.name}: {n} of {n} cells done, nothing left to do; bridge report {finished.name} shows them")
         return 0
     if chosen.fail_fast is not None:
         words = [*words, f"sweep.fail_fast={chosen.fail_fast}"]
-    # A sweep of one's own may stand on one of bridge's, and those take one's own options (a launcher, say).
+    # A user's sweep may extend one of bridge's, and bridge's sweeps may use a user's options, such as a launcher.
     others = [path.resolve() for path in (Path("sweeps"), own_folder()) if path.is_dir() and path.resolve() != folder]
     more = [f"hydra.searchpath=[{','.join(repr(f'file://{path}') for path in others)}]"] if others else []
     command = ["--config-dir", str(folder), "--config-name", chosen.name, "-m", *words, *more]
@@ -62,15 +62,16 @@ def _folder(name: str, given: str | None) -> Path:
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder.resolve()
-    there = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    where = f"{folders[0]}{' and of bridge itself' if given is None else ''}"
     raise ConfigError(
-        f"no sweep is called {name!r}; those in {folders[0]} {'and of bridge itself ' if given is None else ''}are "
-        f"{', '.join(there) or 'none'}; write {folders[0] / name}.yaml to add it"
+        f"no sweep is called {name!r}; wanted one of those in {where} ({', '.join(known) or 'none'}): "
+        f"write {folders[0] / name}.yaml to add it"
     )
 
 
 def _finished(name: str, words: Sequence[str], key: str) -> Manifest | None:
-    """The sweep, if it was composed from just this before, every cell is done, and its inputs are as they were."""
+    """The sweep, if it was composed from the same words and files, every cell is done, and its inputs are unchanged."""
     values = dict(word.split("=", 1) for word in words if "=" in word)
     outputs, name = values.get("paths.outputs", "outputs"), values.get("sweep.name", name)
     if name not in names(outputs):

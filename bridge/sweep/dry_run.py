@@ -1,4 +1,4 @@
-"""What a sweep would do: its cells, the states it would extract with their size, and the jobs it would submit."""
+"""A dry run: the cells of a sweep, the states that it would extract with their size, and the jobs it would submit."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Extraction:
-    """States that are still to be extracted.
+    """States that are not stored yet.
 
     Attributes:
         model: its name.
         position: last, mean, last:K or aligned.
-        layers: how many of the model's layers are missing, and how many there are.
+        layers: the number of missing layers, and of all layers that are read.
         n_rows: states at each layer; an upper bound where it is not known.
         n_bytes: in all.
-        bound: why the number is an upper bound; empty where it is exact.
-        texts: what is read; data sets that differ in their split alone share their states.
-        weights: what identifies the model, of which several may have one name.
+        bound: the reason why the number is an upper bound; empty if it is exact.
+        texts: identifies the texts; data sets that differ only in their split share their states.
+        weights: the fingerprint of the model, as several models may have one name.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Extraction:
 
 
 def print_dry_run(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any] | None, launcher: str) -> None:
-    """Say what running the cells of `run_ids` would do.
+    """Print what running the cells of `run_ids` would do.
 
     Args:
         manifest: of the sweep.
@@ -53,16 +53,16 @@ def print_dry_run(manifest: Manifest, run_ids: Sequence[str], params: dict[str, 
         params: the node `hydra.launcher` of a packed launcher, else None.
         launcher: its name.
     """
-    found = states(manifest)
+    cell_states = states(manifest)
     wanted = set(run_ids)
-    for state in found[:CELLS_SHOWN]:
-        told = "to run again" if state.name == "done" and state.cell.run_id in wanted else state.name
-        print(f"  {told:8s} {manifest.label(state.cell)}")
-    if len(found) > CELLS_SHOWN:
-        print(f"  ... and {len(found) - CELLS_SHOWN} more")
-    counts = Counter(state.name for state in found)
-    told = ", ".join(f"{n} {name}" for name, n in counts.items())
-    print(f"{manifest.name}: {len(found)} cells ({told}); {len(wanted)} to run")
+    for state in cell_states[:CELLS_SHOWN]:
+        summary = "to run again" if state.name == "done" and state.cell.run_id in wanted else state.name
+        print(f"  {summary:8s} {manifest.label(state.cell)}")
+    if len(cell_states) > CELLS_SHOWN:
+        print(f"  ... and {len(cell_states) - CELLS_SHOWN} more")
+    counts = Counter(state.name for state in cell_states)
+    summary = ", ".join(f"{n} {name}" for name, n in counts.items())
+    print(f"{manifest.name}: {len(cell_states)} cells ({summary}); {len(wanted)} to run")
     for axis, values in manifest.axes.items():
         shown = ", ".join(value.replace("'", "") for value in values)
         print(f"  {axis}: {shown if len(shown) < 90 else f'{shown[:90]}...'} ({len(values)})")
@@ -100,7 +100,7 @@ def _print_jobs(manifest: Manifest, run_ids: Sequence[str], params: dict[str, An
 
 
 def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
-    """What of the states that `cells` need is not in the store yet."""
+    """The states that `cells` need and the store does not have yet."""
     settings = manifest.settings
     session = Session(settings["paths"]["outputs"], settings["device"], settings["batch_size"])
     seen: dict[tuple[str, ...], Extraction] = {}
@@ -117,7 +117,7 @@ def extractions(manifest: Manifest, cells: Sequence[Cell]) -> list[Extraction]:
 
 
 def _extraction(session: Session, config: BridgeConfig, model: ModelConfig, position: str) -> Extraction:
-    """What is missing of one model's states, without loading a model or a tokenizer."""
+    """The missing states of one model, without loading a model or a tokenizer."""
     n_blocks, width = model_shape(model)
     state_bytes = width * BYTES.get(model.dtype.value, 4)
     k = int(position.partition(":")[2] or 1)

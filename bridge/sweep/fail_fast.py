@@ -1,6 +1,6 @@
-"""Stop a launch whose cells fail alike: after ``sweep.fail_fast`` equal errors no further cell is begun.
+"""Stop a launch whose cells fail with the same error: after ``sweep.fail_fast`` equal errors no further cell is begun.
 
-What tells it lies on disk, so that all jobs of a launch stop and `bridge status` can say why.
+The stop is noted on disk, so that all jobs of a launch see it and `bridge status` can print the reason.
 """
 
 import json
@@ -27,7 +27,7 @@ class Stop:
     error: str
 
     def line(self, n_left: int, n_cells: int) -> str:
-        """What to say of it, and how to go on."""
+        """The message for the user, with how to go on."""
         return (
             f"stopped, because {self.n_failed} cells failed with the same error (sweep.fail_fast): {n_left} of "
             f"{n_cells} cells were not begun; put it right, and the same command runs what is missing or failed"
@@ -35,17 +35,17 @@ class Stop:
 
 
 def check(limit: int | None) -> None:
-    """Refuse a limit that is none.
+    """Refuse a limit below 1.
 
     Raises:
         ConfigError: it is less than 1.
     """
     if limit is not None and limit < 1:
-        raise ConfigError(f"sweep.fail_fast={limit} must be at least 1, or null to begin every cell")
+        raise ConfigError(f"sweep.fail_fast={limit}; wanted at least 1, or null to begin every cell: change it")
 
 
 def note(folder: Path, launch: str, limit: int | None, errors: list[str]) -> None:
-    """Stop a launch where enough of its cells failed alike.
+    """Stop a launch if enough of its cells failed with the same error.
 
     Args:
         folder: of the sweep.
@@ -61,7 +61,7 @@ def note(folder: Path, launch: str, limit: int | None, errors: list[str]) -> Non
 
 
 def stopped(folder: Path, launch: str | None = None) -> Stop | None:
-    """Why the last launch was stopped; None where it was not.
+    """The reason why the last launch was stopped; None if it was not.
 
     Args:
         folder: of the sweep.

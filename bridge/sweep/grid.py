@@ -1,7 +1,7 @@
-"""From axes to cells: every combination of what is swept, composed as Hydra would, but not one by one.
+"""From axes to cells: the configs of all combinations, as Hydra would compose them, but not one by one.
 
 A composition takes Hydra tens of milliseconds. Axes that change different parts of the config need one composition
-for each value rather than for each combination; combinations drawn at random are composed whole and compared.
+for each value rather than for each combination; a random sample of combinations is composed by Hydra and compared.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from bridge.tasks import registry
 Compose = Callable[[Sequence[str]], DictConfig]
 # The overrides of one step of an axis, or of axes that move together.
 Step = tuple[str, ...]
-# Combinations that are composed whole, to see that composing axis by axis gave the same.
+# How many combinations are also composed by Hydra, to check that composing axis by axis gave the same.
 N_CHECKED = 3
 WHOLE = re.compile(r"\$\{([a-z_.]+)\}")
-# What a cell is not told apart by.
+# Config keys that do not distinguish cells.
 SETTINGS = record.NOT_IN_RUN_ID
 
 
@@ -41,7 +41,7 @@ def expand(
     """Every combination of the values of `axes` with its plain resolved config.
 
     Args:
-        axes: override key -> values, each as it stands behind ``key=``; one value for what is fixed.
+        axes: override key -> values, each as written after ``key=``; a fixed key has one value.
         compose: overrides -> config without the node `hydra`, not resolved.
         zipped: groups of axes that move together.
         excluded: the combinations that are left out.
@@ -61,7 +61,7 @@ def expand(
         try:
             configs = _apart(choices, chosen, compose)
         except (BridgeError, HydraException, OmegaConfBaseException):
-            # One of the compositions may be of a combination that is left out because it makes no sense.
+            # One of the composed combinations may be invalid, and left out for that reason.
             if not excluded:
                 raise
     if configs is None:
@@ -77,7 +77,7 @@ def _flat(chosen: Iterable[Step]) -> Step:
 def _apart(
     choices: list[list[Step]], combinations: list[tuple[Step, ...]], compose: Compose
 ) -> list[dict[str, Any]] | None:
-    """The configs put together from one composition for each value; None where axes meet in one part of the config."""
+    """The configs, assembled from one composition for each value; None if two axes change the same key."""
     first = [values[0] for values in choices]
     base = _leaves(compose(_flat(first)))
     changes: dict[Step, dict[str, Any]] = {step: {} for step in first}
@@ -89,15 +89,15 @@ def _apart(
             for step in values[1:]:
                 composed = compose(_flat([*first[:i], step, *first[i + 1 :]]))
                 typed(composed)
-                found = _leaves(composed)
-                # None stands for a key that this value takes away; a value of its own is a one-element list.
-                gone = dict.fromkeys(base.keys() - found.keys())
-                changes[step] = gone | {k: [v] for k, v in found.items() if not _same(base.get(k, changes), v)}
+                own = _leaves(composed)
+                # None: this value removes the key. Otherwise the new value is in a list of one element.
+                gone = dict.fromkeys(base.keys() - own.keys())
+                changes[step] = gone | {k: [v] for k, v in own.items() if not _same(base.get(k, changes), v)}
                 touched[i] |= changes[step].keys()
                 bar.update()
     if any(a & b for a, b in itertools.combinations(touched, 2)):
         return None
-    made = []
+    configs = []
     for chosen in tqdm(combinations, desc="putting the cells together", delay=2.0, leave=False, disable=None):
         leaves = dict(base)
         for step in chosen:
@@ -106,11 +106,11 @@ def _apart(
                     leaves.pop(key, None)
                 else:
                     leaves[key] = value[0]
-        made.append(_resolved(leaves))
+        configs.append(_resolved(leaves))
     for i in random.Random(0).sample(range(len(combinations)), N_CHECKED):
-        if made[i] != to_plain(typed(compose(_flat(combinations[i])))):
+        if configs[i] != to_plain(typed(compose(_flat(combinations[i])))):
             return None
-    return made
+    return configs
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -119,7 +119,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _leaves(config: DictConfig) -> dict[str, Any]:
-    """Dotted key -> value as it was written, interpolations and all; empty dicts are leaves."""
+    """Dotted key -> value as written, with interpolations unresolved; empty dicts are leaves."""
     leaves: dict[str, Any] = {}
 
     def walk(node: Any, prefix: str) -> None:
@@ -134,7 +134,7 @@ def _leaves(config: DictConfig) -> dict[str, Any]:
 
 
 def _resolved(leaves: dict[str, Any]) -> dict[str, Any]:
-    # A value that is another one whole is looked up here: OmegaConf needs milliseconds for a config.
+    # An interpolation that is a single key is resolved here, because OmegaConf needs milliseconds for each config.
     for key, value in leaves.items():
         while isinstance(value, str) and (match := WHOLE.fullmatch(value)) and match[1] in leaves:
             value = leaves[key] = leaves[match[1]]
@@ -165,38 +165,42 @@ def make(
     """
     run_ids = [registry.run_id(config) for config in configs]
     seen: dict[str, int] = {}
-    # A key with one value that only some cells are given tells them apart as well.
+    # A key with one value distinguishes cells too, if only some of them are given it.
     n_given = Counter(o.partition("=")[0] for c in combinations for o in c)
     swept = {key for key, values in axes.items() if len(values) > 1 or n_given[key] < len(combinations)}
-    # Hydra wants numbers quoted where they are options of a group.
-    told = [tuple(o.replace("'", "") for o in c if o.partition("=")[0] in swept) for c in combinations]
+    # Hydra requires numbers to be quoted if they are options of a group.
+    words = [tuple(o.replace("'", "") for o in c if o.partition("=")[0] in swept) for c in combinations]
     for i, run_id in enumerate(run_ids):
         if run_id in seen:
-            raise ConfigError(_same_cell(told[seen[run_id]], told[i], configs[seen[run_id]], configs[i]))
+            raise _same_cell(words[seen[run_id]], words[i], configs[seen[run_id]], configs[i])
         seen[run_id] = i
     base = {k: v for k, v in configs[0].items() if k not in SETTINGS}
     settings = {k: v for k, v in configs[0].items() if k in SETTINGS}
     cells = tuple(
         Cell(run_id, overrides, dict(_difference(base, {k: v for k, v in config.items() if k not in SETTINGS})))
-        for run_id, overrides, config in zip(run_ids, told, configs, strict=True)
+        for run_id, overrides, config in zip(run_ids, words, configs, strict=True)
     )
     swept_axes = {key: values for key, values in axes.items() if key in swept}
     return Manifest(name, outputs, base, cells, swept_axes, settings, composed_from)
 
 
-def _same_cell(one: Sequence[str], other: Sequence[str], first: dict[str, Any], second: dict[str, Any]) -> str:
-    """What to say of two combinations that are one and the same cell."""
+def _same_cell(one: Sequence[str], other: Sequence[str], first: dict[str, Any], second: dict[str, Any]) -> ConfigError:
+    """The error for two combinations that give the same cell."""
     texts = [" ".join(o) or "(nothing)" for o in (one, other)]
     if texts[0] == texts[1]:
-        return f"the grid has the cell {texts[0]} twice; leave out the value that is given twice"
+        return ConfigError(
+            f"the grid has the cell {texts[0]} twice; wanted each once: leave out the value that is given twice"
+        )
     task = registry.get(first["task"]["name"])
     if {k: v for k, v in first.items() if k not in SETTINGS} != {k: v for k, v in second.items() if k not in SETTINGS}:
         keys = ", ".join(dict.fromkeys(o.partition("=")[0] for o in one if o not in other))
-        return (
-            f"the grid sweeps over {keys}, which has no effect in task={task.name}: {uses(task)}; leave it out, or "
-            "give each task a grid of its own (sweep.grids)"
+        return ConfigError(
+            f"the grid sweeps over {keys}, which has no effect in task={task.name} ({uses(task)}); wanted axes with an "
+            "effect: leave it out, or give each task a grid of its own (sweep.grids)"
         )
-    return f"the grid has the same cell twice: {texts[0]} and {texts[1]}; leave one of them out"
+    return ConfigError(
+        f"the grid has one cell twice, as {texts[0]} and as {texts[1]}; wanted each once: leave one of them out"
+    )
 
 
 def _difference(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -210,6 +214,6 @@ def _difference(base: dict[str, Any], other: dict[str, Any], prefix: str = "") -
 
 
 def adhoc_name(configs: Iterable[dict[str, Any]]) -> str:
-    """The name of a grid that was given none: the same for the same cells."""
+    """The name of a grid without a given name, derived from its cells."""
     text = "".join(sorted(registry.run_id(config) for config in configs))
     return f"multirun_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

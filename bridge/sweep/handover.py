@@ -1,4 +1,4 @@
-"""What the command line and the sweeper tell each other. Hydra makes the sweeper, and hands it the application."""
+"""Data that the command line and the sweeper exchange. Hydra constructs the sweeper and passes it the application."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ from bridge.records.manifest import Manifest
 
 @dataclass
 class Handover:
-    """What is asked of a sweep, and what came of it.
+    """Options and results of a sweep.
 
     Attributes:
         composed_from: key of what the cells are composed from (`bridge.sweep.sources`).
-        dry_run: whether only to say what would be done.
+        dry_run: whether to print what would be done, and do nothing.
         manifest: of the sweep, once it was launched.
-        packed: whether its cells ran in jobs, so that only the records tell what came out.
+        packed: whether its cells ran in jobs, so that results are read from records.
         waited: whether the jobs have ended.
         reused: run ids of the cells that had their record before.
-        stopped: what to say where further cells were not begun (`bridge.sweep.fail_fast`).
+        stopped: the message if further cells were not begun (`bridge.sweep.fail_fast`).
     """
 
     composed_from: str = ""
@@ -33,7 +33,7 @@ class Handover:
 def handover_of(task_function: Callable[..., Any] | None) -> Handover:
     """The hand-over of the application whose method Hydra runs cells with.
 
-    An application of somebody else that uses bridge's sweeper asks for nothing and is told nothing: an empty one.
+    For another application that uses bridge's sweeper it is an empty one.
     """
     application = getattr(task_function, "__self__", None)
     handover = getattr(application, "handover", None)

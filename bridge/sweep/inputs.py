@@ -1,4 +1,4 @@
-"""Whether the weights and items behind the records of a sweep are still those that the records were computed on."""
+"""Whether the weights and items of a sweep are still those that its records were computed on."""
 
 import json
 import logging
@@ -18,9 +18,9 @@ log = logging.getLogger("bridge")
 
 
 def changed(manifest: Manifest) -> list[str]:
-    """Run ids of finished cells whose models or items are others now, so that they have to be computed again.
+    """Run ids of finished cells whose models or items have changed, so that they have to be computed again.
 
-    What cannot be reached from here (a hub, a model that is gone) is taken to be unchanged: the cells look again.
+    Inputs that cannot be reached from here (a hub, a deleted model) count as unchanged; the cells check again.
     """
     heads = {r: record.head(manifest.outputs, r) or {} for r in manifest.run_ids}
     done = {r: head for r, head in heads.items() if head.get("status") == "done" and "inputs" in head}
@@ -29,11 +29,11 @@ def changed(manifest: Manifest) -> list[str]:
 
 
 def note(manifest: Manifest) -> None:
-    """Note the files behind a finished sweep, so that `bridge sweep` sees at once that nothing is left to do."""
+    """Note the input files of a finished sweep, so that `bridge sweep` sees quickly that nothing is left to do."""
     heads = [record.head(manifest.outputs, r) or {} for r in manifest.run_ids]
     if any(head.get("status") != "done" for head in heads) or changed(manifest):
         return
-    files = [file for _, found in _sources(manifest, manifest.run_ids).values() for file in found]
+    files = [file for _, paths in _sources(manifest, manifest.run_ids).values() for file in paths]
     stamps = {str(file): stamp(file) for file in files}
     with held(manifest.outputs, manifest.name):
         manifest.inputs = {file: was for file, was in stamps.items() if was is not None}
@@ -48,25 +48,25 @@ def _key(manifest: Manifest, run_id: str) -> str:
 
 
 def _sources(manifest: Manifest, run_ids: list[str]) -> dict[str, tuple[dict[str, str], list[Path]]]:
-    """For each pair and data set: what identifies its inputs now, and the files behind them."""
+    """For each pair and data set: the fingerprints of its inputs now, and their files."""
     settings = manifest.settings
     session = Session(settings["paths"]["outputs"], settings["device"], settings["batch_size"])
-    found = {}
+    sources = {}
     for key, run_id in {_key(manifest, r): r for r in run_ids}.items():
         config = from_plain(manifest.config(manifest.by_run_id[run_id]))
         needs = get(config.task.name).needs(config)
         models = {side: getattr(config.pair, side) for side in needs.sides}
         if not all(session.is_there(model) for model in models.values()):
-            # Its weights follow from the config alone, and training it again only to see that is not worth it.
+            # The weights of such a model follow from the config alone, so it is not trained again to check them.
             continue
         try:
             inputs = session.inputs(config)
         except BridgeError as error:
             log.info("not looked whether inputs have changed: %s", error)
             continue
-        found[key] = inputs, [file for m in models.values() for file in _files(session, m)]
-        found[key][1].extend(_data(config) if needs.items else [])
-    return found
+        sources[key] = inputs, [file for m in models.values() for file in _files(session, m)]
+        sources[key][1].extend(_data(config) if needs.items else [])
+    return sources
 
 
 def _files(session: Session, model: ModelConfig) -> list[Path]:
@@ -75,7 +75,7 @@ def _files(session: Session, model: ModelConfig) -> list[Path]:
         return sorted(path.resolve() for path in folder.iterdir() if path.is_file())
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    # Where the hub's cache says which commit a branch is at.
+    # The file of the hub's cache that names the commit of a branch.
     refs = Path(HF_HUB_CACHE) / f"models--{model.name.replace('/', '--')}" / "refs"
     return [refs / (model.revision or "main")]
 

@@ -1,4 +1,4 @@
-"""Packed launcher: a few jobs of many cells on submitit, which the launching process may leave to themselves."""
+"""Packed launcher: a few jobs of many cells each on submitit; the launching process may end before they do."""
 
 import ctypes
 import io
@@ -23,7 +23,7 @@ from bridge.sweep.waiting import earlier_jobs, in_queue, stop, wait
 from bridge.sweep.worker import Worker
 from bridge.tracking.base import tracker_of
 
-# What is ours; everything else in hydra.launcher goes to submitit.
+# Parameters of bridge itself; everything else in hydra.launcher is passed to submitit.
 OURS = ("cluster", "gpus", "jobs", "wait", "grace_s", "max_num_timeout")
 # Parameters that submitit has for every cluster; the others take the cluster's name in front.
 SHARED = (
@@ -33,7 +33,7 @@ LOCAL_JOBS_AT_MOST = 4
 
 
 def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -> bool:
-    """Submit the cells of `run_ids`, and wait for them where that is wanted.
+    """Submit the cells of `run_ids`, and wait for them unless ``wait=false``.
 
     Args:
         manifest: of the sweep.
@@ -41,10 +41,10 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         params: the node `hydra.launcher`, plain.
 
     Returns:
-        Whether it waited until the jobs had ended; False after ``wait=false``.
+        Whether the jobs have ended; False after ``wait=false``.
 
     Raises:
-        ConfigError: the cluster is not there, or does not take the jobs.
+        ConfigError: the cluster is not available, or refuses the jobs.
         KeyboardInterrupt: jobs on this machine have been stopped; those of a cluster go on.
     """
     tracker = tracker_of(manifest.settings)
@@ -52,10 +52,10 @@ def launch(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
         tracker.finish(manifest)
         return True
     again = set(_finished(manifest, run_ids))
-    if params["cluster"] == "slurm" and (there := in_queue(earlier_jobs(manifest))):
-        rows = ", ".join(sorted({row[0] for row in there}))
+    if params["cluster"] == "slurm" and (queued := in_queue(earlier_jobs(manifest))):
+        rows = ", ".join(sorted({row[0] for row in queued}))
         print(f"jobs of an earlier launch are still there ({rows}); they share the cells with the new ones")
-    # Before anything is submitted, because it says what is wrong with the tracker.
+    # Called before anything is submitted, because it raises if the tracker cannot be used.
     tracker.ensure(manifest)
     submitted = submit(manifest, run_ids, params)
     where = manifest.folder / "jobs"
@@ -85,7 +85,7 @@ def n_jobs(run_ids: Sequence[str], manifest: Manifest, params: dict[str, Any]) -
     wanted = params["gpus"] or params["jobs"]
     for name in ("gpus", "jobs"):
         if params[name] is not None and params[name] < 1:
-            raise ConfigError(f"hydra.launcher.{name}={params[name]} must be at least 1")
+            raise ConfigError(f"hydra.launcher.{name}={params[name]}; wanted at least 1: change it")
     if wanted is None and params["cluster"] == "local":
         wanted = len(visible_gpus()) or min(os.cpu_count() or 1, LOCAL_JOBS_AT_MOST)
     return len(shares(manifest, run_ids, wanted or 1))
@@ -115,7 +115,7 @@ def submit(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
     """Hand one worker for each job to submitit.
 
     Raises:
-        ConfigError: the cluster is not there, or does not take the jobs.
+        ConfigError: the cluster is not available, or refuses the jobs.
     """
     n, token = n_jobs(run_ids, manifest, params), uuid.uuid4().hex[:8]
     folder = manifest.folder / "jobs"
@@ -124,7 +124,7 @@ def submit(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
     workers = [Worker(outputs, manifest.name, token, list(run_ids), again, i, n, params["grace_s"]) for i in range(n)]
     with record.writing(manifest.outputs):
         folder.mkdir(parents=True, exist_ok=True)
-    # submitit prints what sbatch says on top of raising it.
+    # submitit prints the output of sbatch as well as raising it.
     with refused(params["cluster"]), undisturbed(folder / "started.log"), redirect_stderr(io.StringIO()):
         submitted = (_submit_slurm if params["cluster"] == "slurm" else _submit_local)(folder, workers, params)
     with record.writing(manifest.outputs), (folder / "jobs.jsonl").open("a") as file:
@@ -136,18 +136,18 @@ def submit(manifest: Manifest, run_ids: Sequence[str], params: dict[str, Any]) -
 
 
 def _finished(manifest: Manifest, run_ids: Sequence[str]) -> list[str]:
-    """Those that have a finished record already."""
+    """The run ids that have a finished record already."""
     heads = {r: record.head(manifest.outputs, r) or {} for r in run_ids}
     return [r for r, head in heads.items() if head.get("status") == "done"]
 
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:
-    """What submitit is told: all that is set, but for what is ours."""
+    """The parameters for submitit: all that are set, without those of bridge itself."""
     return {k: v for k, v in params.items() if k not in OURS and k[0] != "_" and v is not None and v != {}}
 
 
 def _submit_slurm(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
-    """One array, of which each task sees one GPU where GPUs are asked for."""
+    """One job array; each task sees one GPU if GPUs are asked for."""
     import submitit
 
     asked = any(params.get(k) for k in ("gpus_per_node", "gpus_per_task", "gres"))
@@ -159,12 +159,15 @@ def _submit_slurm(folder: Path, workers: list[Worker], params: dict[str, Any]) -
 
 
 def _submit_local(folder: Path, workers: list[Worker], params: dict[str, Any]) -> list[Any]:
-    """One process for each worker, each with the one GPU that is its own."""
+    """One process for each worker, each with a GPU of its own."""
     import submitit
 
     gpus, jobs = visible_gpus(), []
     if params["gpus"] and params["gpus"] > len(gpus):
-        raise ConfigError(f"hydra.launcher.gpus={params['gpus']}, but this machine has {len(gpus)}; ask for fewer")
+        raise ConfigError(
+            f"hydra.launcher.gpus={params['gpus']}, but this machine has {len(gpus)}; wanted at most that many: ask "
+            "for fewer"
+        )
     for i, worker in enumerate(workers):
         given = _given(params)
         if gpus:
@@ -178,7 +181,7 @@ def _submit_local(folder: Path, workers: list[Worker], params: dict[str, Any]) -
 
 @contextmanager
 def refused(cluster: str) -> Iterator[None]:
-    """Turn what submitit and sbatch raise into one line."""
+    """Turn errors of submitit and sbatch into one line."""
     try:
         yield
     except ConfigError:
@@ -186,26 +189,26 @@ def refused(cluster: str) -> Iterator[None]:
     except Exception as error:
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError(
-                "SLURM is not installed here (no sbatch on the path); log in to a node that has it, or use "
+                "SLURM is not installed here; wanted sbatch on the path: log in to a node that has it, or use "
                 "hydra/launcher=local"
             ) from error
-        told = getattr(error, "stderr", None) or str(error)
-        told = told.decode() if isinstance(told, bytes) else told
-        lines = [line.strip() for line in told.splitlines() if re.search("sbatch|slurm", line)] or told.splitlines()[
-            -1:
-        ]
-        said = "; ".join(dict.fromkeys(re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines))
+        output = getattr(error, "stderr", None) or str(error)
+        output = output.decode() if isinstance(output, bytes) else output
+        printed = output.splitlines()
+        lines = [line.strip() for line in printed if re.search("sbatch|slurm", line)] or printed[-1:]
+        message = "; ".join(dict.fromkeys(re.sub(r"^.*?sbatch: (error: )?", "", line) for line in lines))
         raise ConfigError(
-            f"{cluster} did not take the jobs: {said}; nothing was submitted, change hydra.launcher.*"
+            f"{cluster} did not take the jobs: {message}; wanted parameters that it accepts, and nothing was "
+            "submitted: change hydra.launcher.*"
         ) from error
 
 
 @contextmanager
 def undisturbed(log: Path) -> Iterator[None]:
-    """Start jobs that neither Ctrl-C nor a closed terminal reaches, and that keep nobody's pipe open.
+    """Start jobs that ignore Ctrl-C and a closed terminal, and that hold no pipe of this process open.
 
     Args:
-        log: takes what a job's starter prints.
+        log: file for the output of the process that starts a job.
     """
     before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGHUP)}
     sys.stdout.flush()

@@ -29,7 +29,7 @@ def all_layers(*, _root_: Any) -> str:
 
 
 def model_shape(model: Any) -> tuple[int, int]:
-    """Blocks and width of a model of the config, also of one that bridge has yet to train."""
+    """Blocks and width of a model of the config, also of one that bridge has not trained yet."""
     if model.zoo is not None:
         return int(model.zoo.n_blocks), int(model.zoo.width)
     return shape(model.name, model.revision, model.trust_remote_code)

@@ -1,4 +1,4 @@
-"""In which order cells run, and which job begins with which, so that models and states stay in memory."""
+"""The order in which cells run, and the cells that each job begins with, so that models and states stay in memory."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from bridge.records.manifest import Cell, Manifest
 
 
 def ordered(manifest: Manifest, run_ids: Sequence[str]) -> list[Cell]:
-    """Cells sorted so that what is dear to change changes least: pair, items, position, injection, layer, control."""
+    """Cells sorted so that expensive changes are rare: by pair, items, position, injection, layer, control."""
     controls = {name: i for i, name in enumerate(CONTROLS)}
 
     def key(cell: Cell) -> tuple[Any, ...]:
@@ -51,7 +51,7 @@ def shares(manifest: Manifest, run_ids: Sequence[str], n_jobs: int) -> list[list
         n_jobs: how many jobs.
 
     Returns:
-        As many lists as there are jobs with a cell to begin with, at most `n_jobs`.
+        A list of cells for each job that has any, at most `n_jobs`.
     """
     cells = ordered(manifest, run_ids)
     pairs = [
@@ -62,7 +62,7 @@ def shares(manifest: Manifest, run_ids: Sequence[str], n_jobs: int) -> list[list
         for pair in sorted(pairs, key=len, reverse=True):
             min(filled, key=len).extend(pair)
         return [share for share in filled if share]
-    # One job for each pair, and each job that is left to the pair whose jobs have most to do.
+    # One job for each pair; each remaining job goes to the pair with the most cells per job.
     n_for = [1] * len(pairs)
     for _ in range(n_jobs - len(pairs)):
         most = max(range(len(pairs)), key=lambda i: len(pairs[i]) / n_for[i])
@@ -87,6 +87,6 @@ def _cut(manifest: Manifest, cells: list[Cell], n: int) -> list[list[Cell]]:
 
 
 def turns(shared: Sequence[Sequence[Cell]], own: int) -> list[Cell]:
-    """All cells in the order in which one job takes them: its own, then those of the others from their ends."""
+    """All cells in the order in which one job takes them: its own cells, then those of other jobs from the end."""
     others = [cell for i in range(1, len(shared)) for cell in reversed(shared[(own + i) % len(shared)])]
     return [*shared[own], *others]

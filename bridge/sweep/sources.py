@@ -1,4 +1,4 @@
-"""What the cells of a sweep were composed from, as one key: read without loading Hydra or torch."""
+"""A key of everything that the cells of a sweep are composed from, computed without loading Hydra or torch."""
 
 import hashlib
 import json

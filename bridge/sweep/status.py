@@ -1,4 +1,4 @@
-"""How far a sweep is, from disk alone: done, running, failed or missing, cell by cell."""
+"""The status of a sweep, read from disk: each cell is done, running, failed or missing."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ LINES = 20
 
 @dataclass(frozen=True)
 class State:
-    """How one cell stands: `name` is one of `STATES`; `error` says why it failed."""
+    """The state of one cell: `name` is one of `STATES`; `error` is the message of a failed cell."""
 
     cell: Cell
     name: str
@@ -66,36 +66,36 @@ def status_verb(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for programs: every cell with its state")
     chosen = parser.parse_args(list(arguments))
     if chosen.name is None:
-        there = names(chosen.outputs)
-        if not there:
+        started = names(chosen.outputs)
+        if not started:
             print(f"no sweep was started in {chosen.outputs}; start one with: bridge sweep NAME")
-        for name in there:
+        for name in started:
             counts = Counter(state.name for state in states(read(chosen.outputs, name)))
             print(f"{name:24s} {_counts(counts)}")
         return 0
     manifest = read(chosen.outputs, chosen.name)
-    found = states(manifest)
+    cell_states = states(manifest)
     if chosen.json:
-        for state in found:
+        for state in cell_states:
             line = {"run_id": state.cell.run_id, "state": state.name, "error": state.error}
             print(json.dumps(line | {"overrides": state.cell.overrides}))
         return 0
-    counts = Counter(state.name for state in found)
+    counts = Counter(state.name for state in cell_states)
     print(f"{manifest.name}: {_counts(counts)}")
     for name in ("running", "failed", "missing"):
-        those = [state for state in found if state.name == name]
+        those = [state for state in cell_states if state.name == name]
         for state in those[:LINES]:
-            told = f": {state.error}" if state.error else ""
-            print(f"  {name}: {manifest.label(state.cell)}{told}")
+            reason = f": {state.error}" if state.error else ""
+            print(f"  {name}: {manifest.label(state.cell)}{reason}")
         if len(those) > LINES:
             print(f"  {name}: and {len(those) - LINES} more (--json lists all)")
     if counts["missing"] and (stop := stopped(manifest.folder)):
-        print(stop.line(counts["missing"], len(found)))
+        print(stop.line(counts["missing"], len(cell_states)))
     if counts["failed"] or counts["missing"]:
         print(f"logs in {manifest.folder / 'jobs'}; bridge sweep {manifest.name} runs what is missing or failed")
     return 1 if counts["failed"] else 0
 
 
 def _counts(counts: Counter[str]) -> str:
-    told = ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name] or name == "done")
-    return f"{told} of {counts.total()} cells"
+    text = ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name] or name == "done")
+    return f"{text} of {counts.total()} cells"

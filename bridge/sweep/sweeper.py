@@ -1,4 +1,4 @@
-"""Between Hydra and a sweep: axes from the command line and the sweep file, cells to a launcher."""
+"""The sweeper: turns axes of the command line and the sweep file into cells, and hands them to a launcher."""
 
 import logging
 from collections import ChainMap
@@ -35,7 +35,7 @@ from bridge.sweep.launcher import launch
 from bridge.tracking.base import tracker_of
 
 log = logging.getLogger("bridge")
-# Axes that decide what the others are: each pair has its own layers.
+# Axes that determine the values of others: each pair has its own layers.
 OUTER = ("pair", "direction", "experiment")
 
 
@@ -54,7 +54,7 @@ def plan(
         The manifest, and for each of its cells the overrides that a launcher needs.
 
     Raises:
-        ConfigError, HydraException: the grid is empty, has a cell twice or is not the one that has its name.
+        ConfigError, HydraException: the grid is empty, has a cell twice, or has the name of another grid.
     """
 
     def compose(overrides: Sequence[str]) -> DictConfig:
@@ -70,7 +70,7 @@ def plan(
     for i, own in enumerate(all_axes):
         axes |= {key: [] for key in own if key not in axes and key not in OWN_KEYS}
         outer = _outer(own, given, zipped)
-        # What is chosen for all cells, such as an experiment, may say what the axes are.
+        # Options of all cells, such as an experiment, may define the axes.
         fixed = [f"{key}={values[0]}" for key, values in given.items() if len(values) == 1 and key not in outer]
         for chosen in product(steps(outer, zipped)):
             here = context.config_loader.load_sweep_config(config, [*fixed, *chosen]) if outer else config
@@ -82,7 +82,7 @@ def plan(
             axes |= {key: united(axes.get(key, []), values) for key, values in inner.items()}
     excluded.check(axes, () if "sweep.exclude" in given else given)
     if not combinations:
-        raise ConfigError("sweep.exclude leaves no cell of the grid; leave out fewer")
+        raise ConfigError("sweep.exclude leaves no cell of the grid; wanted at least one: leave out fewer")
     warn_of_draws(configs)
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
@@ -96,7 +96,7 @@ def plan(
 
 
 def _outer(own: Axes, given: Axes, zipped: Sequence[Sequence[str]]) -> Axes:
-    """The axes of a grid that decide what the others are, with those that move with them."""
+    """The axes of a grid that determine others, with the axes that move together with them."""
     some = {k for k, v in own.items() if k.split(".")[0] in OUTER and (len(v) > 1 or k not in given)}
     some |= {key for group in zipped if some & set(group) for key in group}
     return {key: values for key, values in own.items() if key in some}
@@ -112,8 +112,8 @@ def _register(manifest: Manifest) -> None:
                 new = len(manifest.by_run_id.keys() - old.by_run_id.keys())
                 raise ConfigError(
                     f"another sweep is called {manifest.name!r} in {manifest.outputs}: {len(gone)} of its "
-                    f"{len(old.cells)} cells are not in this one, which has {new} others; give this one a name of its "
-                    f"own with sweep.name=..., or delete {old.folder}"
+                    f"{len(old.cells)} cells are not in this one, which has {new} others; wanted a name of its own for "
+                    f"each: give this one sweep.name=..., or delete {old.folder}"
                 )
             if old.run_ids == manifest.run_ids:
                 manifest.inputs = old.inputs
@@ -131,7 +131,7 @@ def sweep(
 ) -> list[Sequence[JobReturn]]:
     """Run a grid on whichever launcher is configured: packed into jobs, or cell by cell.
 
-    `handover` says what is asked for, and is told what came of it.
+    `handover` holds the options, and receives the results.
 
     Returns:
         Hydra's returns, batch by batch; none of a packed launcher, whose cells leave records alone.
@@ -141,8 +141,8 @@ def sweep(
     in_jobs = "submitit" in type(launcher).__module__
     if in_jobs and config.sweep.fail_fast is not None:
         raise ConfigError(
-            "sweep.fail_fast has no effect on a launcher that begins every cell at once; give hydra/launcher=local or "
-            "hydra/launcher=slurm, or leave it out"
+            "sweep.fail_fast has no effect on a launcher that begins every cell at once; wanted one that begins them "
+            "one after another: give hydra/launcher=local or hydra/launcher=slurm, or leave it out"
         )
     if handover.dry_run:
         from bridge.sweep.dry_run import print_dry_run
@@ -158,7 +158,7 @@ def sweep(
             inputs.note(manifest)
             handover.stopped = _stopped(manifest)
         return []
-    # To compose a cell once more takes Hydra longer than to read its record back.
+    # Hydra takes longer to compose a cell again than it takes to read its record.
     wanted = set(todo(manifest))
     handover.packed = in_jobs
     handover.reused = [r for r in manifest.run_ids if r not in wanted]
@@ -181,7 +181,7 @@ def sweep(
         except Exception as error:
             if not in_jobs:
                 raise
-            # A job that was killed hides the results of the others from its launcher; the records tell them all.
+            # If a job was killed, its launcher loses the results of the others; the records have them all.
             log.warning("a job ended without a result: %s", str(error).strip().splitlines()[0])
         heads = [record.head(manifest.outputs, run_id) or {} for run_id, _ in part]
         failed += [head["error"] for head in heads if head.get("status") == "failed"]
@@ -196,7 +196,7 @@ def sweep(
 
 
 def _stopped(manifest: Manifest) -> str:
-    """What to say where the jobs of a launch stopped early."""
+    """The message if the jobs of a launch stopped early."""
     stop = fail_fast.stopped(manifest.folder)
     if stop is None:
         return ""
@@ -225,13 +225,15 @@ def launch_overrides(
 ) -> list[JobReturn]:
     """Pack cells that another sweeper chose into jobs.
 
-    `handover` is told what came of it.
+    `handover` receives the results.
 
     Returns:
         One return for each cell, without a value: scores are in the records.
     """
     if own := [key for key in OWN_KEYS if OmegaConf.select(config, key)]:
-        raise ConfigError(f"{own[0]} is read by hydra/sweeper=grid alone; leave the other sweeper or {own[0]} out")
+        raise ConfigError(
+            f"{own[0]} has no effect here; wanted hydra/sweeper=grid: leave the other sweeper or {own[0]} out"
+        )
     configs = [to_plain(typed(_without_hydra(config, context, overrides))) for overrides in job_overrides]
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)

@@ -18,13 +18,13 @@ from bridge.sweep.attempts import Attempts
 
 POLL_S = 0.25
 ASK_SLURM_S = 5.0
-# How long a job on this machine may take to end after its last cell: a moment, and more where the machine is busy.
+# How long a job on this machine may take to end after its last cell; usually a moment.
 ENDING_S = 60.0
 
 
 def wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted: Sequence[Any], cluster: str) -> None:
-    """Until every cell is settled or every job has ended, with a bar and a line for each new error."""
-    told: set[str] = set()
+    """Wait until every cell is settled or every job has ended, with a progress bar and a line for each new error."""
+    shown: set[str] = set()
     ended = _slurm_ended(submitted) if cluster == "slurm" else lambda: all(job.done() for job in submitted)
     token = json.loads((manifest.folder / "jobs" / "jobs.jsonl").read_text().splitlines()[-1])["launch"]
     left = list(run_ids)
@@ -38,8 +38,8 @@ def wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted:
                 head = record.head(manifest.outputs, run_id) or {}
                 if mine and attempt["state"] == "failed":
                     error = head.get("error", "")
-                    if error not in told:
-                        told.add(error)
+                    if error not in shown:
+                        shown.add(error)
                         bar.write(f"  failed: {manifest.label(manifest.by_run_id[run_id])}: {error}")
                 elif not (mine and attempt["state"] == "done" if run_id in again else head.get("status") == "done"):
                     still.append(run_id)
@@ -49,7 +49,7 @@ def wait(manifest: Manifest, run_ids: Sequence[str], again: set[str], submitted:
             if over:
                 break
             time.sleep(POLL_S)
-    # The log of a job should be whole when the command returns.
+    # The log of a job should be complete when the command returns.
     until = time.monotonic() + ENDING_S
     while cluster == "local" and not ended() and time.monotonic() < until:
         time.sleep(POLL_S / 5)
@@ -63,7 +63,7 @@ def earlier_jobs(manifest: Manifest) -> list[str]:
 
 
 def in_queue(ids: Sequence[str]) -> list[list[str]] | None:
-    """Id, state and reason of those jobs that SLURM still has; None where it did not answer."""
+    """Id, state and reason of the jobs that are still in SLURM's queue; None if SLURM did not answer."""
     if not ids or shutil.which("squeue") is None:
         return []
     words = ["squeue", "--noheader", "--array", "--jobs", ",".join(ids), "--format", "%i|%T|%r"]
@@ -74,18 +74,18 @@ def in_queue(ids: Sequence[str]) -> list[list[str]] | None:
 
 
 def _slurm_ended(submitted: Sequence[Any]) -> Callable[[], bool]:
-    """Whether no job is in SLURM's queue any more; says why jobs wait, and needs none of SLURM's accounting."""
+    """A function that says whether all jobs have left SLURM's queue, and prints why jobs wait in it."""
     ids = [job.job_id for job in submitted]
     last: list[Any] = [time.monotonic(), False]
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def ended() -> bool:
         if time.monotonic() - last[0] > ASK_SLURM_S:
-            there = in_queue(ids)
-            last[:] = [time.monotonic(), there == []]
-            waiting = [row for row in there or [] if row[1] == "PENDING"]
-            for reason in {reason for _, _, reason in waiting} - {"None"} - told:
-                told.add(reason)
+            queued = in_queue(ids)
+            last[:] = [time.monotonic(), queued == []]
+            waiting = [row for row in queued or [] if row[1] == "PENDING"]
+            for reason in {reason for _, _, reason in waiting} - {"None"} - shown:
+                shown.add(reason)
                 n = sum(row[2] == reason for row in waiting)
                 tqdm.write(f"  {n} of {len(submitted)} jobs wait in SLURM's queue: {reason}", file=sys.stderr)
         return bool(last[1])
@@ -100,5 +100,5 @@ def stop(manifest: Manifest, submitted: Sequence[Any]) -> None:
             pid = json.loads((manifest.folder / "jobs" / f"{job.job_id}.json").read_text())["pid"]
             os.kill(pid, signal.SIGINT)
         except (FileNotFoundError, ProcessLookupError):
-            # Not yet begun: its controller is all there is.
+            # The job has not begun: only its controller runs.
             job.cancel()

@@ -1,4 +1,4 @@
-"""What one job of a sweep does: cell after cell, each claimed by its lock, each failing alone."""
+"""The work of one job of a sweep: it runs cell after cell, each under its lock; a failure affects one cell only."""
 
 import json
 import os
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from bridge.records.record import Record
     from bridge.session import Session
 
-# How long a job waits before it asks again whether cells that other jobs are on are done.
+# How long a job waits before it checks again whether cells that other jobs run are done.
 POLL_S = 0.3
-# How often a job sees to it that somebody streams the sweep.
+# How often a job ensures that a streamer of the sweep runs.
 STREAM_S = 15.0
 
 
 class MakeRoom(BaseException):
-    """The job was told to make room; no `except Exception` below may take it for a failure of the cell."""
+    """The job was signalled to make room. Not an `Exception`, so that it is never taken for a failure of the cell."""
 
 
 @dataclass
@@ -45,10 +45,10 @@ class Worker:
         name: the sweep.
         launch: token of the launch; a cell that failed in it is not tried again in it.
         run_ids: the cells that the launch is for.
-        again: those of them that are to be computed although they have a finished record.
-        own: which share of them this job begins with.
+        again: those of them that are computed again although they have a finished record.
+        own: index of the share of cells that this job begins with.
         n_jobs: how many jobs the launch has.
-        grace_s: seconds a cell gets to finish when the job is told to make room.
+        grace_s: seconds a cell gets to finish after the job was signalled to make room.
     """
 
     outputs: str
@@ -59,17 +59,18 @@ class Worker:
     own: int
     n_jobs: int
     grace_s: float
-    _told: bool = field(default=False, init=False)
-    # SIGTERM has come: what follows is not a cell's doing.
+    # SIGUSR2 asked this process to make room for others.
+    _must_end: bool = field(default=False, init=False)
+    # SIGTERM was received: a death that follows is not caused by the cell.
     _ending: bool = field(default=False, init=False)
     # The cell that runs now.
     _attempts: Attempts | None = field(default=None, init=False)
 
     def __call__(self) -> Counter[str]:
-        """Work until every cell of the launch is done, failed or in other hands that finish it.
+        """Work until every cell of the launch is done, failed or dropped.
 
         Returns:
-            How many cells this job computed, and how many failed or were dropped in its hands.
+            How many cells this job computed, and how many failed or were dropped in it.
         """
         from submitit import JobEnvironment
 
@@ -86,7 +87,7 @@ class Worker:
         counts = Counter(computed=0, failed=0)
         session = None
         streamed = 0.0
-        # Each cell is looked at once; those that another job holds then are looked at again until they are settled.
+        # Each cell is tried once; cells that another job holds are tried again until they are settled.
         while left and not self._ends(manifest):
             busy: list[Cell] = []
             for cell in left:
@@ -103,10 +104,10 @@ class Worker:
                     elif not self._settled(manifest, cell):
                         session = session or _session(manifest, self.n_jobs)
                         counts[self._run(manifest, cell, session)] += 1
-            if busy and not self._told and len(busy) == len(left):
+            if busy and not self._must_end and len(busy) == len(left):
                 time.sleep(POLL_S)
             left = busy
-        if self._told:
+        if self._must_end:
             self._say(f"making room: {counts['computed']} cells computed, {counts['failed']} failed, requeued")
             # submitit's own handler: it requeues the job and ends this process, or raises where it may not.
             requeue(signal.SIGUSR2, None)
@@ -115,7 +116,7 @@ class Worker:
         return counts
 
     def checkpoint(self) -> Any:
-        """What submitit submits again: the same work, of which the disk knows what is done."""
+        """The work that submitit submits again: the same, as finished cells are recognised on disk."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(
@@ -124,14 +125,14 @@ class Worker:
 
     def _settled(self, manifest: Manifest, cell: Cell) -> bool:
         """Whether there is nothing left to do for a cell in this launch."""
-        found = record.head(self.outputs, cell.run_id)
-        if found is not None and found["status"] == "done" and cell.run_id not in self.again:
+        fields = record.head(self.outputs, cell.run_id)
+        if fields is not None and fields["status"] == "done" and cell.run_id not in self.again:
             return True
         attempt = Attempts(manifest.folder, cell.run_id).read()
         return attempt.get("launch") == self.launch and attempt["state"] in ("failed", "done")
 
     def _run(self, manifest: Manifest, cell: Cell, session: "Session") -> str:
-        """Run one cell that this process holds, and leave word of how it went."""
+        """Run one cell that this process has locked, and note how it ended."""
         from bridge.config import from_plain
         from bridge.run import run
 
@@ -149,14 +150,14 @@ class Worker:
             )
         started = time.perf_counter()
         try:
-            found = self._interruptible(attempts, lambda: run(from_plain(config), session))
+            result = self._interruptible(attempts, lambda: run(from_plain(config), session))
         except MakeRoom:
             return self._drop(manifest, cell, attempts, time.perf_counter() - started)
         except Exception as error:
             if not isinstance(error, BridgeError):
                 self._say(traceback.format_exc())
             return self._failed(manifest, cell, str(error))
-        # Ctrl-C and the like: the cell is given back, and the signal goes on.
+        # Ctrl-C and the like: the cell is dropped, and the exception is raised again.
         except BaseException:
             attempts.end("dropped")
             raise
@@ -164,14 +165,14 @@ class Worker:
             attempts.end("done")
         else:
             attempts.clear()
-        self._say(f"{'read back' if found.reused else 'done'}: {label} ({time.perf_counter() - started:.1f} s)")
+        self._say(f"{'read back' if result.reused else 'done'}: {label} ({time.perf_counter() - started:.1f} s)")
         return "computed"
 
     def _interruptible(self, attempts: Attempts, call: Callable[[], "Record"]) -> "Record":
-        """Call, and let a signal end it; nowhere else may one raise."""
+        """Call, and let a signal interrupt the call; signals raise nowhere else."""
         try:
             self._attempts = attempts
-            if self._told:
+            if self._must_end:
                 raise MakeRoom
             return call()
         finally:
@@ -179,7 +180,7 @@ class Worker:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _drop(self, manifest: Manifest, cell: Cell, attempts: Attempts, ran_s: float) -> str:
-        """Leave a cell to whoever comes next, unless it has had a whole job to itself often enough."""
+        """Drop a cell for a later job, unless it has exceeded the time limit of whole jobs too often."""
         attempt = attempts.read()
         whole_job = time.monotonic() - self._started < 1.5 * ran_s
         n_cuts = attempt["n_cuts"] + whole_job
@@ -203,7 +204,7 @@ class Worker:
         return self._failed(manifest, cell, error)
 
     def _failed(self, manifest: Manifest, cell: Cell, error: str) -> str:
-        """Leave word of a failure, and stop the launch where it is one too many of its kind."""
+        """Note a failure, and stop the launch if there were too many with the same error."""
         Attempts(manifest.folder, cell.run_id).end("failed", error=error)
         self._say(f"failed: {manifest.label(cell)}: {error}")
         if limit := _limit(manifest):
@@ -213,16 +214,16 @@ class Worker:
     def _ends(self, manifest: Manifest) -> bool:
         """Whether no further cell may be begun."""
         stopped = _limit(manifest) is not None and fail_fast.stopped(manifest.folder, self.launch) is not None
-        return self._told or stopped
+        return self._must_end or stopped
 
     def _listen(self) -> Any:
-        """Take over the signals that submitit listens to, and return its handler."""
+        """Install handlers for the signals that submitit handles, and return submitit's own."""
         self._started = time.monotonic()
         requeue = signal.getsignal(signal.SIGUSR2)
 
         def make_room(signum: int, frame: FrameType | None) -> None:
-            if not self._told:
-                self._told = True
+            if not self._must_end:
+                self._must_end = True
                 self._say(f"told to make room (signal {signal.Signals(signum).name})")
                 if self._attempts is not None:
                     signal.setitimer(signal.ITIMER_REAL, max(self.grace_s, 0.001))
@@ -231,7 +232,7 @@ class Worker:
             if self._attempts is not None:
                 raise MakeRoom
 
-        def told_of_the_end(signum: int, frame: FrameType | None) -> None:
+        def sigterm(signum: int, frame: FrameType | None) -> None:
             if os.environ.get("SUBMITIT_EXECUTOR") == "local":
                 raise KeyboardInterrupt
             # Preempted or cancelled: SIGKILL follows.
@@ -241,14 +242,14 @@ class Worker:
                 self._attempts.end("told")
 
         signal.signal(signal.SIGUSR2, make_room)
-        signal.signal(signal.SIGTERM, told_of_the_end)
+        signal.signal(signal.SIGTERM, sigterm)
         signal.signal(signal.SIGALRM, out_of_time)
-        # The launching process ignores it while it submits, so that Ctrl-C reaches jobs only from there.
+        # The launching process ignores SIGINT while it submits; jobs must not, so that it can stop them.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return requeue
 
     def _note_start(self, manifest: Manifest) -> None:
-        """Say on disk which process a job is, for the launching process and for status."""
+        """Write the process id of a job to disk, for the launching process and for `bridge status`."""
         what = {"job": self.job, "pid": os.getpid(), "host": socket.gethostname(), "launch": self.launch}
         what["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         path = Path(manifest.folder) / "jobs" / f"{self.job}.json"
@@ -264,7 +265,7 @@ def _limit(manifest: Manifest) -> int | None:
 
 
 def _session(manifest: Manifest, n_jobs: int) -> "Session":
-    """What the cells of this job share."""
+    """The session that the cells of this job share."""
     import torch
 
     from bridge.session import Session
@@ -279,7 +280,7 @@ def _session(manifest: Manifest, n_jobs: int) -> "Session":
 
 
 def _stream(manifest: Manifest, last: bool = False) -> None:
-    """See to it that somebody streams the sweep; a job that is the last one alive waits until all is sent."""
+    """Ensure that a streamer of the sweep runs; the last job alive waits until everything is sent."""
     from bridge.tracking.base import tracker_of
 
     tracker = tracker_of(manifest.settings)

@@ -1,4 +1,4 @@
-"""What a task says of itself. Everything that shows results is written against this, and names no task."""
+"""The interface of tasks. Everything that shows results uses this interface, and names no task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.session import Session
 
 
-# Config groups that a task may leave unused.
+# Config groups that a task need not use.
 GROUPS = ("pair", "layer", "injection", "control", "dataset", "map", "normalize")
 
 
@@ -30,7 +30,7 @@ class StatesNeed:
     Attributes:
         side: "source" or "target".
         position: last, mean, last:K or aligned.
-        layer: the one layer that is read; None where all layers come from one pass.
+        layer: the one layer that is read; None if all layers are read in one pass.
     """
 
     side: str
@@ -45,7 +45,7 @@ class Needs:
     Attributes:
         sides: the models that it loads, "source" and "target".
         items: whether it reads the data set.
-        states: what it reads of the store of states.
+        states: the states that it reads from the store.
     """
 
     sides: tuple[str, ...] = ()
@@ -62,9 +62,9 @@ class Section:
         title: over it.
         body: HTML.
         lead: what it shows, in a sentence or two.
-        link: what leads to it at the head of the report; the title where empty.
-        first: whether it stands before the card of every setting.
-        within: name of the common section that it ends, "gates" or "run"; empty where it is one of its own.
+        link: its text in the table of contents; the title if empty.
+        first: whether it comes before the cards of the settings.
+        within: the common section that it is appended to, "gates" or "run"; empty for a separate section.
     """
 
     name: str
@@ -85,16 +85,15 @@ class Task:
         config: the dataclass of its config node.
         uses: config groups, or dotted keys, that enter its run id beside `task` and `seed`; the others have no effect.
         metrics: its scores; one of them heads tables, curves and verdicts.
-        conditions: what is scored side by side.
-        axes: along what its points lie.
+        conditions: the estimate and the controls that are scored beside it.
+        axes: the coordinates of its points.
         parts: of the items, the headline first; empty where all items are alike.
-        gates: what each validity gate says, by name.
-        reference: the condition whose score shares are of; None where there is none.
-        noun: what the items are, in the names of their parts.
-        heading: over the column of what `setting` gives.
-        curves: whether trackers join its points into curves unasked; one run for each cell where a cell has so many
-            that nobody would look at their curves.
-        own_report: whether its own sections take the place of the common ones in a report.
+        gates: the meaning of each validity gate, by name.
+        reference: the condition whose score is the denominator of shares; None if there is none.
+        noun: the plural for its items, in the names of parts ("new answers").
+        heading: of the column with the result of `setting`.
+        curves: whether trackers join its points into curves by default; if not, they send one run for each cell.
+        own_report: whether its own sections replace the common ones in a report.
     """
 
     name: str = ""
@@ -113,14 +112,14 @@ class Task:
     own_report: bool = False
 
     def needs(self, config: "BridgeConfig") -> Needs:
-        """Models, items and states that a cell reads; feeds the dry run and the order of cells."""
+        """The models, items and states that a cell reads; used by the dry run and for the order of cells."""
         return Needs()
 
     def check(self, config: "BridgeConfig") -> None:
-        """See, before anything is loaded, that a cell can be computed.
+        """Check, before anything is loaded, that a cell can be computed.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: it cannot be computed.
         """
 
     def compute(self, config: "BridgeConfig", session: "Session", inputs: dict[str, str]) -> "Result":
@@ -128,22 +127,22 @@ class Task:
 
         Args:
             config: of the cell.
-            session: what cells share: models, items, states.
-            inputs: what identifies the weights and items that the cell rests on.
+            session: the caches that cells share: models, items, states.
+            inputs: fingerprints of the weights and items that the cell reads.
 
         Raises:
             BridgeError: something that a user can put right.
         """
         raise NotImplementedError
 
-    # What a task may say of its results beside the common view.
+    # Optional methods: how a task shows its results besides the common view.
 
     def setting(self, config: Mapping[str, Any]) -> str:
-        """What heads the title of a setting, before what tells it from others."""
+        """The first part of the title of a setting."""
         return self.name
 
     def gate_verdict(self, comparison: "Comparison") -> str | None:
-        """Why a cell says nothing, in the task's own words; None for the common ones."""
+        """The reason why a cell is invalid, in the task's own words; None for the common text."""
         return None
 
     def lines(self, comparison: "Comparison") -> list[str]:
@@ -151,21 +150,22 @@ class Task:
         return []
 
     def line(self, record: "Record") -> str | None:
-        """What is shown of one of many cells while they run; None for the common line."""
+        """The line of one of many cells while they run; None for the common line."""
         return None
 
     def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
-        """Print what is shown of many cells in place of the common tables; False for the common ones."""
+        """Print many cells in place of the common tables; False for the common tables."""
         return False
 
     def print_cell(self, record: "Record", console: "Console") -> bool:
-        """Print what is shown of one cell in place of the common table; False for the common one."""
+        """Print one cell in place of the common table; False for the common table."""
         return False
 
     def flat(self, data: Mapping[str, Any]) -> dict[str, float]:
         """The mean scores of one record as ``{"metric/condition": value}``, for a tracker of single cells.
 
-        The names of a part of the items end in the part, and where a record has several points, in their place.
+        Names end in the part of the items, and in the place if a record has several points. The estimate is left out
+        where it stands beside no negative control.
 
         Args:
             data: record.json.
@@ -176,7 +176,7 @@ class Task:
         for point in points:
             place = "".join(f" {axis.name}={axis.label(point['axes'])}" for axis in several)
             for end, part in {"": point, **{f"_{name}": part for name, part in point["parts"].items()}}.items():
-                for condition, scores in part.get("scores", {}).items():
+                for condition, scores in self.conditions.beside_negatives(part.get("scores", {})).items():
                     for metric, score in scores.items():
                         if score["mean"] is not None:
                             flat[f"{metric}{end}/{condition}{place}"] = score["mean"]
@@ -187,7 +187,7 @@ class Task:
         return []
 
     def run_facts(self, records: Sequence["Record"]) -> dict[str, str]:
-        """Heading -> what a report's table of what was run says of one record, or of all of one setting."""
+        """Heading -> text, in a report's table of runs, for one record or for all records of one setting."""
         return {}
 
     def definitions(self, comparisons: Sequence["Comparison"]) -> list[str]:
@@ -209,12 +209,12 @@ class Task:
 
     @cached_property
     def searched(self) -> Axis | None:
-        """The axis along which a best place is looked for."""
+        """The axis along which the best place is searched."""
         return next((axis for axis in self.axes if axis.searched), None)
 
     @cached_property
     def part_names(self) -> tuple[str, ...]:
-        """Parts that verdicts are given on, the headline first, and "all"."""
+        """The parts that have verdicts, the headline first, then "all"."""
         return (*(part.name for part in self.parts if part.tested), "all")
 
     @cached_property

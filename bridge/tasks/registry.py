@@ -1,7 +1,7 @@
-"""Finds tasks by name: those in the folders beside this file, and those of installed packages.
+"""The registry of tasks: those in the folders beside this file, and those of installed packages.
 
-No task is imported before it is asked for. Another package brings a task by an entry point of the group
-``bridge.tasks`` that names a `bridge.tasks.base.Task`.
+A task is imported when it is first used. Another package adds a task by an entry point of the group ``bridge.tasks``
+that names a `bridge.tasks.base.Task`.
 """
 
 import pkgutil
@@ -20,7 +20,7 @@ GROUP = "bridge.tasks"
 
 
 def names() -> list[str]:
-    """Every task there is."""
+    """The names of all tasks."""
     return sorted({*own(), *_installed()})
 
 
@@ -28,7 +28,7 @@ def get(name: str) -> Task:
     """The task of a name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no task has this name.
     """
     if name in own():
         task: Task = import_module(f"bridge.tasks.{name}").TASK

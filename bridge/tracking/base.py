@@ -1,4 +1,4 @@
-"""What a tracker is: where records are streamed to, one by one, or a whole sweep."""
+"""The interface of trackers: they receive the records of plain runs one by one, or those of a whole sweep."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,36 +9,37 @@ if TYPE_CHECKING:
 
 
 class Tracker(Protocol):
-    """Takes the records of plain runs one by one, and those of a sweep from disk, whoever computes them.
+    """Receives the records of plain runs one by one, and reads those of a sweep from disk.
 
-    A class that derives from `bridge.tracking.stream.StreamedTracker` says how one record is sent, and has sweeps.
+    A class that derives from `bridge.tracking.stream.StreamedTracker` defines how one record is sent, and can stream
+    sweeps.
     """
 
     def open(self) -> None:
-        """Say at once what would keep records from being sent, before a cell is computed for nothing."""
+        """Raise, before a cell is computed, if records cannot be sent."""
 
     def send(self, record: "Record") -> None:
         """Send one record."""
 
     def close(self) -> None:
-        """Send what is still held back."""
+        """Send the records that were not sent yet."""
 
     def ensure(self, manifest: "Manifest") -> None:
-        """See to it that somebody streams a sweep; returns at once.
+        """Ensure that a streamer of the sweep runs, in the background.
 
         Raises:
-            ConfigError: what would keep its records from being sent.
+            ConfigError: its records cannot be sent.
         """
 
     def finish(self, manifest: "Manifest", timeout_s: float = 60.0) -> dict[str, Any] | None:
-        """Have everything of a sweep sent that can be sent.
+        """Wait until everything of a sweep is sent that can be sent.
 
         Args:
             manifest: of the sweep.
-            timeout_s: how long to wait; after that it goes on in the background.
+            timeout_s: how long to wait; sending then continues in the background.
 
         Returns:
-            What `sync` returns; None where nothing is to be sent, or it is still being sent.
+            The result of `sync`; None if nothing is to be sent, or sending has not ended.
         """
 
     def sync(self, manifest: "Manifest", mode: str | None = None, follow: int | None = None) -> dict[str, Any]:
@@ -46,11 +47,11 @@ class Tracker(Protocol):
 
         Args:
             manifest: of the sweep.
-            mode: of a tracker that has several, such as online or offline; None for its own choice.
-            follow: go on until this process has ended or somebody calls `finish`.
+            mode: for a tracker with several, such as online or offline; None for its default.
+            follow: id of a process; continue until it has ended or `finish` is called.
 
         Returns:
-            How far it is, as it is left on disk; {} where there is nothing to say.
+            The progress, as it is written to disk; {} if there is none.
         """
 
 
@@ -58,17 +59,17 @@ def tracker_of(settings: Mapping[str, Any]) -> Tracker:
     """The tracker of a sweep.
 
     Args:
-        settings: of its manifest; what has no tracker's class there is tracked nowhere.
+        settings: of its manifest; without a tracker's class in it nothing is tracked.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: the class does not exist.
     """
     node = settings.get("tracker", {})
     if "_target_" not in node:
         from bridge.tracking.none import NoTracker
 
         return NoTracker()
-    # Loads what composes configs, which a status or an export does not need.
+    # Imported here because it loads the modules that compose configs, which a status or an export does not need.
     from bridge.config import built
 
     tracker: Tracker = built(node)

@@ -1,4 +1,4 @@
-"""How wandb is called, wherever it is called: what it may cost, and what happens without a key or a network."""
+"""The client of wandb: timeouts, and the fallback to offline mode without a key or a network."""
 
 import importlib.util
 import logging
@@ -15,10 +15,12 @@ from typing import Any
 from bridge.errors import ConfigError
 
 log = logging.getLogger("bridge")
-MISSING = "tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none"
-# Uploads that have not ended after this long are left to the next `bridge sync`.
+MISSING = (
+    "wandb is not installed; wanted it for tracker=wandb: run pip install 'bridge-llm[wandb]', or give tracker=none"
+)
+# Uploads that take longer than this are left to the next `bridge sync`.
 FINISH_TIMEOUT_S = 60.0
-# wandb's service process has this long to end itself.
+# How long wandb's service process may take to end.
 END_TIMEOUT_S = 10.0
 # wandb reads its settings when they are first asked for, and without a lock: a second thread would see the public
 # server in place of the one in WANDB_BASE_URL (wandb 0.31).
@@ -26,17 +28,23 @@ _LOGIN = threading.Lock()
 
 
 def require_wandb() -> None:
-    """See that wandb is installed, without importing it.
+    """Check that wandb is installed, without importing it.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not installed.
     """
     if "wandb" in sys.modules:
-        found = sys.modules["wandb"] is not None
+        is_installed = sys.modules["wandb"] is not None
     else:
-        found = importlib.util.find_spec("wandb") is not None
-    if not found:
-        raise ConfigError(MISSING)
+        is_installed = importlib.util.find_spec("wandb") is not None
+    if not is_installed:
+        raise _not_installed()
+
+
+def _not_installed() -> ConfigError:
+    return ConfigError(
+        "wandb is not installed; wanted it for tracker=wandb: run pip install 'bridge-llm[wandb]', or give tracker=none"
+    )
 
 
 def wandb_module() -> Any:
@@ -48,7 +56,7 @@ def wandb_module() -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise ConfigError(MISSING) from error
+        raise _not_installed() from error
     return wandb
 
 
@@ -74,18 +82,18 @@ def end_service() -> None:
 
 
 class OfflineError(Exception):
-    """The server could not be had; the client is offline from now on, and what was under way is to be sent anew."""
+    """The server could not be reached. The client is offline from now on, and unfinished uploads must be repeated."""
 
 
 class Client:
-    """Opens W&B runs, and goes on offline for good once the server cannot be had.
+    """Opens W&B runs, and stays offline after the server could not be reached once.
 
     Args:
         project: the W&B project.
         entity: the user or team; None for the key's own.
         mode: online, offline or disabled.
-        init_timeout_s: seconds to wait for the server before going on offline.
-        later: what to type to send the runs when the server can be had.
+        init_timeout_s: seconds to wait for the server before going offline.
+        later: the command that sends the runs later.
     """
 
     def __init__(self, project: str, entity: str | None, mode: str, init_timeout_s: float, later: str) -> None:
@@ -102,8 +110,8 @@ class Client:
 
         Args:
             folder: W&B makes its own folder `wandb` there.
-            mode: online, offline or disabled; where runs are opened in threads, one may find the network dead and the
-                others must not then open theirs offline.
+            mode: online, offline or disabled. It is an argument because runs are opened in threads: if one of them
+                finds no network, the others must not open theirs offline.
             options: of ``wandb.init``.
 
         Raises:
@@ -113,12 +121,12 @@ class Client:
         if mode == "online" and self.why_offline is not None:
             raise OfflineError(self.why_offline)
         try:
-            # Asked first because wandb.init would wait for a key to be typed where there is a terminal.
+            # Checked first, because in a terminal wandb.init would ask for a key.
             with _LOGIN:
                 has_key = mode != "online" or wandb.login(prompt=False, verify=False)
             if has_key:
                 return self._init(wandb, folder, mode, options)
-        # Besides its own errors wandb raises those of its service process, which may have died.
+        # Besides its own errors, wandb raises errors of its service process, which may have died.
         except Exception as error:
             if mode != "online":
                 raise
@@ -129,7 +137,7 @@ class Client:
         """Finish a W&B run.
 
         Raises:
-            OfflineError: not everything has arrived.
+            OfflineError: not everything was uploaded.
         """
         try:
             run.finish()
@@ -139,17 +147,17 @@ class Client:
             raise self.fallen_back(f"W&B did not take everything ({error_line(error)})") from error
 
     def fallen_back(self, why: str) -> OfflineError:
-        """Go offline for good and say so once.
+        """Switch to offline mode, with one message.
 
         Returns:
-            What is to be raised.
+            The error to raise.
         """
         with self._mutex:
             if self.why_offline is None:
                 log.warning("%s: going on offline; send the runs later with %s", why, self.later)
                 self.why_offline = why
                 self.mode = "offline"
-                # The service process still holds the run ids of what failed.
+                # The service process still holds the run ids of the failed runs.
                 end_service()
         return OfflineError(why)
 
@@ -172,7 +180,7 @@ class Client:
 
 
 def _settings(wandb: Any, init_timeout_s: float) -> Any:
-    """Settings without what only a training run needs; with it one run costs five times as much."""
+    """Settings without features for training runs (system metrics, console), which make a run five times as slow."""
     return wandb.Settings(
         init_timeout=init_timeout_s,
         finish_timeout=FINISH_TIMEOUT_S,

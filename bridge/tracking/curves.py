@@ -1,4 +1,4 @@
-"""Curves: one W&B run for every condition and all that is fixed but the axis x, and the rows of its history."""
+"""Curves: one W&B run for each condition and setting, whose history has a row for every place on the axis x."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -13,17 +13,17 @@ TAG_LENGTH = 64
 
 @dataclass(frozen=True)
 class Curve:
-    """What one W&B run shows.
+    """One W&B run.
 
     Attributes:
         id: of the W&B run.
-        base: of all curves that differ in the condition alone.
+        base: an id that curves share if they differ only in the condition.
         control: the condition, which is the W&B job type; "cell" where one run is one cell.
         name: of the W&B run.
         group: the W&B group.
-        tags: what is fixed, in a few words.
+        tags: short texts of what is fixed.
         config: all that is fixed.
-        x: the step metric; None where one run is one cell.
+        x: the step metric; None if one run is one cell.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Curve:
 
     @cached_property
     def task(self) -> Task:
-        """What its scores are of."""
+        """The task of its scores."""
         return get(self.config["task"]["name"])
 
     @property
@@ -52,9 +52,9 @@ class Row:
 
     Attributes:
         kind: "scores", or "lead" where the estimate was scored in another cell than the condition.
-        x: where on the curve.
-        source: run ids of the cells that it comes from.
-        values: what W&B is sent, besides x.
+        x: place on the curve.
+        source: run ids of its cells.
+        values: the values sent to W&B, besides x.
     """
 
     kind: str
@@ -64,20 +64,20 @@ class Row:
 
 
 def shown(task: Task) -> tuple[str, ...]:
-    """The metrics that curves show: those of a report's table of all scores, or all of a task that has no such."""
+    """The metrics that curves show: those with `tabled`, or all metrics of a task that has none."""
     tabled = [m for m in task.metrics if m.tabled or m.heads]
     every = tabled if any(m.tabled for m in task.metrics) else task.metrics
     return tuple(m.name for m in every if m.share_of is None)
 
 
 def compared(task: Task) -> tuple[str, ...]:
-    """Those that the estimate is compared by: the ones with scores by item, or all of a task that has none."""
+    """The metrics of comparisons: those with scores by item, or all metrics of a task that has none."""
     names = shown(task)
     return tuple(name for name in names if task.by_name[name].items is not None) or names
 
 
 def headline(task: Task) -> str | None:
-    """What W&B calls the head metric on the part of the items that comes first; None without such a part.
+    """The name at W&B of the head metric on the headline part; None without such a part.
 
     Example:
         >>> headline(get("translate"))
@@ -88,13 +88,13 @@ def headline(task: Task) -> str | None:
 
 
 def leading(task: Task) -> tuple[str, ...]:
-    """The metrics by which the estimate's lead is shown, on the first part of the items before all of them."""
+    """The metrics by which the estimate's lead is shown, on the headline part first, then on all items."""
     first = headline(task)
     return compared(task) if first is None else (first, *compared(task))
 
 
 def values(task: Task, point: Mapping[str, Any], condition: str) -> dict[str, float]:
-    """What a row says of one condition at one point: its scores, and the estimate's lead over it."""
+    """The values of a row: the scores of one condition at one point, and the estimate's lead over it."""
     first, head = task.part_names[0], task.head.name
     of_first = point["parts"].get(first, {})
     here: dict[str, float] = {}
@@ -110,9 +110,9 @@ def values(task: Task, point: Mapping[str, Any], condition: str) -> dict[str, fl
 
 
 def _with_ends(name: str, score: Mapping[str, Any], key: str) -> dict[str, float]:
-    """A number and the ends of its interval, as far as there are any."""
-    found = {name: score.get(key), f"{name}_low": score.get("low"), f"{name}_high": score.get("high")}
-    return {} if found[name] is None else {label: x for label, x in found.items() if x is not None}
+    """A number and the ends of its interval, without missing ones."""
+    ends = {name: score.get(key), f"{name}_low": score.get("low"), f"{name}_high": score.get("high")}
+    return {} if ends[name] is None else {label: x for label, x in ends.items() if x is not None}
 
 
 def lead_row(task: Task, control: Row, estimate: Row) -> Row:
@@ -149,7 +149,7 @@ def tag(override: str) -> str:
 
 
 def axis_name(x: str) -> str:
-    """What an axis is called in W&B, where a dot in a name would mean a part of something.
+    """The name of an axis in W&B, where a dot would mean a nested value.
 
     Example:
         >>> axis_name("dataset.size")

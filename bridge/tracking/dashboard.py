@@ -1,4 +1,4 @@
-"""A W&B workspace by code: what is on the screen when a sweep is looked at.
+"""W&B workspaces, built by code: the panels of a sweep.
 
 Every panel shows all conditions, each in its colour of all other plots; nothing shows an estimate alone.
 """
@@ -24,7 +24,7 @@ from bridge.tracking.plan import axis_of
 
 SIZE = "dataset.size"
 MAX_RUNS = 100
-# With more combinations than this, one view shows their mean.
+# With more combinations than this there is one view, which shows their mean.
 MAX_VIEWS = 12
 
 
@@ -37,7 +37,7 @@ def build(
     group: str | None = None,
     tags: Sequence[str] = (),
 ) -> Any:
-    """The workspace, made without a network.
+    """Build the workspace; needs no network.
 
     Args:
         task: whose metrics and conditions are shown.
@@ -46,8 +46,8 @@ def build(
         name: the sweep; None for all runs of the project.
         x: what the curves run along (``tracker.x``); None for the task's own choice.
         group: the W&B group of the sweep; None for the sweep's name (``tracker.group``).
-        tags: what curves are shown of it, such as ``injection:lm_head``; all when empty. A line is the mean of the
-            runs of one condition, so what should not be averaged over is named here.
+        tags: what curves are shown of it, such as ``injection:lm_head``; all when empty. A line is the mean of the runs
+            of one condition, so name here what should not be averaged over.
 
     Returns:
         A ``wandb_workspaces.workspaces.Workspace``; its `save` needs a key.
@@ -123,7 +123,7 @@ def _filter(ws: Any, group: str | None, tags: Sequence[str]) -> Any:
 
 
 def _views(manifest: Manifest | None, task: Task, x: str | None) -> list[tuple[str, ...]]:
-    """Tags of each view of a sweep: one for each combination of what is neither x nor control nor seed."""
+    """The tags of each view of a sweep: one view for each combination of the axes other than x, control and seed."""
     axes = {} if manifest is None else manifest.axes
     axis, name = axis_of(task, x), _along(task, x)
     joined = ("task", "control", "control.names", "seed", name, *(() if axis is None else axis.keys))
@@ -133,7 +133,7 @@ def _views(manifest: Manifest | None, task: Task, x: str | None) -> list[tuple[s
 
 
 def spec(workspace: Any) -> dict[str, Any]:
-    """What W&B would store of a workspace, having read it back into one."""
+    """The specification of a workspace that W&B would store, checked by reading it back."""
     model = workspace._to_model()
     plain: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
     type(model.spec).model_validate(plain)
@@ -147,7 +147,7 @@ def dashboard(outputs: str | Path, name: str | None, project: str | None, entity
         A line for each task of the sweep (without a name, of all sweeps in `outputs`) and view: where it is now.
 
     Raises:
-        ConfigError: there is no such sweep, a package is missing, or W&B did not take it.
+        ConfigError: there is no such sweep, a package is missing, or W&B refused it.
     """
     manifest = None if name is None else read(outputs, name)
     tracker = _tracker(manifest)
@@ -185,11 +185,12 @@ def _save(wandb: Any, workspace: Any, folder: Path, words: Sequence[str]) -> str
             return f"no W&B key: the workspace is in {path}; after wandb login the same command saves it at W&B"
         workspace.entity = workspace.entity or wandb.Api().default_entity
         workspace.save()
-    # wandb raises what its requests raise.
+    # wandb raises the errors of its HTTP requests.
     except Exception as error:
         end_service()
         raise ConfigError(
-            f"W&B did not take the workspace ({error_line(error)}); it is in {path}, and the same command tries again"
+            f"W&B did not take the workspace ({error_line(error)}); wanted it saved there, and kept it in {path}: "
+            "run the same command again"
         ) from error
     return f"workspace saved: {workspace.url}"
 
@@ -208,7 +209,7 @@ def _sizes(ws: Any, wr: Any, task: Task, lines: list[Any] | None) -> Any:
 
 
 def _along(task: Task, x: str | None) -> str:
-    """What the curves of a task run along; W&B's own step where it has no axes."""
+    """The axis of a task's curves; W&B's own step if the task has no axes."""
     axis = axis_of(task, x)
     return (x or "_step") if axis is None else axis.name
 
@@ -234,13 +235,16 @@ def _tracker(manifest: Manifest | None) -> dict[str, Any]:
 
 def _packages() -> tuple[Any, Any]:
     try:
-        # How it declares its own models is deprecated in pydantic, which is nobody's concern here.
+        # wandb-workspaces declares its models in a way that pydantic deprecates; the warning does not help users.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             import wandb_workspaces.reports.v2 as wr
             import wandb_workspaces.workspaces as ws
     except ImportError as error:
-        raise ConfigError("bridge dashboard needs wandb-workspaces; pip install 'bridge-llm[wandb]'") from error
+        raise ConfigError(
+            "wandb-workspaces, which bridge dashboard needs, is not installed; wanted it: run pip install "
+            "'bridge-llm[wandb]'"
+        ) from error
     return ws, wr
 
 

@@ -1,8 +1,8 @@
 """The ledger: every row of every curve in the order in which it is sent, written before anything is sent.
 
-The number of a row is its W&B step. How many of a curve's rows have arrived is therefore one number, and it is read
-back from where they went: from the server, or from the files of offline runs. A process that is killed between
-writing and sending, or between sending and noting so, leaves nothing lost and nothing to send twice.
+The number of a row is its W&B step. So one number tells how many rows of a curve have arrived, and it is read back from
+the server or from the files of offline runs. If a process is killed between writing and sending, or between sending and
+noting that, no row is lost or sent twice.
 """
 
 import json
@@ -22,7 +22,7 @@ class Entry:
     """One curve.
 
     Attributes:
-        curve: what it shows.
+        curve: its description.
         rows: in the order in which they are sent.
         sent: server -> how many rows are known to have arrived; "offline" for files.
     """
@@ -36,7 +36,7 @@ class Entry:
         return next((row for row in reversed(self.rows) if (row.kind, row.x) == (kind, x)), None)
 
     def left(self) -> int:
-        """How many rows have gone nowhere as far as is known."""
+        """How many rows have not been sent anywhere, as far as is known."""
         return len(self.rows) - max(self.sent.values(), default=0)
 
 
@@ -63,16 +63,16 @@ class Ledger:
             self._read_saved = dict(self.read)
 
     def add(self, rows: Iterable[tuple[Curve, Row]]) -> None:
-        """Put rows at the end of their curves, unless they are there.
+        """Append rows to their curves, unless the curves have them.
 
-        Two cells at one place of a curve (layer 4 and the final layer) are one row. A cell that was computed again
-        with another result gives a further one.
+        Two cells at one place of a curve (layer 4 and the final layer) are one row. A cell that was computed again with
+        another result adds a further row.
         """
         touched: dict[tuple[str, float], None] = {}
-        for curve, row in sorted(rows, key=lambda found: found[1].x):
+        for curve, row in sorted(rows, key=lambda curve_row: curve_row[1].x):
             entry = self.entries.get(curve.id) or self._enter(Entry(curve))
-            there = entry.at(row.kind, row.x)
-            if there is None or (there.source == row.source and there.values != row.values):
+            latest = entry.at(row.kind, row.x)
+            if latest is None or (latest.source == row.source and latest.values != row.values):
                 self._append(entry, row)
                 touched[curve.base, row.x] = None
         for base, x in touched:
@@ -85,11 +85,11 @@ class Ledger:
         if estimate is None:
             return
         for entry in entries:
-            control, there = entry.at("scores", x), entry.at("lead", x)
+            control, latest = entry.at("scores", x), entry.at("lead", x)
             if control is None or control.source == estimate.source or entry.curve.is_estimate:
                 continue
             row = lead_row(entry.curve.task, control, estimate)
-            if there is None or there.values != row.values:
+            if latest is None or latest.values != row.values:
                 self._append(entry, row)
 
     def mark(self, entry: Entry, where: str, n: int) -> None:
@@ -99,7 +99,7 @@ class Ledger:
             self._changed.add(entry.curve.id)
 
     def save(self) -> None:
-        """Write what has changed; each file whole or not at all, what was read last.
+        """Write changed files atomically; the list of read records is written last.
 
         Raises:
             RecordError: the outputs folder cannot be written.

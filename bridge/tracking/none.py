@@ -1,4 +1,4 @@
-"""No tracker: the records on disk are enough."""
+"""No tracker: results are in the records only."""
 
 from typing import TYPE_CHECKING, Any
 

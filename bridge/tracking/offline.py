@@ -1,4 +1,4 @@
-"""Reading back what offline W&B runs hold on disk.
+"""Reading the files of offline W&B runs.
 
 A ``.wandb`` file is a header of seven bytes and blocks of 32 KiB with pieces of records: checksum, length and kind
 (1 whole, 2 first, 3 middle, 4 last), then the bytes. W&B writes a file's last block when the run is finished.
@@ -15,7 +15,7 @@ WHOLE, LAST = 1, 4
 
 
 def pieces(path: Path) -> list[Any]:
-    """The records of a ``.wandb`` file, up to the first that was cut off.
+    """The records of a ``.wandb`` file, up to the first truncated one.
 
     Returns:
         A list of ``wandb.proto.wandb_internal_pb2.Record``.
@@ -24,13 +24,13 @@ def pieces(path: Path) -> list[Any]:
 
 
 def repair(path: Path) -> None:
-    """Cut off what a process that was killed left of a record, or remove a folder that holds nothing.
+    """Remove a truncated record that a killed process left, or a folder without records.
 
-    ``wandb sync`` stops at half a record, leaves further folders of the run, and when called again sends a second time
-    what it has sent.
+    ``wandb sync`` stops at a truncated record, skips further folders of the run, and when called again sends the same
+    rows twice.
     """
-    found, end = _whole(path)
-    if not found:
+    records, end = _whole(path)
+    if not records:
         shutil.rmtree(path.parent)
     elif end < path.stat().st_size:
         with path.open("r+b") as file:
@@ -56,9 +56,9 @@ def _whole(path: Path) -> tuple[list[Any], int]:
         whole += content
         at += PIECE.size + length
         if kind in (WHOLE, LAST):
-            found = pb.Record()
-            found.ParseFromString(whole)
-            records.append(found)
+            parsed = pb.Record()
+            parsed.ParseFromString(whole)
+            records.append(parsed)
             whole, end = b"", at
     return records, end
 

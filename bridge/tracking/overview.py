@@ -14,25 +14,25 @@ from bridge.tracking.client import Client, error_line
 from bridge.tracking.curves import headline
 from bridge.tracking.ledger import Entry, Ledger
 
-# More heat maps than this nobody looks at in one image; the table has the rest.
+# The most heat maps in one image; the table has the rest.
 MAX_MAPS = 24
 
 
 def send_summary(name: str, group: str, ledger: Ledger, client: Client, folder: Path) -> bool:
-    """Send the summary of what the ledger holds, unless it was sent before.
+    """Send the summary of the ledger, unless it was sent before.
 
     Args:
         name: of the sweep.
         group: the W&B group.
         ledger: of the sweep.
-        client: where to.
+        client: of W&B.
         folder: of the sweep.
 
     Returns:
-        Whether it was sent now.
+        Whether it was sent by this call.
 
     Raises:
-        OfflineError: the server could not be had.
+        OfflineError: the server could not be reached.
     """
     grids = _grids(ledger)
     if not grids:
@@ -59,7 +59,7 @@ def send_summary(name: str, group: str, ledger: Ledger, client: Client, folder: 
     content = {"cells": wandb.Table(columns=columns, data=rows), "heat_map": wandb.Image(_heat_map(grids))}
     try:
         run.log(content)
-    # A table is uploaded at once, and wandb raises whatever comes of it.
+    # A table is uploaded immediately, and wandb raises any error of the upload.
     except Exception as error:
         if run.offline:
             raise
@@ -72,21 +72,21 @@ def send_summary(name: str, group: str, ledger: Ledger, client: Client, folder: 
 
 
 def _grids(ledger: Ledger) -> list[list[Entry]]:
-    """The curves that differ in the condition alone, together, in the order of every table.
+    """The curves, grouped by all but the condition, in the order of every table.
 
-    An estimate stands beside a negative control at least, or it is not shown.
+    An estimate is left out if no negative control is beside it.
     """
-    found: dict[str, list[Entry]] = {}
+    grids: dict[str, list[Entry]] = {}
     for entry in ledger.entries.values():
         if entry.curve.x is not None:
-            found.setdefault(entry.curve.base, []).append(entry)
-    for base, entries in found.items():
+            grids.setdefault(entry.curve.base, []).append(entry)
+    for base, entries in grids.items():
         conditions = entries[0].curve.task.conditions
         if not any(e.curve.control in conditions.negatives for e in entries):
-            entries = found[base] = [e for e in entries if not e.curve.is_estimate]
+            entries = grids[base] = [e for e in entries if not e.curve.is_estimate]
         order = list(conditions)
         entries.sort(key=lambda e: order.index(e.curve.control))
-    return sorted((entries for entries in found.values() if entries), key=_title)
+    return sorted((entries for entries in grids.values() if entries), key=_title)
 
 
 def _title(entries: Sequence[Entry]) -> str:
@@ -102,21 +102,21 @@ def _valid(entries: Sequence[Entry], x: float) -> bool:
 
 
 def _table(grids: Sequence[Sequence[Entry]]) -> tuple[list[str], list[list[Any]]]:
-    """A row for every place of every grid, a column for every condition; cells that failed a gate say so."""
+    """A row for every place of every grid, a column for every condition; a column says whether the cells are valid."""
     axis = grids[0][0].curve.x
     controls = list(dict.fromkeys(e.curve.control for entries in grids for e in entries))
     columns = [(m, c) for m in dict.fromkeys(m for entries in grids for m in _metrics(entries)) for c in controls]
     rows = []
     for entries in grids:
         for x in _places(entries):
-            there = {e.curve.control: row for e in entries if (row := e.at("scores", x)) is not None}
-            scores = [there[c].values.get(m) if c in there else None for m, c in columns]
+            row_of = {e.curve.control: row for e in entries if (row := e.at("scores", x)) is not None}
+            scores = [row_of[c].values.get(m) if c in row_of else None for m, c in columns]
             rows.append([_title(entries), x, _valid(entries, x), *scores])
     return ["fixed", str(axis), "valid", *(f"{m}/{c}" for m, c in columns)], rows
 
 
 def _metrics(entries: Sequence[Entry]) -> list[str]:
-    """The head metric, on the part of the items that comes first before all of them."""
+    """The head metric, on the headline part first, then on all items."""
     task = entries[0].curve.task
     first = headline(task)
     return [task.head.name] if first is None else [first, task.head.name]
@@ -178,7 +178,7 @@ def _score(entry: Entry, x: float, metric: str) -> float:
 
 
 def maps(grids: Sequence[Sequence[Entry]]) -> list[tuple[str, Sequence[Entry]]]:
-    """What the heat maps show, the first part of the items first.
+    """The metrics of the heat maps, that of the headline part first.
 
     Where that part has every item, or there is none, there is one map alone.
     """

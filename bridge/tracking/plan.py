@@ -1,4 +1,4 @@
-"""From records to curves: which points lie on which curve, and where."""
+"""From records to curves: the curve of every point, and its place on it."""
 
 import copy
 import hashlib
@@ -20,11 +20,11 @@ from bridge.tracking.curves import Curve, Row, axis_name, tag, values
 def axis_of(task: Task, x: str | None, config: Mapping[str, Any] | None = None) -> Axis | None:
     """The axis of a task that `tracker.x` stands for; None where it is a config key, or the task has no axes.
 
-    Without a choice it is the axis along which a best place is looked for, or the first; so it is where `x` is an axis
-    of another task alone.
+    By default, and if `x` is an axis of other tasks only, it is the axis that is searched for a best place, or else the
+    first.
 
     Args:
-        task: whose points lie on it.
+        task: of the points.
         x: an axis, a config key, or None.
         config: of a cell.
     """
@@ -61,7 +61,7 @@ class Plan:
         return self.tracker["x"] is None or self.tracker["run_per"] == "cell"
 
     def check(self, config: dict[str, Any]) -> None:
-        """See that a cell has a place on the axis.
+        """Check that a cell has a place on the axis.
 
         Raises:
             ConfigError: the value of `tracker.x` holds no number.
@@ -75,31 +75,34 @@ class Plan:
             axes = registry.get(config["task"]["name"]).axes
             some = [axis.keys[0] if len(axis.keys) == 1 else axis.name for axis in axes]
             raise ConfigError(
-                f"tracker.x={key} cannot be the axis of a curve: {key} {held}; give {', '.join([*some, 'seed'])}, or "
-                "another key whose value is or holds a number"
+                f"tracker.x={key} {held}; wanted a key whose value is or holds a number: give "
+                f"{', '.join([*some, 'seed'])}, or another one"
             )
 
     def rows(self, config: dict[str, Any], overrides: Sequence[str], data: dict[str, Any]) -> list[tuple[Curve, Row]]:
-        """What one record gives: at each of its points a row for the curve of each of its conditions."""
+        """The rows of one record: at each of its points, one for the curve of each condition."""
         task, axis = registry.task_of(data), self._axis(config)
         x = self.tracker["x"] if axis is None else axis.name
         chosen = self.tracker["x"] is not None and self.tracker["x"] == x
         if self.tracker["run_per"] == "cell" or x is None or not (task.curves or chosen):
             return [self._cell(config, overrides, data)]
-        found = []
+        curve_rows = []
         points = data["points"]
+        # If controls are fanned out over cells, those that stand beside the estimate come with other records.
+        if not {"control", "control.names"} & set(self.axes):
+            points = [_shown(task, point) for point in points]
         for point in points:
             place = self._place(axis, config, point)
             if place is None:
-                # Names lie on no curve.
+                # A place that is a name has no position on a curve.
                 return [self._cell(config, overrides, data)]
             held = _held(task, axis, points, point)
             fixed = self._fixed(axis, x, config) | ({"axes": held} if held else {})
             for condition in point["scores"]:
-                told = {"valid": float(data["valid"])} | values(task, point, condition)
+                scores = {"valid": float(data["valid"])} | values(task, point, condition)
                 curve = self._curve(task, axis, x, fixed, overrides, condition)
-                found.append((curve, Row("scores", place, data["run_id"], told)))
-        return found
+                curve_rows.append((curve, Row("scores", place, data["run_id"], scores)))
+        return curve_rows
 
     def _cell(self, config: dict[str, Any], overrides: Sequence[str], data: dict[str, Any]) -> tuple[Curve, Row]:
         kept = {k: v for k, v in config.items() if k not in NOT_IN_RUN_ID}
@@ -117,16 +120,16 @@ class Plan:
         left_out = ("control", "control.names", x, *self._keys(axis, x))
         swept = [o for o in overrides if o.partition("=")[0] not in left_out]
         places = [f"{name}={'→'.join(map(str, _tuple(place)))}" for name, place in fixed.get("axes", {}).items()]
-        told = [*swept, *places]
+        named = [*swept, *places]
         config = {**copy.deepcopy(fixed), "control": {**control, "name": condition}, "sweep": self.sweep, "x": x}
         groups = [group for group in ("pair", task.heading) if group in task.uses]
         always = [f"{group}={fixed[group]['name']}" for group in groups]
-        tags = tuple(dict.fromkeys(tag(t) for t in (*always, *told)))
-        name = ", ".join([condition, *told])
+        tags = tuple(dict.fromkeys(tag(t) for t in (*always, *named)))
+        name = ", ".join([condition, *named])
         return Curve(self._id(x, [base, condition]), base, condition, name, self.group, tags, config, axis_name(x))
 
     def _fixed(self, axis: Axis | None, x: str, config: dict[str, Any]) -> dict[str, Any]:
-        """The config without settings, without which conditions there are, and without what x stands for."""
+        """The config without settings, without the names of conditions, and without the keys of x."""
         fixed = copy.deepcopy({k: v for k, v in config.items() if k not in NOT_IN_RUN_ID})
         for key in ("control.names", *self._keys(axis, x, self.axes)):
             *path, last = key.split(".")
@@ -137,7 +140,7 @@ class Plan:
         return fixed
 
     def _keys(self, axis: Axis | None, x: str, swept: Sequence[str] = ()) -> tuple[str, ...]:
-        """Config keys that x stands for. Where the second of a pair of places is swept apart, only the first is x."""
+        """The config keys of x. If the second of a pair of places is swept separately, only the first is x."""
         if axis is None:
             return (x,)
         return axis.keys[:1] if any(key in swept for key in axis.keys[1:]) else axis.keys
@@ -158,19 +161,26 @@ class Plan:
         return str(self.tracker["group"] or self.sweep)
 
     def _id(self, x: str | None, what: Any) -> str:
-        """The same words for another project or sweep give another W&B run."""
+        """The id of a W&B run; it differs between projects and sweeps."""
         where = [self.sweep, self.tracker["project"], self.tracker["entity"], x]
         text = json.dumps([where, what], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _shown(task: Task, point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point without scores of the estimate that stand beside no negative control."""
+    beside = task.conditions.beside_negatives
+    parts = {name: {**part, "scores": beside(part.get("scores", {}))} for name, part in point["parts"].items()}
+    return {**point, "scores": beside(point["scores"]), "parts": parts}
+
+
 def _held(task: Task, x: Axis | None, points: Sequence[Mapping[str, Any]], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a point lies on the axes that no config key tells, or that its record has several places on, but for x."""
+    """The places of a point on the axes other than x that have no config key, or several places in its record."""
     held: dict[str, Any] = {}
     for axis in task.axes:
         places = {axis.value(other["axes"]) for other in points}
         if axis == x:
-            # Of pairs of places with the same first one, the second is fixed along a curve.
+            # If pairs of places share their first, the second is fixed along a curve.
             firsts = {_tuple(place)[0] for place in places}
             if len(firsts) < len(places):
                 held[axis.name] = list(_tuple(axis.value(point["axes"]))[1:])
@@ -196,8 +206,8 @@ def _number(value: Any) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value)
-    found = re.findall(r"-?\d+(?:\.\d+)?", str(value)) if isinstance(value, str) else []
-    return float(found[-1]) if found else None
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", str(value)) if isinstance(value, str) else []
+    return float(numbers[-1]) if numbers else None
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What takes the records of one sweep as they arrive, and remembers which."""
+"""Receivers: they take the records of one sweep as they arrive, and note which they have."""
 
 import json
 from abc import ABC, abstractmethod
@@ -30,37 +30,37 @@ class Receiver(ABC):
     """Takes the records of one sweep.
 
     Attributes:
-        read: run id -> modification time of the records that need not be handed over again; read back from disk.
+        read: run id -> modification time of the records that were received already; restored from disk.
     """
 
     read: dict[str, int]
 
     @abstractmethod
     def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Take records; whatever is in `read` afterwards is on disk as well, in `noted_in`."""
+        """Receive records, and note them in `read` and on disk, in `noted_in`."""
 
     def push(self, is_last: bool) -> None:  # noqa: B027 - whoever sends in `take` has nothing to push
-        """Send what is held back.
+        """Send what was not sent yet.
 
         Args:
-            is_last: whether nothing more will come for a while.
+            is_last: whether no more records will come for a while.
         """
 
     def state(self) -> dict[str, Any]:
-        """How far it is: `n_left` is what was taken and has not arrived."""
+        """The progress: `n_left` is the number of received records that have not been sent."""
         return {"n_left": 0}
 
     def sum_up(self) -> None:  # noqa: B027
-        """Send what can be said of a complete sweep alone."""
+        """Send the summary of a complete sweep."""
 
 
 class OneByOne(Receiver):
-    """Hands records over one by one.
+    """Sends records one by one.
 
     Args:
         folder: of the tracker beside the sweep's manifest.
         send: sends one record.
-        close: sends what is still held back.
+        close: sends what was not sent yet.
     """
 
     def __init__(self, folder: Path, send: Callable[[Record], None], close: Callable[[], None]) -> None:
@@ -70,20 +70,20 @@ class OneByOne(Receiver):
         self.read = read_back(folder)
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Send each, and note so before the next is sent."""
+        """Send each record, and note it before the next is sent."""
         for arrival in arrivals:
             self.send(arrival.record)
             self.read[arrival.cell.run_id] = arrival.time_ns
             write_whole(noted_in(self.folder), (json.dumps(self.read) + "\n").encode())
 
     def push(self, is_last: bool) -> None:
-        """Send what the tracker holds back."""
+        """Send what the tracker has not sent yet."""
         if is_last:
             self.close()
 
 
 def noted_in(folder: Path) -> Path:
-    """The file that says which records were read."""
+    """The file with the records that were read."""
     return folder / "ledger" / "read.json"
 
 

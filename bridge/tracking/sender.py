@@ -11,9 +11,10 @@ from bridge.tracking.curves import means
 from bridge.tracking.ledger import OFFLINE, Entry, Ledger
 from bridge.tracking.offline import files, n_rows, repair
 
-# Online runs that are kept open; the one that was longest without a row is finished first.
+# The most online runs that are open at once; the one that has waited longest for a row is finished first.
 MAX_OPEN = 100
-# Offline a curve is written once it has as many new rows as old ones and so many at least: it takes few folders then.
+# Offline, a curve is written when it has as many new rows as old ones, and at least this many, so that there are few
+# folders.
 LEAST_ROWS = 8
 AT_ONCE = 8
 # How long W&B's service process may take to write a file.
@@ -21,14 +22,14 @@ SERVICE_S = 10.0
 
 
 class Sender:
-    """Sends what has not arrived yet.
+    """Sends the rows that have not arrived yet.
 
-    Online a row is sent as soon as it is there. Offline, where nobody can look on, a curve is written in a few pieces:
+    Online, a row is sent as soon as it exists. Offline, a curve is written in a few pieces:
     W&B gives each its own folder, and ``wandb sync`` joins them in the order of their dates.
 
     Args:
         ledger: of the sweep.
-        client: where to.
+        client: of W&B.
         folder: of the sweep.
     """
 
@@ -60,7 +61,7 @@ class Sender:
                 self._note_written(entry)
 
     def n_left(self) -> int:
-        """How many rows have not arrived where the client sends them."""
+        """How many rows have not arrived at the client's destination."""
         return sum(len(e.rows) - self._arrived(e) for e in self.ledger.entries.values())
 
     def _arrived(self, entry: Entry) -> int:
@@ -69,17 +70,17 @@ class Sender:
         return max(entry.sent.values(), default=0)
 
     def _stream(self, entries: list[Entry]) -> None:
-        """Log the rows that the server does not have, and leave the runs open for more."""
+        """Log the rows that the server does not have, and keep the runs open for more."""
         for start in range(0, len(entries), AT_ONCE):
             some = entries[start : start + AT_ONCE]
             new = [e for e in some if e.curve.id not in self._open]
             self._finish(list(self._open)[: max(0, len(self._open) + len(new) - MAX_OPEN)])
             for entry, run in zip(new, self._at_once(self._open_online, new), strict=True):
                 self._open[entry.curve.id] = run
-                # An earlier process may have sent more than it could note.
+                # An earlier process may have sent rows that it did not note before it ended.
                 self._next[entry.curve.id] = run.starting_step
             for entry in some:
-                # Those that were longest without a row come first.
+                # The curves that have waited longest for a row come first.
                 run = self._open[entry.curve.id] = self._open.pop(entry.curve.id)
                 self._log(run, entry, self._next[entry.curve.id])
                 self._next[entry.curve.id] = len(entry.rows)
@@ -90,17 +91,17 @@ class Sender:
         for identity in identities:
             del self._open[identity]
             self.ledger.mark(self.ledger.entries[identity], self.client.server, self._next[identity])
-            # `wandb sync` would send again what lies in offline folders; this is how W&B marks what it has.
+            # `wandb sync` would send offline folders again; this marker of W&B prevents it.
             for path in files(self.folder, identity):
                 path.with_name(f"{path.name}.synced").touch()
 
     def _at_once(self, do: Callable[[Any], Any], what: list[Any]) -> list[Any]:
-        """Wait for the server several times at once, which is nearly all that opening and finishing a run takes."""
+        """Run in threads, because opening and finishing a run is mostly waiting for the server."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(do, what))
 
     def _write(self, entry: Entry, is_last: bool) -> bool:
-        """Write new rows into an offline folder, if it is time to."""
+        """Write new rows into an offline folder, if there are enough."""
         identity = entry.curve.id
         if identity not in self._next:
             for path in files(self.folder, identity):
@@ -118,7 +119,7 @@ class Sender:
         return True
 
     def _note_written(self, entry: Entry) -> None:
-        """Note what is in the files: W&B's service process writes them a moment after it was told to."""
+        """Note the rows in the files; W&B's service process writes them with a delay."""
         deadline = time.monotonic() + SERVICE_S
         while (n := n_rows(self.folder, entry.curve.id)) < len(entry.rows) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -148,7 +149,7 @@ class Sender:
     def _log(self, run: Any, entry: Entry, first: int) -> None:
         for step, row in enumerate(entry.rows[first:], first):
             place = {} if entry.curve.x is None else {entry.curve.x: row.x}
-            # Without commit a row with a step waits for the next one.
+            # Without commit=True W&B would hold a row back until the next one.
             run.log(place | row.values, step=step, commit=True)
         if entry.curve.x is not None:
             latest = {row.x: row for row in entry.rows if row.kind == "scores"}

@@ -1,27 +1,26 @@
 """Streaming a sweep from its records, by one process in the background.
 
-Whoever runs a sweep calls `StreamedTracker.ensure` now and then; it starts ``bridge sync NAME --follow PID`` unless
-somebody streams already. No cell waits for a tracker: records are on disk, and what could not be sent is sent by the
-next ``bridge sync``.
+Processes that run a sweep call `StreamedTracker.ensure` from time to time; it starts ``bridge sync NAME --follow PID``
+unless a streamer runs already. Cells never wait for a tracker: records are on disk, and what could not be sent is sent
+by the next ``bridge sync``.
 """
 
 import argparse
-import contextlib
 import logging
 import os
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from bridge.errors import ConfigError
 from bridge.records import record
 from bridge.records.manifest import Manifest, read
+from bridge.records.whole import tried
 from bridge.tracking.base import tracker_of
 from bridge.tracking.none import NoTracker
 from bridge.tracking.receiver import OneByOne, Receiver
@@ -31,18 +30,18 @@ if TYPE_CHECKING:
     from bridge.records.record import Record
 
 log = logging.getLogger("bridge")
-# Cells are more urgent than curves.
+# Nice value of the streamer: cells are more urgent.
 NICE = 10
 _STARTED: list["subprocess.Popen[bytes]"] = []
 
 
 class StreamedTracker(ABC):
-    """A tracker that has sweeps because it can send one record.
+    """A tracker that streams a sweep by sending one record after the other.
 
     Attributes:
         name: of its option, and of its folder beside a sweep's manifest.
-        title: in messages.
-        mode: online, offline, ...; None for a tracker that has one way alone.
+        title: its name in messages.
+        mode: online, offline, ...; None for a tracker without modes.
     """
 
     name: str = ""
@@ -50,37 +49,37 @@ class StreamedTracker(ABC):
     mode: str | None = None
 
     def open(self) -> None:  # noqa: B027 - most have nothing to say
-        """Say at once what would keep records from being sent."""
+        """Raise if records cannot be sent."""
 
     @abstractmethod
     def send(self, record: "Record") -> None:
-        """Send one record, which may have been sent before by a process that was killed before it could note so."""
+        """Send one record. It may be sent twice, if a process was killed after sending and before noting it."""
 
     def close(self) -> None:  # noqa: B027
-        """Send what is still held back."""
+        """Send what was not sent yet."""
 
     def check(self, manifest: Manifest) -> None:
-        """See that the records of a sweep can be sent.
+        """Check that the records of a sweep can be sent.
 
         Raises:
-            ConfigError: they cannot.
+            ConfigError: they cannot be sent.
         """
         self.open()
 
     def receiver(self, manifest: Manifest, mode: str | None) -> Receiver:
-        """What takes the records of a sweep as they arrive: they are sent one by one, each once."""
+        """The receiver of a sweep's records; by default they are sent one by one, each once."""
         return OneByOne(self.folder(manifest), self.send, self.close)
 
     def streams(self) -> bool:
         """Whether anything is to be sent."""
         return True
 
-    def said(self, state: dict[str, Any]) -> str:
-        """How far a sweep is, in one line."""
+    def progress(self, state: dict[str, Any]) -> str:
+        """The progress of a sweep, in one line."""
         return f"{state['n_done']} of {state['n_cells']} cells sent"
 
     def folder(self, manifest: Manifest) -> Path:
-        """Where everything about a sweep lies that this tracker has to remember."""
+        """The folder of this tracker's notes about a sweep."""
         return manifest.folder / self.name
 
     def ensure(self, manifest: Manifest) -> None:
@@ -124,7 +123,8 @@ class StreamedTracker(ABC):
         """
         self.open()
         folder = self.folder(manifest)
-        # Whoever only looks whether it is held holds it for a moment; one that draws the last figures, a little longer.
+        # The lock may be held for a moment by a process that only checks it, and longer by one that draws the last
+        # figures.
         with _held(folder, timeout_s=2.0 if follow is not None else 10.0) as held:
             if held:
                 return Streamer(manifest, folder, lambda: self.receiver(manifest, mode), follow).run()
@@ -132,7 +132,8 @@ class StreamedTracker(ABC):
             return state_of(folder)
         who = (folder / ALIVE).read_text().strip()
         raise ConfigError(
-            f"another process is streaming the sweep {manifest.name!r} ({who}); give the command again when it ended"
+            f"another process is streaming the sweep {manifest.name!r} ({who}); wanted no other one: run this "
+            "again when it has ended"
         )
 
     def _is_streamed(self, manifest: Manifest) -> bool:
@@ -149,30 +150,18 @@ class StreamedTracker(ABC):
             process = subprocess.Popen(
                 [*words, *more], stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True
             )
-        # Kept so that those that have ended are reaped when the next one starts.
+        # Kept so that ended processes are reaped when the next one starts.
         _STARTED[:] = [p for p in _STARTED if p.poll() is None] + [process]
         return process
 
 
-@contextlib.contextmanager
-def _held(folder: Path, timeout_s: float) -> Iterator[bool]:
-    """Hold the right to stream a sweep."""
-    with record.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        try:
-            lock.acquire(timeout=timeout_s)
-            held = True
-        except Timeout:
-            held = False
-    try:
-        yield held
-    finally:
-        lock.release()
+def _held(folder: Path, timeout_s: float) -> AbstractContextManager[bool]:
+    """Lock the streaming of a sweep."""
+    return tried(folder / "lock", folder, timeout_s)
 
 
 def streamed(manifest: Manifest) -> StreamedTracker:
-    """The tracker that a sweep is sent to when that is asked for: its own, or Weights & Biases where it has none."""
+    """The tracker for ``bridge sync``: that of the sweep, or Weights & Biases if it has none."""
     tracker = tracker_of(manifest.settings)
     if isinstance(tracker, NoTracker):
         from bridge.config import build
@@ -212,5 +201,5 @@ def sync_verb(arguments: Sequence[str]) -> int:
     tracker = streamed(manifest)
     state = tracker.sync(manifest, chosen.mode, chosen.follow)
     if state:
-        print(tracker.said(state))
+        print(tracker.progress(state))
     return 0

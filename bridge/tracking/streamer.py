@@ -1,4 +1,4 @@
-"""What the one process does that streams a sweep: it reads finished records and hands them over."""
+"""The streamer of a sweep: one process that reads finished records and hands them to a receiver."""
 
 import json
 import logging
@@ -15,21 +15,21 @@ from bridge.records.manifest import Manifest
 from bridge.tracking.receiver import Arrival, Receiver, read_back
 
 log = logging.getLogger("bridge")
-# How often the records are looked at.
+# How often new records are looked for.
 POLL_S = 2.0
-# How long what a streamer started may outlive one that was killed, such as W&B's service process.
+# How long child processes of a killed streamer, such as W&B's service process, may outlive it.
 SETTLE_S = 2.0
 STATE, STOP, ALIVE = "state.json", "stop", "streamer"
 
 
 class Streamer:
-    """Streams a sweep; whoever makes one holds the sweep's streaming lock.
+    """Streams a sweep; the caller holds the sweep's streaming lock.
 
     Args:
         manifest: of the sweep.
         folder: of the tracker, beside the manifest.
-        receiver: makes what takes the records.
-        follow: a process to wait for; None to send what there is.
+        receiver: makes the receiver.
+        follow: id of a process to wait for; None to send what exists now.
     """
 
     def __init__(self, manifest: Manifest, folder: Path, receiver: Callable[[], Receiver], follow: int | None) -> None:
@@ -55,7 +55,7 @@ class Streamer:
             self.receiver.push(is_last)
             state = self._write_state(is_last)
             if is_last:
-                # From here on nobody waits for this process.
+                # From here on no process waits for this one.
                 self._sum_up()
                 (self.folder / ALIVE).unlink()
                 (self.folder / STOP).unlink(missing_ok=True)
@@ -63,9 +63,9 @@ class Streamer:
             self._wait()
 
     def _sum_up(self) -> None:
-        """Once a sweep is complete. Cells that failed are complete, too."""
-        there = _run_ids_there(self.manifest)
-        if all(run_id in there for run_id in self.manifest.run_ids):
+        """Send the summary once every cell has a record, of a failure too."""
+        run_ids = _recorded_run_ids(self.manifest)
+        if all(run_id in run_ids for run_id in self.manifest.run_ids):
             self.receiver.sum_up()
 
     def _is_over(self) -> bool:
@@ -77,27 +77,27 @@ class Streamer:
             time.sleep(0.1)
 
     def _forget_changed(self) -> None:
-        """Read again the records that were written anew since they were read."""
+        """Forget records that were rewritten since they were read, so that they are read again."""
         for run_id, time_ns in list(self.receiver.read.items()):
             if _modified(self.manifest, run_id) != time_ns:
                 del self.receiver.read[run_id]
 
     def _arrivals(self) -> list[Arrival]:
         """The finished records that have not been read yet."""
-        there = _run_ids_there(self.manifest)
+        run_ids = _recorded_run_ids(self.manifest)
         arrivals = []
         for cell in self.manifest.cells:
-            if cell.run_id not in there or cell.run_id in self.receiver.read or cell.run_id in self._unreadable:
+            if cell.run_id not in run_ids or cell.run_id in self.receiver.read or cell.run_id in self._unreadable:
                 continue
             time_ns = _modified(self.manifest, cell.run_id)
             try:
-                made = record.read(self.manifest.outputs, cell.run_id)
+                arrived = record.read(self.manifest.outputs, cell.run_id)
             except RecordError as error:
                 self._unreadable.add(cell.run_id)
                 log.warning("not sent: %s", error)
                 continue
-            if made is not None and time_ns is not None and made.ok:
-                arrivals.append(Arrival(cell, made, time_ns))
+            if arrived is not None and time_ns is not None and arrived.ok:
+                arrivals.append(Arrival(cell, arrived, time_ns))
         return arrivals
 
     def _write_state(self, is_last: bool) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Streamer:
 
 
 def state_of(folder: Path) -> dict[str, Any]:
-    """What the last streamer left; {} when there was none."""
+    """The state that the last streamer wrote; {} if there was none."""
     try:
         state: dict[str, Any] = json.loads((folder / STATE).read_text())
     except FileNotFoundError:
@@ -117,16 +117,16 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def is_sent(manifest: Manifest, folder: Path) -> bool:
-    """Whether all finished cells were read and all that came of them has arrived, on a server or in files."""
+    """Whether all finished cells were read and all of their rows have arrived, on a server or in files."""
     state = state_of(folder)
     if not state.get("ended") or state["n_left"]:
         return False
-    there, known = _run_ids_there(manifest), read_back(folder)
+    run_ids, known = _recorded_run_ids(manifest), read_back(folder)
     for run_id in manifest.run_ids:
         if run_id in known:
             if known[run_id] != _modified(manifest, run_id):
                 return False
-        elif run_id in there and (record.head(manifest.outputs, run_id) or {}).get("status") == "done":
+        elif run_id in run_ids and (record.head(manifest.outputs, run_id) or {}).get("status") == "done":
             return False
     return True
 
@@ -138,7 +138,7 @@ def _modified(manifest: Manifest, run_id: str) -> int | None:
         return None
 
 
-def _run_ids_there(manifest: Manifest) -> set[str]:
+def _recorded_run_ids(manifest: Manifest) -> set[str]:
     try:
         return {entry.name for entry in os.scandir(record.runs_folder(manifest.outputs))}
     except OSError:

@@ -29,8 +29,8 @@ class WandbTracker(StreamedTracker):
         entity: the user or team; None for the key's own.
         group: the W&B group; None for the sweep's name in a sweep.
         mode: online, offline or disabled.
-        init_timeout_s: seconds to wait for the server before going on offline.
-        x: what curves run along; None for the task's own choice.
+        init_timeout_s: seconds to wait for the server before going offline.
+        x: the axis of curves; None for the task's own choice.
         run_per: "curve" or "cell": what one W&B run is in a sweep.
     """
 
@@ -53,7 +53,7 @@ class WandbTracker(StreamedTracker):
         self.curves = {"project": project, "entity": entity, "group": group, "x": x, "run_per": run_per}
 
     def open(self) -> None:
-        """See that wandb is installed."""
+        """Check that wandb is installed."""
         require_wandb()
 
     def send(self, record: Record) -> None:
@@ -84,7 +84,7 @@ class WandbTracker(StreamedTracker):
         self.client.close(run)
 
     def _ledger(self, record: Record) -> Path:
-        """A file that is there once this very record was sent to this project."""
+        """A file that marks that this very record was sent to this project."""
         what = json.dumps([self.client.project, self.client.entity, record.data], sort_keys=True)
         digest = hashlib.sha256(what.encode()).hexdigest()[:8]
         return record.folder.parent.parent / "wandb" / "sent" / f"{record.data['run_id']}-{digest}.json"
@@ -98,7 +98,7 @@ class WandbTracker(StreamedTracker):
         return Plan(manifest.name, self.curves, list(manifest.axes))
 
     def check(self, manifest: Manifest) -> None:
-        """See that wandb is installed, and that every cell has a place on its curve."""
+        """Check that wandb is installed, and that every cell has a place on its curve."""
         super().check(manifest)
         plan = self.plan(manifest)
         if not plan.fits_all:
@@ -106,14 +106,14 @@ class WandbTracker(StreamedTracker):
                 plan.check(manifest.config(cell))
 
     def receiver(self, manifest: Manifest, mode: str | None) -> Receiver:
-        """Rows of curves; online unless `mode` says otherwise, which without a key becomes offline."""
+        """The receiver that sends rows of curves; online by default, and offline without a key."""
         old = self.client
         later = f"bridge sync {manifest.name}"
         client = Client(old.project, old.entity, mode or "online", old.init_timeout_s, later)
         return Curves(manifest, self.folder(manifest), self.plan(manifest), client)
 
-    def said(self, state: dict[str, Any]) -> str:
-        """Cells, curves and points, and where they are."""
+    def progress(self, state: dict[str, Any]) -> str:
+        """The numbers of cells, curves and points, and where they were sent."""
         where = "at W&B" if state["mode"] == "online" else f"in offline runs ({state['folder']})"
         return (
             f"{state['n_done']} of {state['n_cells']} cells, {state['n_curves']} curves, {state['n_points']} points: "
@@ -122,13 +122,13 @@ class WandbTracker(StreamedTracker):
 
 
 class Curves(Receiver):
-    """Records into the ledger of a sweep, the ledger to W&B.
+    """Receives records: writes them into the ledger of a sweep, and sends the ledger to W&B.
 
     Args:
         manifest: of the sweep.
         folder: of everything about W&B of the sweep.
         plan: how its cells become curves.
-        client: where to.
+        client: of W&B.
     """
 
     def __init__(self, manifest: Manifest, folder: Path, plan: Plan, client: Client) -> None:
@@ -140,7 +140,7 @@ class Curves(Receiver):
         self.read = self.ledger.read
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Put into the ledger what the records say, and write it before anything is sent."""
+        """Add the rows of the records to the ledger, and save it before anything is sent."""
         rows = []
         for cell, record, time_ns in ((a.cell, a.record, a.time_ns) for a in arrivals):
             rows += self.plan.rows(self.manifest.config(cell), cell.overrides, record.data)
@@ -154,7 +154,7 @@ class Curves(Receiver):
         self.ledger.save()
 
     def state(self) -> dict[str, Any]:
-        """Curves and rows, those that have not arrived, and where they are sent."""
+        """The numbers of curves and rows, of rows that have not arrived, and the destination."""
         entries = self.ledger.entries.values()
         return {
             "n_curves": len(entries),

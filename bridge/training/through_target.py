@@ -4,8 +4,6 @@ import copy
 from typing import Any, Literal, Self
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -18,7 +16,7 @@ from bridge.maps.schedule import Schedule
 from bridge.normalize import Normalize
 
 PRECISIONS = ("no", "bf16", "fp16")
-# Logits of one training step, few enough to fit with their gradients beside a large model.
+# The number of logits of one training step, small enough to fit beside a large model with their gradients.
 LOGITS_AT_ONCE = 2**24
 
 
@@ -47,7 +45,7 @@ class ThroughTarget:
     def prepare(
         self, injection: Injection, gold: Tensor, n_tokens: int, seed: int, groups: Tensor | None = None
     ) -> Self:
-        """Set what the maps are trained through and on.
+        """Set the injection and the labels that maps are trained with.
 
         Args:
             injection: prepared for the fit prompts, in the order of the fit rows.
@@ -112,7 +110,7 @@ class ThroughTarget:
         Z, scale, Y_normed = source.transform(X), source.row_scale(X), target.transform(Y)
         train, held = (part.to(device) for part in self.schedule.inner_split(len(X), self.seed_, self.groups_))
         labels = None if self.groups_ is None else self.groups_[train.cpu()]
-        # Validation rows must be new to the fit on states too, or their loss would be too low from the start.
+        # The fit on states must not use validation rows either, or their loss would be too low from the start.
         maps = [copy.deepcopy(map).fit(Z[train], Y_normed[order[train]], labels) for order in orders]
         modules = [m.module().to(device) for m in maps]
         dtype = next(modules[0].parameters()).dtype
@@ -141,6 +139,10 @@ class ThroughTarget:
         return maps
 
     def _accelerator(self, device: torch.device) -> Any:
+        # Takes a quarter of a second to load, and most cells train nothing through the target.
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
         # Accelerate keeps one state per process; reset it, because cells may differ in device and precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         return Accelerator(mixed_precision=self.mixed_precision, cpu=device.type == "cpu", device_placement=False)

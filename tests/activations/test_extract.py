@@ -197,7 +197,7 @@ def test_nan_in_states_is_refused_with_the_layer_and_the_number_of_items():
         extract(lm, ["w4 w6", "w5 w6", "w7", "w5"], [0, 1], position="mean")
     assert str(caught.value) == (
         "llama gave NaN or infinite states at layer 0 for 2 of 4 items; "
-        "run it in another dtype (float32, bfloat16) or look at its weights"
+        "wanted finite numbers: run it in another dtype (float32, bfloat16) or look at its weights"
     )
 
 
@@ -209,7 +209,7 @@ def test_a_layer_out_of_range_is_refused_in_one_line(layer):
 
 
 def test_no_layer_at_all_is_refused():
-    with pytest.raises(ConfigError, match=r"^no layer was given for llama; give at least one of 0\.\.4$"):
+    with pytest.raises(ConfigError, match=r"^no layer was given for llama; wanted at least one of 0\.\.4: name one$"):
         extract(shared("llama"), TEXTS, [])
 
 
@@ -218,35 +218,41 @@ def test_an_unknown_position_is_refused_in_one_line(position):
     with pytest.raises(ConfigError) as caught:
         extract(shared("llama"), TEXTS, [1], position)
     assert str(caught.value) == (
-        f"position={position!r} is not known; give last, mean, all, last:K with K >= 1, or index"
+        f"position={position!r} is unknown; wanted a position: give last, mean, all, last:K with K >= 1, or index"
     )
 
 
 def test_positions_and_index_belong_together():
     with pytest.raises(
-        ConfigError, match=r"^position='last' was given with a list of positions; give one with 'index'"
+        ConfigError, match=r"^position='last' was given with a list of positions; wanted a list with position=index"
     ):
         extract(shared("llama"), TEXTS, [1], "last", [[0]])
     with pytest.raises(ConfigError, match=r"^position='index' was given without a list of positions"):
         extract(shared("llama"), TEXTS, [1], "index")
-    with pytest.raises(DataError, match=r"^1 lists of positions for 12 texts; give one list per text$"):
+    with pytest.raises(
+        DataError, match=r"^1 lists of positions for 12 texts; wanted as many lists as texts: give one per text$"
+    ):
         extract(shared("llama"), TEXTS, [1], "index", [[0]])
-    with pytest.raises(DataError, match=r"^positions \[3\] do not all lie in the 3 tokens of 'w5 w6'$"):
+    with pytest.raises(
+        DataError, match=r"^positions \[3\] do not all lie in the 3 tokens of 'w5 w6'; wanted 0..2: change them$"
+    ):
         extract(shared("llama"), ["w5 w6"], [1], "index", [[3]])
 
 
 def test_a_text_with_too_few_tokens_is_named():
-    with pytest.raises(DataError, match=r"^'w5 w6' has 3 tokens where at least 4 were wanted; leave this text out$"):
+    with pytest.raises(DataError, match=r"^'w5 w6' has 3 tokens; wanted at least 4: leave this text out$"):
         extract(shared("llama"), ["w5 w6 w7", "w5 w6"], [1], "last:4")
-    with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
+    with pytest.raises(DataError, match=r"^'' has 0 tokens; wanted at least 1: leave this text out$"):
         extract(shared("llama"), ["w5", ""], [1], "mean")
-    with pytest.raises(DataError, match=r"^the token ids \[1, 5\] has 2 tokens where at least 3 were wanted; leave"):
+    with pytest.raises(DataError, match=r"^the token ids \[1, 5\] has 2 tokens; wanted at least 3: leave"):
         extract(shared("llama"), ["w5 w6", (1, 5)], [1], "last:3")
     lm = dataclasses.replace(shared("llama"), tokenizer=word_tokenizer(template=None))
-    with pytest.raises(DataError, match=r"^'' has 0 tokens where at least 1 were wanted; leave this text out$"):
+    with pytest.raises(DataError, match=r"^'' has 0 tokens; wanted at least 1: leave this text out$"):
         extract(lm, ["w5", ""], [1])
 
 
 def test_a_text_longer_than_the_model_reads_is_named():
-    with pytest.raises(DataError, match=r"\.\.\.' has 71 tokens and opt reads at most 64; leave this text out$"):
+    with pytest.raises(
+        DataError, match=r"\.\.\.' has 71 tokens; wanted at most 64, as many as opt reads: leave this text out$"
+    ):
         extract(shared("opt"), prompts(3, 70), [1])

@@ -168,7 +168,7 @@ def test_a_loader_that_gives_another_revision_is_refused(tmp_path):
     with pytest.raises(StoreError) as caught:
         Store(tmp_path).states("org/model@2222", Loader(), TEXTS, [1])
     assert str(caught.value) == (
-        "states of org/model@2222 were asked for and test:llama was loaded; "
+        "the model test:llama was loaded for states of org/model@2222; wanted the same model in both places: "
         "give name and revision of one and the same model"
     )
     assert entries(tmp_path) == []
@@ -282,7 +282,7 @@ def test_what_cannot_fit_is_refused_before_the_work_is_done(small_disk, monkeypa
     with pytest.raises(StoreError) as caught:
         states_of(Store(small_disk), texts=TEXTS * 3000, layers=[1])
     assert str(caught.value) == (
-        f"{small_disk} has no space left for 1.5 MB of states; free some, or choose another folder for the "
+        f"{small_disk} has no space left for 1.5 MB of states; wanted that much free space: free some, or choose another folder for the "
         "store (nothing half-written was left)"
     )
 
@@ -292,7 +292,9 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing_half_written(small_di
         "bridge.activations.store.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(9e9, 0, 9e9)
     )
     monkeypatch.setattr("bridge.activations.store.extract", lambda *a: {1: torch.zeros(12000, 32)})
-    with pytest.raises(StoreError, match=r"has no space left for 1\.5 MB of states; free some") as caught:
+    with pytest.raises(
+        StoreError, match=r"has no space left for 1\.5 MB of states; wanted that much free space: free some"
+    ) as caught:
         states_of(Store(small_disk), texts=TEXTS * 3000, layers=[1])
     assert "\n" not in str(caught.value)
     assert entries(small_disk) == []
@@ -304,7 +306,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
         with pytest.raises(StoreError) as caught:
             states_of(Store(root))
         assert str(caught.value).startswith(f"{root} cannot be written (")
-        assert str(caught.value).endswith("); choose another folder for the store")
+        assert str(caught.value).endswith("); wanted a writable folder: choose another one for the store")
 
 
 def test_a_read_only_folder_is_refused_in_one_line(small_disk):

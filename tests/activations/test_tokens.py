@@ -114,5 +114,5 @@ def test_a_map_is_fitted_on_a_stream_of_tokens_as_on_all_at_once(tmp_path) -> No
 
 @pytest.mark.parametrize(("texts", "text"), [([], "no texts"), ([(1, 4), ()], "text 1 has no tokens")])
 def test_a_text_without_tokens_is_refused(tmp_path, texts, text) -> None:
-    with pytest.raises(DataError, match=f"^Got {text}, wanted texts of one token at least; leave it out"):
+    with pytest.raises(DataError, match=f"^{text}; wanted texts of at least one token: leave that text out"):
         states_of(tmp_path, texts=texts)

@@ -140,14 +140,14 @@ def test_split_by_relation_holds_out_whole_values_and_their_combinations() -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"relation": ["colour"]}, "Got the attribute 'colour', wanted some of color, size, shape"),
-        ({"n_missing": 6}, "Got n_missing=6, wanted 0 to 5"),
-        ({"n_missing": -1}, "Got n_missing=-1, wanted 0 to 5"),
-        ({"words": "none"}, "Got words=none, wanted both or apart"),
+        ({"relation": ["colour"]}, "got the attribute 'colour'; wanted some of color, size, shape"),
+        ({"n_missing": 6}, "got n_missing=6; wanted 0 to 5"),
+        ({"n_missing": -1}, "got n_missing=-1; wanted 0 to 5"),
+        ({"words": "none"}, "got words=none; wanted both or apart"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(options: dict, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_what_cannot_be_asked_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Attributes(**options).load()

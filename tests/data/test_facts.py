@@ -66,7 +66,7 @@ def test_the_held_out_template_is_the_same_in_every_process() -> None:
         "from bridge.data.facts import held_out_template, relations\n"
         "print([held_out_template(r, s) for r in relations().values() for s, _ in r.facts])"
     )
-    told = [
+    printed = [
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -77,7 +77,7 @@ def test_the_held_out_template_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     ]
     here = [held_out_template(relation, subject) for relation in RELATIONS for subject, _ in relation.facts]
-    assert told == [f"{here}\n"] * 2
+    assert printed == [f"{here}\n"] * 2
 
 
 def test_changing_the_returned_relations_changes_nothing_for_the_next_caller() -> None:

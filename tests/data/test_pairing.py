@@ -151,8 +151,8 @@ class SlowTokenizer(PreTrainedTokenizer):
 def test_a_slow_tokenizer_is_refused_on_either_side(word_level) -> None:
     fast, slow = word_level(["a"]), SlowTokenizer()
     message = (
-        "Got SlowTokenizer, a slow tokenizer, wanted a fast one: aligned positions need the characters of "
-        "each token; load the fast tokenizer of the model, or use the last position."
+        "got SlowTokenizer, a slow tokenizer; wanted a fast one, as aligned positions need the characters of "
+        "each token: load the fast tokenizer of the model, or use the last position"
     )
     for pair in ((fast, slow), (slow, fast)):
         with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
@@ -161,5 +161,5 @@ def test_a_slow_tokenizer_is_refused_on_either_side(word_level) -> None:
 
 def test_a_text_without_tokens_is_refused(word_level) -> None:
     tokenizer = word_level(["a"])
-    with pytest.raises(DataError, match=r"^The text '  ' has no token, wanted at least one; leave it out\.$"):
+    with pytest.raises(DataError, match=r"^the text '  ' has no token; wanted at least one: leave it out$"):
         aligned_positions("  ", tokenizer, tokenizer)

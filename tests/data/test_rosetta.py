@@ -141,12 +141,12 @@ def test_no_usable_item_says_what_fell_out_and_what_to_do(word_level) -> None:
     tokenizer = word_level([WORDS])
     items = [Item(PROMPTS[0], "Lutetia"), Item(PROMPTS[1], "")]
     message = (
-        "No usable item: 0 of 2 items kept; dropped: 1 empty, 1 unknown token in both. Wanted answers that "
-        "are one known token in both tokenizers; use shorter, commoner answers, or choose another data set."
+        "no usable item (0 of 2 items kept; dropped: 1 empty, 1 unknown token in both); wanted answers that "
+        "are one known token in both tokenizers: use shorter, commoner answers, or choose another data set"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         rosetta_set(items, tokenizer, tokenizer)
-    with pytest.raises(DataError, match=r"^No usable item: 0 of 0 items kept\. Wanted"):
+    with pytest.raises(DataError, match=r"^no usable item \(0 of 0 items kept\); wanted"):
         rosetta_set([], tokenizer, tokenizer)
 
 

@@ -49,9 +49,9 @@ def test_facts_can_be_limited_to_named_relations() -> None:
     assert Facts(relations=["young", "young"]).load() == Facts(relations=["young"]).load()
     _refused(
         Facts(relations=["colour"]),
-        r"Got the relation 'colour', wanted one of country_continent, .*; correct .*",
+        r"got the relation 'colour'; wanted one of country_continent, .*: correct .*",
     )
-    _refused(Facts(relations=[]), r"Got no relations, wanted at least one of country_continent, .*")
+    _refused(Facts(relations=[]), r"got no relations; wanted at least one of country_continent, .*")
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl"])
@@ -82,53 +82,53 @@ def test_json_and_json_lines_give_the_same_items(tmp_path, ending) -> None:
         (
             "gone.json",
             None,
-            r"The file .*gone\.json cannot be read \(No such file or directory\), wanted a data file; "
-            r"check the path \(a relative one starts at the current folder\)\.",
+            r"the file .*gone\.json cannot be read \(No such file or directory\); wanted a data file: "
+            r"check the path \(a relative one starts at the current folder\)",
         ),
-        ("a.json", " \n", r"The file .*a\.json is empty, wanted items; check how it was written\."),
-        ("a.json", "[]", r"The list in .*a\.json is empty, wanted items; check how it was written\."),
-        ("a.jsonl", "\n", r"The file .*a\.jsonl is empty, wanted items; check how it was written\."),
+        ("a.json", " \n", r"the file .*a\.json is empty; wanted items: check how it was written"),
+        ("a.json", "[]", r"the list in .*a\.json is empty; wanted items: check how it was written"),
+        ("a.jsonl", "\n", r"the file .*a\.jsonl is empty; wanted items: check how it was written"),
         (
             "a.json",
             '[\n{"prompt": }]',
-            r"Line 2 of .*a\.json is not JSON \(Expecting value\); correct that line\.",
+            r"line 2 of .*a\.json is not JSON \(Expecting value\); wanted JSON: correct that line",
         ),
         (
             "a.jsonl",
             '{"prompt": "p", "answer": "a"}\n\n{"prompt": "p"',
-            r"Line 3 of .*a\.jsonl is not JSON \(Expecting ',' delimiter\); correct that line\.",
+            r"line 3 of .*a\.jsonl is not JSON \(Expecting ',' delimiter\); wanted JSON: correct that line",
         ),
         (
             "a.json",
             {"items": [], "name": "x"},
-            r".*a\.json has the keys items, name, wanted a list of objects; put them into one list\.",
+            r".*a\.json has the keys items, name; wanted a list of objects: put them into one list",
         ),
         (
             "a.json",
             [{"prompt": "p", "answer": "a"}, {"question": "p", "answer": "a"}],
-            r"Object 1 of .*a\.json has the keys question, answer, wanted 'prompt'; add it\.",
+            r"Object 1 of .*a\.json has the keys question, answer; wanted 'prompt': add it",
         ),
         (
             "a.jsonl",
             '{"answer": "a"}',
-            r"Object 0 of .*a\.jsonl has the keys answer, wanted 'prompt'; add it\.",
+            r"Object 0 of .*a\.jsonl has the keys answer; wanted 'prompt': add it",
         ),
-        ("a.jsonl", "{}", r"Object 0 of .*a\.jsonl has no keys, wanted 'prompt'; add it\."),
-        ("a.json", ["p"], r"Object 0 of .*a\.json is str, wanted 'prompt'; add it\."),
+        ("a.jsonl", "{}", r"Object 0 of .*a\.jsonl has no keys; wanted 'prompt': add it"),
+        ("a.json", ["p"], r"Object 0 of .*a\.json is str; wanted 'prompt': add it"),
         (
             "a.json",
             [{"prompt": "2 + 2 =", "answer": 4}],
-            r"Object 0 of .*a\.json has int as 'answer', wanted text; put it in quotes\.",
+            r"Object 0 of .*a\.json has int as 'answer'; wanted text: put it in quotes",
         ),
         (
             "a.json",
             [{"prompt": "p", "answer": "a", "subject": 1}],
-            r"Object 0 of .*a\.json has int as 'subject', wanted text; put it in quotes\.",
+            r"Object 0 of .*a\.json has int as 'subject'; wanted text: put it in quotes",
         ),
         (
             "a.csv",
             "p,a",
-            r"Got the file .*a\.csv, wanted a name ending in \.json or \.jsonl; rename or convert it\.",
+            r"got the file .*a\.csv; wanted a name ending in \.json or \.jsonl: rename or convert it",
         ),
     ],
 )
@@ -142,10 +142,10 @@ def test_a_file_that_is_not_utf8_and_a_folder_are_refused(tmp_path) -> None:
     (tmp_path / "latin.json").write_bytes('["é"]'.encode("latin-1"))
     _refused(
         JsonFile(tmp_path / "latin.json"),
-        r"The file .*latin\.json is not UTF-8 text \(.*\); save it as UTF-8\.",
+        r"the file .*latin\.json is not UTF-8 text \(.*\); wanted UTF-8: save it as that",
     )
     (tmp_path / "folder.json").mkdir()
-    _refused(JsonFile(tmp_path / "folder.json"), r"The file .*folder\.json cannot be read \(Is a directory\), .*")
+    _refused(JsonFile(tmp_path / "folder.json"), r"the file .*folder\.json cannot be read \(Is a directory\); .*")
 
 
 def _squad(*questions: dict) -> dict:
@@ -191,30 +191,30 @@ def test_a_squad_context_is_put_in_whole_or_its_question_left_out(tmp_path) -> N
     assert items[1].prompt == "Rouen {question} is in France. Which town? {sure}"
     _refused(
         Squad(path, prompt, max_context_chars=length - 1),
-        rf".*dev\.json has 3 questions but none with a one-word answer in a paragraph of at most "
-        rf"{length - 1} characters; choose a file with short answers or raise max_context_chars\.",
+        rf"none of the 3 questions in .*dev\.json has a one-word answer in a paragraph of at most "
+        rf"{length - 1} characters; wanted at least one: choose a file with short answers or raise max_context_chars",
     )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], r".*dev\.json is list, wanted a SQuAD file with 'data', a list; check the path\."),
+        ([], r".*dev\.json is list; wanted a SQuAD file with 'data', a list: check the path"),
         (
             {"rows": []},
-            r".*dev\.json has the keys rows, wanted a SQuAD file with 'data', a list; check the path\.",
+            r".*dev\.json has the keys rows; wanted a SQuAD file with 'data', a list: check the path",
         ),
         (
             _squad(_asked("What?", "a town"), _asked("Who?")),
-            r".*dev\.json has 2 questions but none with a one-word answer; choose a file with short .*",
+            r"none of the 2 questions in .*dev\.json has a one-word answer; wanted at least one: choose a file .*",
         ),
         (
             {"data": [{"paragraphs": []}, {"paragraphs": [{"qas": [_asked("Where?", "here")]}]}]},
-            r"Article 1 of .*dev\.json is not as in SQuAD \(KeyError: 'context'\), wanted paragraphs with .*",
+            r"article 1 of .*dev\.json is not as in SQuAD \(KeyError: 'context'\); wanted paragraphs with .*",
         ),
         (
             {"data": ["x"]},
-            r"Article 0 of .*dev\.json is not as in SQuAD \(TypeError: .*\), wanted paragraphs with .*",
+            r"article 0 of .*dev\.json is not as in SQuAD \(TypeError: .*\); wanted paragraphs with .*",
         ),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_bad_squad_file_is_refused(tmp_path, content, message) -> None:
 
 def test_a_squad_prompt_without_a_question_is_refused(tmp_path) -> None:
     path = _write(tmp_path / "dev.json", SQUAD)
-    _refused(Squad(path, "Answer:"), r"Got the prompt template 'Answer:', wanted \{question\} in it; add .*")
+    _refused(Squad(path, "Answer:"), r"got the prompt template 'Answer:'; wanted \{question\} in it: add .*")
 
 
 def test_relation_files_are_read_one_or_all_of_a_folder_by_name(tmp_path) -> None:
@@ -241,14 +241,14 @@ def test_relation_files_are_read_one_or_all_of_a_folder_by_name(tmp_path) -> Non
 
 
 def test_bad_relation_files_and_templates_are_refused(tmp_path) -> None:
-    _refused(Relations(tmp_path), r"The folder .* has no \.json file, wanted relation files; check the path\.")
-    _refused(Relations(tmp_path / "x"), r"The file .*x cannot be read \(No such file or directory\), .*")
+    _refused(Relations(tmp_path), r"the folder .* has no \.json file; wanted relation files: check the path")
+    _refused(Relations(tmp_path / "x"), r"the file .*x cannot be read \(No such file or directory\); .*")
     path = _write(tmp_path / "past.json", [{"input": "go", "output": "went"}, {"input": "see", "out": "saw"}])
     _refused(
         Relations(path, "{subject} ->"),
-        r"Got the prompt template '\{subject\} ->', wanted \{input\} in it; .*",
+        r"got the prompt template '\{subject\} ->'; wanted \{input\} in it: .*",
     )
-    _refused(Relations(path), r"Object 1 of .*past\.json has the keys input, out, wanted 'output'; add it\.")
+    _refused(Relations(path), r"Object 1 of .*past\.json has the keys input, out; wanted 'output': add it")
 
 
 def _folder_data_set(folder: Path, rows: list[dict[str, str]]) -> str:
@@ -267,16 +267,16 @@ def test_hub_rows_without_the_named_columns_are_refused(tmp_path) -> None:
     folder = _folder_data_set(tmp_path, [{"prompt": "p", "answer": "a"}])
     _refused(
         HuggingFace(folder, subject_field="about"),
-        rf"Row 0 of '{folder}' has the keys prompt, answer, wanted 'about'; add it\.",
+        rf"Row 0 of '{folder}' has the keys prompt, answer; wanted 'about': add it",
     )
 
 
 def test_a_hub_that_cannot_be_reached_is_said_in_one_line() -> None:
     _refused(
         HuggingFace("some/facts"),
-        r"The data set 'some/facts' \(config None, split 'train'\) could not be loaded: \w+: "
-        r".*; check its name, config and split, and that the hub can be "
-        r"reached, or download it and use a JSON file\.",
+        r"the data set 'some/facts' \(config None, split 'train'\) could not be loaded \(\w+: "
+        r".*\); wanted its rows: check its name, config and split, and that the hub can be "
+        r"reached, or download it and use a JSON file",
     )
 
 
@@ -284,8 +284,8 @@ def test_a_missing_datasets_package_says_how_to_install_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     _refused(
         HuggingFace("some/facts"),
-        r"The data set 'some/facts' needs the package `datasets`, which is not installed; run: pip install "
-        r"'bridge-llm\[hub\]'\.",
+        r"the package `datasets`, which the data set 'some/facts' needs, is not installed; wanted it: run pip install "
+        r"'bridge-llm\[hub\]'",
     )
 
 
@@ -307,5 +307,5 @@ def test_items_without_an_answer_are_loaded_and_only_decoding_them_is_refused(tm
     path.write_text(json.dumps([{"prompt": "A dog ran."}, {"prompt": "Two cats slept.", "relation": "cats"}]))
     items = JsonFile(path).load()
     assert items == [Item("A dog ran."), Item("Two cats slept.", relation="cats")]
-    with pytest.raises(DataError, match=r"^None of the 2 items has an answer, wanted a gold answer to each prompt, .*"):
+    with pytest.raises(DataError, match=r"^none of the 2 items has an answer; wanted a gold answer to each prompt, .*"):
         rosetta_set(items, None, None)  # type: ignore[arg-type]

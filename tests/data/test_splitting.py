@@ -108,8 +108,8 @@ def test_facts_asked_in_several_wordings_are_not_split_by_item() -> None:
     # two wordings of one fact, as a JSON file may have them
     twice = [Item(f"{word} {i} is", f"a{i}", "r", f"s{i}") for i in range(6) for word in ("That", "What")]
     text = (
-        "Got 12 items that ask a fact that another item asks too, and split by item can put one fact on both sides; "
-        "give dataset.split.by=subject or answer."
+        "got 12 items that ask a fact that another item asks too, and split by item can put one fact on both sides; "
+        "wanted a split that keeps a fact together: give dataset.split.by=subject or answer"
     )
     with pytest.raises(DataError, match=f"^{re.escape(text)}$"):
         split(twice)
@@ -125,19 +125,25 @@ def test_facts_asked_in_several_wordings_are_not_split_by_item() -> None:
     [
         (
             {"size": 37, "by": "subject"},
-            "Got a data set size of 37, but 36 of 60 items are left to fit on after 24 went to the "
-            "evaluation; ask for 1 to 36, evaluate on fewer, or give more data.",
+            "got a data set size of 37; wanted 1 to 36, as that many of 60 items are left to fit on after 24 went to "
+            "the evaluation: ask for fewer, evaluate on fewer, or give more data",
         ),
-        ({"size": 0, "by": "subject"}, "Got a data set size of 0, but 36 of 60 items are left to fit on"),
+        (
+            {"size": 0, "by": "subject"},
+            "got a data set size of 0; wanted 1 to 36, as that many of 60 items are left to fit on",
+        ),
         (
             {"eval_size": 25, "by": "subject"},
-            "Got an evaluation size of 25, but 24 of 60 items can be evaluated on when split by subject with "
-            "eval_fraction=0.4; ask for 1 to 24, hold out more, or give more data.",
+            "got an evaluation size of 25; wanted 1 to 24, as that many of 60 items can be evaluated on when split by "
+            "subject with eval_fraction=0.4: ask for fewer, hold out more, or give more data",
         ),
-        ({"eval_size": 0, "by": "subject"}, "Got an evaluation size of 0, but"),
-        ({"eval_fraction": 1.0}, "Got eval_fraction=1.0, wanted a number between 0 and 1; change it."),
-        ({"by": "colour"}, "Got split by 'colour', wanted one of item, answer, subject, relation."),
-        ({"by": "fact"}, "Got split by 'fact', wanted one of item, answer, subject, relation."),
+        ({"eval_size": 0, "by": "subject"}, "got an evaluation size of 0; wanted 1 to "),
+        ({"eval_fraction": 1.0}, "got eval_fraction=1.0; wanted a number between 0 and 1: change it"),
+        (
+            {"by": "colour"},
+            "got split by 'colour'; wanted one of item, answer, subject, relation: change dataset.split.by",
+        ),
+        ({"by": "fact"}, "got split by 'fact'; wanted one of item, answer, subject, relation: change dataset.split.by"),
     ],
 )
 def test_a_split_that_cannot_be_made_says_both_numbers(numbers, arguments, message) -> None:
@@ -147,19 +153,19 @@ def test_a_split_that_cannot_be_made_says_both_numbers(numbers, arguments, messa
 
 def test_items_without_a_group_or_in_one_group_cannot_be_split() -> None:
     message = (
-        "Item 1 ('c\\nd') has no subject, so the items cannot be grouped by subject; fill in 'subject' for "
-        "every item, or give item or answer."
+        "item 1 ('c\\nd') has no subject, so the items cannot be grouped by subject; wanted one for every item: "
+        "fill in 'subject', or split by item or answer"
     )
     nameless = [Item("a", "b", subject="s"), Item("c\nd", "e", subject=" ")]
     for grouped in (lambda: split(nameless, by="subject"), lambda: labels(nameless, "subject")):
         with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
             grouped()
-    one = "Got 2 items in 1 group(s) when split by answer, wanted at least two groups, one to fit on and one to"
+    one = "got 2 items in 1 group(s) when split by answer; wanted at least two groups, one to fit on and one to"
     with pytest.raises(DataError, match=f"^{re.escape(one)}"):
         split([Item("a", "b"), Item("c", "b")], by="answer")
-    with pytest.raises(DataError, match=re.escape("Got 0 items in 0 group(s)")):
+    with pytest.raises(DataError, match=re.escape("got 0 items in 0 group(s)")):
         split([])
-    with pytest.raises(DataError, match=r"^Got groups by 'colour', wanted one of item, answer, subject, relation, "):
+    with pytest.raises(DataError, match=r"^got groups by 'colour'; wanted one of item, answer, subject, relation, "):
         labels(nameless, "colour")
 
 

@@ -53,7 +53,7 @@ def test_a_damaged_or_missing_part_is_refused_in_one_line(tmp_path):
     file = tmp_path / "normalize.safetensors"
     data = file.read_bytes()
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(FitError, match="normalize.safetensors is not the file that was saved; it is damaged"):
+    with pytest.raises(FitError, match="normalize.safetensors is not the file that was saved; wanted an undamaged one"):
         Adapter.load(tmp_path)
     file.unlink()
     with pytest.raises(FitError, match=r"normalize.safetensors cannot be read .* wanted a folder that Adapter.save"):

@@ -38,28 +38,28 @@ def test_copies_end_where_they_would_have_ended_alone() -> None:
     assert len(set(all_at_once.best_step)) > 1
     for i, net in enumerate(together):
         (alone,) = nets = [networks()[i]]
-        found = fitted(nets, Y[i : i + 1])
-        assert found.best_step == [all_at_once.best_step[i]]
-        assert found.best_loss == pytest.approx([all_at_once.best_loss[i]], rel=1e-9)
+        descent = fitted(nets, Y[i : i + 1])
+        assert descent.best_step == [all_at_once.best_step[i]]
+        assert descent.best_loss == pytest.approx([all_at_once.best_loss[i]], rel=1e-9)
         torch.testing.assert_close(net.weight, alone.weight, rtol=0.0, atol=1e-9)
 
 
 def test_what_is_kept_is_the_step_with_the_lowest_held_back_loss() -> None:
     nets = networks()
-    found = fitted(nets, Y)
+    descent = fitted(nets, Y)
     _, held = SCHEDULE.inner_split(len(X), seed=0)
     now = [float((net(X[held]) - y[held]).square().mean().detach()) for net, y in zip(nets, Y, strict=True)]
-    assert now == pytest.approx(found.best_loss)
-    assert all(best <= start for best, start in zip(found.best_loss, found.start_loss, strict=True))
+    assert now == pytest.approx(descent.best_loss)
+    assert all(best <= start for best, start in zip(descent.best_loss, descent.start_loss, strict=True))
 
 
 def test_a_start_that_cannot_be_improved_stays_as_it_was() -> None:
     (net,) = nets = [nn.Linear(3, 2, bias=False).double()]
     with torch.no_grad():
         net.weight.copy_(WEIGHTS[0].T)
-    found = fitted(nets, Y[:1])
-    assert found.best_step == [0]
-    assert found.n_steps == SCHEDULE.patience * SCHEDULE.check_every
+    descent = fitted(nets, Y[:1])
+    assert descent.best_step == [0]
+    assert descent.n_steps == SCHEDULE.patience * SCHEDULE.check_every
     assert torch.equal(net.weight, WEIGHTS[0].T)
 
 
@@ -71,7 +71,7 @@ def test_the_rows_held_back_are_neither_trained_on_nor_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "message"),
     [
         (Schedule(n_steps=0), "n_steps is 0; wanted at least 1"),
         (Schedule(patience=-1), "patience is -1; wanted at least 1"),
@@ -79,8 +79,8 @@ def test_the_rows_held_back_are_neither_trained_on_nor_none() -> None:
         (Schedule(inner_fraction=1.0), "inner_fraction is 1.0; wanted a number between 0 and 1"),
     ],
 )
-def test_a_schedule_that_makes_no_sense_is_refused_in_one_line(schedule: Schedule, told: str) -> None:
-    with pytest.raises(FitError, match=told) as caught:
+def test_a_schedule_that_makes_no_sense_is_refused_in_one_line(schedule: Schedule, message: str) -> None:
+    with pytest.raises(FitError, match=message) as caught:
         schedule.checked()
     assert "\n" not in str(caught.value)
 

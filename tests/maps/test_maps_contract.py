@@ -144,7 +144,7 @@ def test_states_that_no_map_can_take_are_refused_in_one_line(map_class):
         ),
         (
             lambda: make(map_class).transform_permuted(X, Y, torch.zeros(2, 200, dtype=torch.long), X_new),
-            r"permutations has shape \(2, 200\); wanted \(p, 200\), every row a permutation of 0..199",
+            r"permutations has shape \(2, 200\); wanted \(p, 200\): give permutations of 0..199",
         ),
         (lambda: make(map_class).transform_permuted(X, Y, order, X_new), r"permutations has shape \(200,\)"),
         (lambda: make(map_class).transform_permuted(X, Y, order[None], Y), "have width 7; wanted 6"),

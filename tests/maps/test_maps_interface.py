@@ -177,15 +177,18 @@ def described(folder, **changes):
 DAMAGE = {
     "no folder": (lambda f: [p.unlink() for p in f.iterdir()], "no map in .*map.json cannot be read"),
     "no tensors": (lambda f: (f / "map.safetensors").unlink(), "map.safetensors cannot be read"),
-    "not JSON": (lambda f: (f / "map.json").write_text("{"), "map.json is not JSON; it is damaged: save the map again"),
+    "not JSON": (
+        lambda f: (f / "map.json").write_text("{"),
+        "map.json is not JSON; wanted an undamaged file: save the map again",
+    ),
     "another file": (lambda f: (f / "map.json").write_text("[1]"), "does not describe a map"),
-    "a newer format": (lambda f: described(f, format=99), "has format 99, newer than 1, .*update bridge"),
-    "a key lost": (lambda f: described(f, options=...), "lacks options; it is damaged"),
+    "a newer format": (lambda f: described(f, format=99), "has format 99; wanted at most 1, .*update bridge"),
+    "a key lost": (lambda f: described(f, options=...), "lacks options; wanted an undamaged file"),
     "an unknown class": (lambda f: described(f, **{"class": "System"}), "is a System; wanted a class of bridge.maps"),
     "a function": (lambda f: described(f, **{"class": "load_map"}), "is a load_map; wanted a class"),
     "bits flipped": (
         lambda f: (f / "map.safetensors").write_bytes((f / "map.safetensors").read_bytes()[:-1] + b"\x07"),
-        "map.safetensors is not the file that was saved; it is damaged",
+        "map.safetensors is not the file that was saved; wanted an undamaged one",
     ),
     "unknown options": (lambda f: described(f, options={"colour": 1}), "does not fit its class"),
 }

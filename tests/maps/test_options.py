@@ -170,7 +170,7 @@ REFUSED = {
     "unknown selection": (Ridge(select="best"), "ridge select is 'best'; wanted one of fixed, loo, split"),
     "fewer rows than anchors": (Relative(6), "n_anchors is 6 and there are 5 fit rows; wanted 1 to 5 anchors"),
     "no anchors": (Relative(0), "n_anchors is 0 and there are 5 fit rows"),
-    "tolerance of anchors": (Relative(3, tolerance=1.0), "Relative tolerance is 1.0; wanted at least 0 and below 1"),
+    "tolerance of anchors": (Relative(3, tolerance=1.0), "relative tolerance is 1.0; wanted at least 0 and below 1"),
     "more components than rows": (PCAOrthogonal(6), "n_components is 6; wanted 1 to 5, .* source rows hold"),
     "no components": (PCAOrthogonal(0), "n_components is 0; wanted 1 to 5"),
     "more pairs than rows": (CCA(6), "CCA n_components is 6; wanted 1 to 5, the number of directions"),

@@ -86,13 +86,13 @@ CASES = [(truth, *widths) for truth in OWN for widths in WIDTHS if (truth, width
 @pytest.mark.parametrize(("truth", "d_source", "d_target"), CASES)
 def test_the_selection_table_ranks_the_class_of_the_truth_first(truth, d_source, d_target):
     X, Y, _, floor = planted(truth, d_source, d_target)
-    found = select(ladder(), X, Y, center=truth != "affine")
+    ranking = select(ladder(), X, Y, center=truth != "affine")
     # where directions are dropped, only least squares under R'R = I is of the truth's class
     own = "semi_orthogonal" if truth == "rotation" and d_source > d_target else OWN[truth]
-    assert found[0].name == found.chosen == own
-    assert floor < found[0].relative_error < 1.25 * floor
+    assert ranking[0].name == ranking.chosen == own
+    assert floor < ranking[0].relative_error < 1.25 * floor
     classes_that_do_not_hold_it = {"identity", "pca_orthogonal", "relative"}
-    assert all(row.relative_error > 1.25 * floor for row in found if row.name in classes_that_do_not_hold_it)
+    assert all(row.relative_error > 1.25 * floor for row in ranking if row.name in classes_that_do_not_hold_it)
 
 
 @pytest.mark.parametrize(("truth", "d_source", "d_target"), CASES)
@@ -152,22 +152,22 @@ def test_no_linear_map_reaches_the_noise_of_a_network_and_the_network_does_best(
     maps = {
         k: v for k, v in ladder().items() if k in ("orthogonal", "linear", "affine", "ridge_loo", "semi_orthogonal")
     }
-    found = select({**maps, "mlp": MLP(width=64, lr=3e-3, n_steps=400)}, X, Y, n_folds=3)
-    assert found[0].name == found.chosen == "mlp"
-    assert all(row.relative_error > 2.5 * floor for row in found[1:])
-    assert found[0].relative_error < 0.8 * found[1].relative_error
+    ranking = select({**maps, "mlp": MLP(width=64, lr=3e-3, n_steps=400)}, X, Y, n_folds=3)
+    assert ranking[0].name == ranking.chosen == "mlp"
+    assert all(row.relative_error > 2.5 * floor for row in ranking[1:])
+    assert ranking[0].relative_error < 0.8 * ranking[1].relative_error
 
 
 def test_a_simpler_map_within_one_standard_error_of_the_best_is_chosen_and_marked():
     X, Y, _, _ = planted("rotation", 96, 96)
-    found = select({"linear": Linear(), "scaled": Orthogonal(scale=True), "orthogonal": Orthogonal()}, X, 0.98 * Y)
-    assert found[0].name == "scaled"
-    assert found.chosen == "orthogonal"
-    assert isinstance(found, Selection)
-    lines = found.table().splitlines()
+    ranking = select({"linear": Linear(), "scaled": Orthogonal(scale=True), "orthogonal": Orthogonal()}, X, 0.98 * Y)
+    assert ranking[0].name == "scaled"
+    assert ranking.chosen == "orthogonal"
+    assert isinstance(ranking, Selection)
+    lines = ranking.table().splitlines()
     assert len(lines) == 4
     assert [line.split()[1] for line in lines if line.startswith("*")] == ["orthogonal"]
-    assert found[0].relative_error == pytest.approx((1 - found[0].explained_variance) ** 0.5)
+    assert ranking[0].relative_error == pytest.approx((1 - ranking[0].explained_variance) ** 0.5)
 
 
 def test_rows_of_one_group_are_held_out_together():

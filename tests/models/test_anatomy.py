@@ -66,14 +66,14 @@ def test_a_model_without_a_list_of_blocks_is_refused_in_one_line():
     with pytest.raises(ModelError) as caught:
         anatomy(model)
     assert str(caught.value) == (
-        "T5ForConditionalGeneration has 2 lists of 2 decoder blocks where exactly one was wanted; "
+        "T5ForConditionalGeneration has 2 lists of 2 decoder blocks; wanted exactly one: "
         "give a causal language model of the transformers library with one stack of blocks"
     )
 
 
 def test_a_model_without_a_head_is_refused_in_one_line():
     base = transformers.LlamaModel(transformers.LlamaConfig(**COMMON, intermediate_size=48))
-    with pytest.raises(ModelError, match=r"^LlamaModel has no output head; give a causal language model$"):
+    with pytest.raises(ModelError, match=r"^LlamaModel has no output head; wanted one: give a causal language model$"):
         anatomy(base)
 
 

@@ -96,11 +96,13 @@ def test_a_causal_model_is_an_embedder_too_where_it_is_asked_to_be(tmp_path: Pat
 
 
 def test_what_is_not_known_gets_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^kind='oracle' is no kind of models; give one of causal, embedder$"):
+    with pytest.raises(
+        ConfigError, match=r"^kind='oracle' is no kind of models; wanted one of causal, embedder: change it$"
+    ):
         load(str(tmp_path), kind="oracle")
-    with pytest.raises(ConfigError, match=r"^pooling='max' is unknown; give one of mean, last, cls$"):
+    with pytest.raises(ConfigError, match=r"^pooling='max' is unknown; wanted one of mean, last, cls: change it$"):
         embed(loaded("llama"), TEXTS, "max")
-    with pytest.raises(ModelError, match=r"^BertModel has no output head; give a causal language model$"):
+    with pytest.raises(ModelError, match=r"^BertModel has no output head; wanted one: give a causal language model$"):
         anatomy(encoder("Bert"))
 
 
@@ -109,8 +111,8 @@ def test_a_cell_that_decodes_refuses_a_model_without_a_head(bare_outputs: Path, 
     word_tokenizer().save_pretrained(tmp_path / "bert")
     words = [f"paths.outputs={bare_outputs}", f"pair.target.name={tmp_path / 'bert'}", "pair.target.kind=embedder"]
     text = (
-        rf"^task=translate scores the tokens that a model says, and {tmp_path / 'bert'} is an embedder, which says none; "
-        "give pair.target.kind=causal, or another task$"
+        rf"^{tmp_path / 'bert'} is an embedder, which writes no tokens; wanted a model that does, as task=translate "
+        "scores them: give pair.target.kind=causal, or another task$"
     )
     with pytest.raises(ConfigError, match=text):
         run(compose_config(*(w for w in SMALL if "target.zoo" not in w), *words, "pair.target.zoo=null"))

@@ -236,8 +236,6 @@ def test_a_model_with_a_recurrent_state_is_refused_in_one_line():
         num_experts=0,
     )
     model = transformers.Qwen3NextForCausalLM(config).eval()
-    with pytest.raises(
-        ModelError, match="keys and values were wanted; a state can stand behind a context in"
-    ) as caught:
+    with pytest.raises(ModelError, match="wanted keys and values, which a state behind a context attends to") as caught:
         context_cache(model, anatomy(model), torch.tensor([[5, 6, 7]]))
     assert "\n" not in str(caught.value)

@@ -43,7 +43,10 @@ def test_each_familys_own_words_are_understood(tmp_path, family):
 
 def test_a_config_that_cannot_be_read_is_refused_in_one_line(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config.json cannot be read \(.*\); save the model there again$"):
+    with pytest.raises(
+        ModelError,
+        match=r"config.json cannot be read \(.*\); wanted a readable config.json: save the model there again$",
+    ):
         shape(str(folder))
     change_to = {"model_type": "nothing"}
     (folder / "config.json").write_text(json.dumps(change_to))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -83,7 +84,9 @@ def test_a_damaged_artefact_is_refused_in_one_line_and_made_again(
         about.unlink()
     else:
         about.write_text("{" if damage == "not JSON" else about.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(StoreError, match=r"is damaged \(.*\); run again what made it$") as caught:
+    with pytest.raises(
+        StoreError, match=r"is damaged \(.*\); wanted the files as they were written: run again what made it$"
+    ) as caught:
         store.get("map", folder.name)
     assert "\n" not in str(caught.value)
     assert store.ensure("map", FROM, make) == folder
@@ -93,6 +96,15 @@ def test_a_damaged_artefact_is_refused_in_one_line_and_made_again(
     assert make.calls == 2
     assert weights.read_bytes() == b"weights"
     assert names(tmp_path / "map") == {".locks", folder.name}
+
+
+def test_a_file_that_changed_after_it_was_verified_is_verified_again(tmp_path: Path) -> None:
+    store = Artefacts(tmp_path)
+    folder = store.ensure("map", FROM, Maker())
+    assert store.find("map", FROM) == folder
+    (folder / "weights.bin").write_bytes(b"weighty")
+    os.utime(folder / "weights.bin", ns=(1, 1))
+    assert store.find("map", FROM) is None
 
 
 def test_an_artefact_is_made_again_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -126,10 +138,10 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
 
 def test_an_artefact_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     store = Artefacts(tmp_path)
-    with pytest.raises(StoreError, match=r"^no map 12ab in .*; those there: none yet$"):
+    with pytest.raises(StoreError, match=r"^no map 12ab in .*; wanted one of none yet: check the key$"):
         store.get("map", "12ab")
     key = store.ensure("map", FROM, Maker()).name
-    with pytest.raises(StoreError, match=f"; those there: {key}$"):
+    with pytest.raises(StoreError, match=f"; wanted one of {key}: check the key$"):
         store.get("map", "12ab")
 
 

@@ -36,20 +36,24 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_was_never_started_is_refused_with_those_that_were(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no sweep 'x' was started in .*; those there: none yet. Start one with"):
+    with pytest.raises(
+        ConfigError, match="no sweep 'x' was started in .*; wanted one of none yet: correct the name, or start one with"
+    ):
         read(tmp_path, "x")
     manifest(tmp_path).write()
-    with pytest.raises(ConfigError, match="those there: m"):
+    with pytest.raises(ConfigError, match="wanted one of m: "):
         read(tmp_path, "x")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("{", "is damaged"), (json.dumps({"manifest_version": 9}), "of manifest version 9")]
+    ("text", "message"), [("{", "is damaged"), (json.dumps({"manifest_version": 9}), "of manifest version 9")]
 )
-def test_a_manifest_that_cannot_be_read_says_what_to_do(tmp_path: Path, text: str, told: str) -> None:
+def test_a_manifest_that_cannot_be_read_says_what_to_do(tmp_path: Path, text: str, message: str) -> None:
     manifest(tmp_path).write()
     (tmp_path / "sweeps" / "m" / "sweep.json").write_text(text)
-    with pytest.raises(ConfigError, match=rf"{told}.*; delete it and give the bridge sweep command again|{told}"):
+    with pytest.raises(
+        ConfigError, match=rf"{message}.*; wanted .*: delete it and give the bridge sweep command again|{message}"
+    ):
         read(tmp_path, "m")
 
 

@@ -35,14 +35,14 @@ def names(folder: Path) -> set[str]:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     made = written(tmp_path)
-    found = record.read(tmp_path, "a1")
-    assert found is not None
-    assert found.data == made.data == {"run_id": "a1", "record_version": record.RECORD_VERSION, **DATA}
-    assert (made.reused, found.reused) == (False, True)
-    assert found.ok
-    assert found.items().to_pydict() == COLUMNS
-    assert names(found.folder) == {"record.json", "config.yaml", "items.parquet", "run.log"}
-    assert (found.folder / "run.log").read_text() == "a line\n"
+    stored = record.read(tmp_path, "a1")
+    assert stored is not None
+    assert stored.data == made.data == {"run_id": "a1", "record_version": record.RECORD_VERSION, **DATA}
+    assert (made.reused, stored.reused) == (False, True)
+    assert stored.ok
+    assert stored.items().to_pydict() == COLUMNS
+    assert names(stored.folder) == {"record.json", "config.yaml", "items.parquet", "run.log"}
+    assert (stored.folder / "run.log").read_text() == "a line\n"
     assert names(tmp_path / "runs") == {"a1"}
 
 
@@ -65,7 +65,10 @@ def test_a_damaged_record_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = written(tmp_path).folder / "record.json"
     path.write_text(path.read_text()[:40])
     for read in (lambda: record.read(tmp_path, "a1"), lambda: record.read_all(tmp_path)):
-        with pytest.raises(RecordError, match=rf"^{path} is damaged \(.*\); delete its folder and run the cell again$"):
+        with pytest.raises(
+            RecordError,
+            match=rf"^{path} is damaged \(.*\); wanted a whole record: delete its folder and run the cell again$",
+        ):
             read()
 
 
@@ -89,13 +92,15 @@ def test_a_record_of_another_version_is_refused_with_what_to_do(tmp_path: Path) 
         return only
 
     assert refused() == (
-        f"1 of 1 records in {runs} are of record version 2, this bridge reads 6; move them away (mv {runs} "
+        f"1 of 1 records in {runs} are of record version 2, this bridge reads 6; wanted records of one version: move them away (mv {runs} "
         f"{runs}-version-2) and run their cells again"
     )
     written(tmp_path)
     record.refuse_older(tmp_path, ["a1", "none"])
     said = refused()
-    assert said.startswith(f"1 of 2 records in {runs} are of record version 2, this bridge reads 6; move them away (")
+    assert said.startswith(
+        f"1 of 2 records in {runs} are of record version 2, this bridge reads 6; wanted records of one version: move them away ("
+    )
     command = said[said.index("(") + 1 : said.rindex(")")]
     subprocess.run(["sh", "-c", command], check=True)
     assert names(runs) == {"a1"}
@@ -121,18 +126,18 @@ def test_an_outputs_folder_that_cannot_be_written_is_named(tmp_path: Path) -> No
 
 
 def test_provenance_names_versions_and_the_commit_of_a_checkout() -> None:
-    found = provenance()
-    assert found["versions"].keys() >= {"bridge", "python", "torch", "transformers", "hydra-core"}
+    stored = provenance()
+    assert stored["versions"].keys() >= {"bridge", "python", "torch", "transformers", "hydra-core"}
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     if head.returncode == 0:
-        assert found["commit"] == head.stdout.strip()
-        assert isinstance(found["dirty"], bool)
+        assert stored["commit"] == head.stdout.strip()
+        assert isinstance(stored["dirty"], bool)
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bridge.records.provenance, "__file__", str(tmp_path / "records" / "provenance.py"))
-    found = provenance.__wrapped__()
-    assert (found["commit"], found["dirty"]) == (None, None)
+    stored = provenance.__wrapped__()
+    assert (stored["commit"], stored["dirty"]) == (None, None)
     # a folder inside somebody else's checkout is not a checkout of bridge
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     assert provenance.__wrapped__()["commit"] is None
@@ -140,22 +145,28 @@ def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, 
     assert provenance.__wrapped__()["commit"] is None
 
 
-def _both(outputs: str, barrier: Any, answers: Any) -> None:
+def _other(*arguments: Any) -> None:
     logging.disable()
+    _both(*arguments)
+
+
+def _both(outputs: str, barrier: Any, answers: Any) -> None:
     config = compose_config(*SMALL, f"paths.outputs={outputs}")
     barrier.wait()
     answers.put(run(config).reused)
 
 
-def test_two_processes_that_want_the_same_cell_compute_it_once(bare_outputs: Path) -> None:
+def test_two_processes_that_want_the_same_cell_compute_it_once(
+    bare_outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_both, args=(str(bare_outputs), barrier, answers)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    reused = sorted(answers.get(timeout=480) for _ in processes)
-    for process in processes:
-        process.join(timeout=240)
+    other = context.Process(target=_other, args=(str(bare_outputs), barrier, answers))
+    other.start()
+    _both(str(bare_outputs), barrier, answers)
+    reused = sorted(answers.get(timeout=480) for _ in range(2))
+    other.join(timeout=240)
     assert reused == [False, True]
     assert len(record.read_all(bare_outputs)) == 1
 
@@ -169,8 +180,8 @@ def test_a_failed_cell_is_run_again_once_it_can_be(bare_outputs: Path, tmp_path:
     (failed,) = record.read_all(bare_outputs)
     assert failed.data["status"] == "failed"
     path.write_text(json.dumps(facts()))
-    found = run(config)
-    assert found.data["run_id"] == failed.data["run_id"]
+    stored = run(config)
+    assert stored.data["run_id"] == failed.data["run_id"]
     assert [r.ok for r in record.read_all(bare_outputs)] == [True]
 
 
@@ -190,8 +201,8 @@ def test_what_was_computed_is_kept_when_its_model_cannot_be_reached_any_more(bar
 
     with pytest.raises(ModelError, match="not reachable today"):
         run(config, Unreachable(bare_outputs, "cpu", 64))
-    (found,) = record.read_all(bare_outputs)
-    assert found.ok
+    (stored,) = record.read_all(bare_outputs)
+    assert stored.ok
 
 
 def test_a_damaged_record_of_the_very_cell_is_not_overwritten_by_a_failure(bare_outputs: Path) -> None:
@@ -214,9 +225,9 @@ def test_a_feature_that_never_varies_leaves_no_nan_in_a_record(bare_outputs: Pat
     models = [f"pair.{side}.name={dead}" for side in ("source", "target")]
     small = [word for word in SMALL if "zoo" not in word]
     words = [*small, "pair=custom", *models, "layer=0", "injection=late_layer", f"paths.outputs={bare_outputs}"]
-    found = run(compose_config(*words))
-    assert found.ok
-    text = (found.folder / "record.json").read_text()
+    stored = run(compose_config(*words))
+    assert stored.ok
+    text = (stored.folder / "record.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
 
@@ -228,8 +239,8 @@ def test_states_that_do_not_vary_at_all_are_refused(bare_outputs: Path, tmp_path
     (tmp_path / "items.json").write_text(json.dumps(items))
     words = ["dataset=json", f"dataset.path={tmp_path / 'items.json'}", f"paths.outputs={bare_outputs}"]
     text = (
-        r"^layer 0 of tiny-llama is one and the same state for all \d+ items; a prompt's last token alone decides it "
-        r"there: choose a layer above, or prompts that end differently$"
+        r"^layer 0 of tiny-llama is one and the same state for all \d+ items; wanted states that differ, and there "
+        r"a prompt's last token alone decides them: choose a layer above, or prompts that end differently$"
     )
     with pytest.raises(DataError, match=text):
         run(compose_config(*FAST, *words, "layer=0", "injection=late_layer", f"map={map}"))

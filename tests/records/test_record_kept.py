@@ -40,8 +40,8 @@ def test_a_writer_that_is_killed_leaves_the_older_record_and_its_rest_is_cleared
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), cut], capture_output=True)
     assert done.returncode == -9
-    (found,) = record.read_all(tmp_path)
-    assert found.data["status"] == "done"
+    (stored,) = record.read_all(tmp_path)
+    assert stored.data["status"] == "done"
     assert len(names(tmp_path / "runs")) == 2
     written(tmp_path)
     assert names(tmp_path / "runs") == {"a1"}
@@ -66,9 +66,9 @@ def test_a_writer_that_is_killed_between_its_renames_leaves_the_older_record_rea
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True).returncode == -9
         assert "a1" not in names(tmp_path / "runs")
-        (found,) = record.read_all(tmp_path)
-        assert (found.data["run_id"], found.data["status"]) == ("a1", "done")
-        assert found.items().to_pydict() == COLUMNS
+        (stored,) = record.read_all(tmp_path)
+        assert (stored.data["run_id"], stored.data["status"]) == ("a1", "done")
+        assert stored.items().to_pydict() == COLUMNS
         assert record.is_done(tmp_path, "a1")
         assert record.head(tmp_path, "a1") == {
             "run_id": "a1",
@@ -85,8 +85,8 @@ def test_a_writer_that_is_killed_before_it_clears_up_leaves_the_newer_record(tmp
     shutil.copytree(tmp_path / "runs" / "a1", tmp_path / "runs" / ".a1.replaced")
     written(tmp_path, {"status": "done", "newer": True})
     shutil.copytree(tmp_path / "runs" / "a1", tmp_path / "runs" / ".a1.replaced")
-    (found,) = record.read_all(tmp_path)
-    assert found.folder == tmp_path / "runs" / "a1"
+    (stored,) = record.read_all(tmp_path)
+    assert stored.folder == tmp_path / "runs" / "a1"
     written(tmp_path)
     assert names(tmp_path / "runs") == {"a1"}
 
@@ -100,10 +100,10 @@ def test_a_reader_always_sees_a_record_while_it_is_written_over(tmp_path: Path) 
         os._exit(0)
     seen = set()
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        found = record.read(tmp_path, "a1")
-        assert found is not None
+        stored = record.read(tmp_path, "a1")
+        assert stored is not None
         assert record.head(tmp_path, "a1") is not None
-        seen.add(found.data.get("i"))
+        seen.add(stored.data.get("i"))
     assert len(seen) > 2
 
 
@@ -120,9 +120,9 @@ def test_a_reader_that_comes_between_the_renames_looks_again(tmp_path: Path, mon
                 replaced.rename(final)
 
     monkeypatch.setattr(Path, "open", open_and_then_replace)
-    found = record.read(tmp_path, "a1")
-    assert found is not None
-    assert found.folder == final
+    stored = record.read(tmp_path, "a1")
+    assert stored is not None
+    assert stored.folder == final
 
 
 def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_record_of_an_older_version_is_refused(tmp_path: Path, version: int | 
     path.write_text(
         json.dumps({"run_id": "a1", "status": "done"} | ({} if version is None else {"record_version": version}))
     )
-    text = f"1 of 1 records in .* are of record version {version}, this bridge reads {record.RECORD_VERSION}; move them"
+    text = f"1 of 1 records in .* are of record version {version}, this bridge reads {record.RECORD_VERSION}; wanted records of one version: move them"
     with pytest.raises(RecordError, match=text):
         record.read(tmp_path, "a1")
     assert not record.is_done(tmp_path, "a1")

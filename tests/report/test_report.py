@@ -103,14 +103,14 @@ def test_the_head_gives_counts_verdicts_and_the_hardest_control_of_the_best_cell
     assert "Best of 4 valid cells, so chosen after looking" in head
     (c, *_) = comparisons([write_cell(tmp_path)])
     new = c.parts["new"]
-    told = (
+    sentence = (
         f"On the {new['n']} eval items ({new['n_units']} units) with new answers, which no fit row has, top-1: fitted "
     )
     means = {part: f"{c.parts[part]['scores']['fitted']['top1']['mean']:.2f}" for part in ("new", "known")}
     assert means["new"] != means["known"]
-    assert f"{told}{means['new']} [" in head
+    assert f"{sentence}{means['new']} [" in head
     whole = f"On all {N_ITEMS} eval items ({c.point['n_units']} units), top-1: fitted "
-    assert head.index(told) < head.index(whole)
+    assert head.index(sentence) < head.index(whole)
     assert "On all items it is above lookup, a table of known answers, which reaches 0." in head
     assert f"Knowing only which items share an answer is worth {c.mean('clustered'):.2f}." in head
 
@@ -129,11 +129,11 @@ def test_new_answers_come_before_everything_else_in_the_page_and_its_links(page)
 
 def test_few_units_are_said_in_the_card_and_among_the_warnings(tmp_path):
     write_cell(tmp_path, n_units=12)
-    found = sections(write_report(tmp_path).read_text())
-    told = "nly 12 units (answer): items of one unit depend on each other, so intervals are wide"
-    assert f"O{told}." in found[""]
-    assert f"few units</b>: o{told}" in found["gates"]
-    assert "New answers: no test, only 5 units; all answers: above every negative control" in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    sentence = "nly 12 units (answer): items of one unit depend on each other, so intervals are wide"
+    assert f"O{sentence}." in parts[""]
+    assert f"few units</b>: o{sentence}" in parts["gates"]
+    assert "New answers: no test, only 5 units; all answers: above every negative control" in parts[""]
 
 
 def test_without_new_answers_nothing_is_said_about_them(tmp_path):
@@ -142,53 +142,55 @@ def test_without_new_answers_nothing_is_said_about_them(tmp_path):
     data = json.loads(path.read_text())
     data["points"][0]["parts"]["new"] = {"n": 0, "n_units": 0}
     path.write_text(json.dumps(data))
-    found = sections(write_report(tmp_path).read_text())
-    assert "There are no eval items with new answers, so nothing is said about them." in found[""]
-    assert "New answers: none; all answers: above every negative control" in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    assert "There are no eval items with new answers, so nothing is said about them." in parts[""]
+    assert "New answers: none; all answers: above every negative control" in parts[""]
 
 
 def test_an_absent_control_is_told_with_its_reason_in_the_card_the_panels_and_the_warnings(tmp_path):
     write_cell(tmp_path, absent={"shuffled_within": NO_RELATIONS})
     write_cell(tmp_path, layers=(2, 4), absent={"shuffled_within": NO_RELATIONS})
-    found = sections(write_report(tmp_path).read_text())
-    assert f"No shuffled_within: {NO_RELATIONS}." in found[""]
-    assert f"no shuffled_within: {NO_RELATIONS}." in found["leads"]
-    assert f"no shuffled_within</b>: {NO_RELATIONS}" in found["gates"]
-    assert "Not scored" not in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    assert f"No shuffled_within: {NO_RELATIONS}." in parts[""]
+    assert f"no shuffled_within: {NO_RELATIONS}." in parts["leads"]
+    assert f"no shuffled_within</b>: {NO_RELATIONS}" in parts["gates"]
+    assert "Not scored" not in parts[""]
     for name in SECTIONS:
-        assert ">shuffled_within<" not in found[name], name
+        assert ">shuffled_within<" not in parts[name], name
 
 
 def test_that_a_table_is_not_beaten_is_said_plainly(tmp_path):
     for layer in (3, 4):
         write_cell(tmp_path, layers=(layer, 4), rates={"lookup": 0.75}, new_rates={"fitted": 0.02, "lookup": 0.0})
-    found = sections(write_report(tmp_path).read_text())
+    parts = sections(write_report(tmp_path).read_text())
     baselines = "above lookup in 0, above bag_of_words in"
-    assert f"New answers: above every negative control in 0 of 2 valid cells, {baselines} 0." in found[""]
-    told = f'<b class="">All answers: above every negative control in 2 of 2 valid cells, {baselines} 2.'
-    assert told in found[""]
-    assert "On all items it is not above lookup" in found[""]
-    assert "above all<br>not above lookup" in found["best"]
-    assert "but not above lookup" in found["scores"]
+    assert f"New answers: above every negative control in 0 of 2 valid cells, {baselines} 0." in parts[""]
+    sentence = f'<b class="">All answers: above every negative control in 2 of 2 valid cells, {baselines} 2.'
+    assert sentence in parts[""]
+    assert "On all items it is not above lookup" in parts[""]
+    assert "above all<br>not above lookup" in parts["best"]
+    assert "but not above lookup" in parts["scores"]
 
 
 def test_records_of_an_older_version_are_refused(tmp_path):
     path = write_cell(tmp_path).folder / "record.json"
     path.write_text(path.read_text().replace('"record_version": 6', '"record_version": 2', 1))
-    with pytest.raises(RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 6; move "):
+    with pytest.raises(
+        RecordError, match=r"^1 of 1 records in .* are of record version 2, this bridge reads 6; wanted "
+    ):
         write_report(tmp_path)
 
 
 def test_invalid_cells_are_marked_wherever_they_are_shown(page):
-    found = sections(page)
-    assert found["over-layer"].count("hollow: dead") == 3
-    assert found["over-n_fit"].count("hollow: dead") == 3
-    assert found["map"].count("red: dead") == 2
-    told = "dead: the target&#x27;s own states, put in without a map, reach only 14% of its native score"
+    parts = sections(page)
+    assert parts["over-layer"].count("hollow: dead") == 3
+    assert parts["over-n_fit"].count("hollow: dead") == 3
+    assert parts["map"].count("red: dead") == 2
+    sentence = "dead: the target&#x27;s own states, put in without a map, reach only 14% of its native score"
     for name in ("over-layer", "over-n_fit", "map", "leads", "answers", "scores"):
-        assert told in found[name].replace("Dead:", "dead:"), name
-    assert found["gates"].count('<td class="tight bad">FAILED 0.14 (0.8 to 1.25)</td>') == 4
-    assert found["gates"].count('<td class="tight">0.98 (0.8 to 1.25)</td>') == 4
+        assert sentence in parts[name].replace("Dead:", "dead:"), name
+    assert parts["gates"].count('<td class="tight bad">FAILED 0.14 (0.8 to 1.25)</td>') == 4
+    assert parts["gates"].count('<td class="tight">0.98 (0.8 to 1.25)</td>') == 4
 
 
 def test_failed_cells_are_listed_with_their_error_and_a_folded_traceback(page):
@@ -198,19 +200,19 @@ def test_failed_cells_are_listed_with_their_error_and_a_folded_traceback(page):
 
 
 def test_warnings_coverage_and_what_was_run_are_in_the_report(page):
-    found = sections(page)
-    assert "n=60 fit rows are fewer than d=128 <span class=quiet>(2 cells)</span>" in found["gates"]
-    assert '<th scope="col">duplicate prompt</th>' in found["gates"]
-    assert ">46</td>" in found["gates"]
-    assert found["run"].count("tiny: tiny-llama → tiny-mistral") == 9
-    assert "bridge 0.1.0, torch 2.13.0" in found["run"]
+    parts = sections(page)
+    assert "n=60 fit rows are fewer than d=128 <span class=quiet>(2 cells)</span>" in parts["gates"]
+    assert '<th scope="col">duplicate prompt</th>' in parts["gates"]
+    assert ">46</td>" in parts["gates"]
+    assert parts["run"].count("tiny: tiny-llama → tiny-mistral") == 9
+    assert "bridge 0.1.0, torch 2.13.0" in parts["run"]
     for control in CONDITIONS.values():
-        assert control.rules_out.replace("'", "&#x27;") in found["run"]
-    assert f"a bootstrap over units ({N_RESAMPLES} resamples)" in found["run"]
-    assert "20 draws cannot push it below 0.048" in found["run"]
-    assert "<b>Units</b> (answer)" in found["run"]
-    assert '<th scope="col">units</th>' in found["gates"]
-    assert re.search(r"<td>120</td><td>\d\d \(answer\)</td>", found["gates"])
+        assert control.rules_out.replace("'", "&#x27;") in parts["run"]
+    assert f"a bootstrap over units ({N_RESAMPLES} resamples)" in parts["run"]
+    assert "20 draws cannot push it below 0.048" in parts["run"]
+    assert "<b>Units</b> (answer)" in parts["run"]
+    assert '<th scope="col">units</th>' in parts["gates"]
+    assert re.search(r"<td>120</td><td>\d\d \(answer\)</td>", parts["gates"])
 
 
 def test_the_page_is_well_formed_and_loads_nothing(page):
@@ -246,43 +248,43 @@ def test_text_from_records_is_escaped(tmp_path):
 
 def test_missing_controls_are_named_in_the_head_the_panels_and_the_warnings(tmp_path):
     write_cell(tmp_path, controls=tuple(c for c in CONTROLS if c not in ("identity", "planted")))
-    found = sections(write_report(tmp_path).read_text())
-    told = "Not scored in every cell: identity, planted."
-    assert told in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    sentence = "Not scored in every cell: identity, planted."
+    assert sentence in parts[""]
     for name in ("over-layer", "map", "leads", "answers"):
-        assert told in found[name], name
-    assert "not scored: identity, planted</b>; control=all scores everything" in found["gates"]
-    assert "New answers: open: no score yet for identity" in found[""]
+        assert sentence in parts[name], name
+    assert "not scored: identity, planted</b>; control=all scores everything" in parts["gates"]
+    assert "New answers: open: no score yet for identity" in parts[""]
 
 
 def test_cells_fanned_out_over_controls_are_joined_before_they_are_shown(tmp_path):
     for control in CONTROLS:
         write_cell(tmp_path, controls=(control,))
-    found = sections(write_report(tmp_path).read_text())
-    assert "1 cell finished" in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    assert "1 cell finished" in parts[""]
     for control in RATES:
-        assert f">{control}<" in found[""]
-    assert found["run"].count("tiny: tiny-llama → tiny-mistral") == len(CONTROLS)
-    assert "Not scored" not in found[""]
-    assert "New answers: above every negative control, and above lookup" in found[""]
+        assert f">{control}<" in parts[""]
+    assert parts["run"].count("tiny: tiny-llama → tiny-mistral") == len(CONTROLS)
+    assert "Not scored" not in parts[""]
+    assert "New answers: above every negative control, and above lookup" in parts[""]
 
 
 def test_a_fitted_score_without_negative_controls_is_not_shown_and_the_report_says_so(tmp_path):
     write_cell(tmp_path, controls=("fitted",), rates={"fitted": 0.4321})
     page = write_report(tmp_path).read_text()
-    found = sections(page)
-    assert "Fitted score not shown, because no negative control was scored beside it" in found[""]
-    assert "its fitted score is not shown" in found["gates"]
-    assert not any(">fitted<" in found[name] for name in ("", *SECTIONS))
+    parts = sections(page)
+    assert "Fitted score not shown, because no negative control was scored beside it" in parts[""]
+    assert "its fitted score is not shown" in parts["gates"]
+    assert not any(">fitted<" in parts[name] for name in ("", *SECTIONS))
 
 
 def test_several_pairs_stand_under_their_own_names(tmp_path):
     write_cell(tmp_path)
     write_cell(tmp_path, pair={"name": "seeds", "source": {"name": "a"}, "target": {"name": "b"}}, layers=(2, 4))
-    found = sections(write_report(tmp_path).read_text())
+    parts = sections(write_report(tmp_path).read_text())
     for name in ("", "over-layer", "map", "leads", "answers"):
-        assert "<h3>tiny: tiny-llama → tiny-mistral</h3>" in found[name]
-        assert "<h3>seeds: a → b</h3>" in found[name]
+        assert "<h3>tiny: tiny-llama → tiny-mistral</h3>" in parts[name]
+        assert "<h3>seeds: a → b</h3>" in parts[name]
 
 
 def test_cells_computed_on_other_weights_are_not_compared_silently(tmp_path):
@@ -303,7 +305,7 @@ def test_only_failed_cells_still_give_a_report(tmp_path):
 def test_no_records_is_an_error_of_one_line(tmp_path):
     with pytest.raises(RecordError) as error:
         write_report(tmp_path)
-    assert str(error.value).startswith(f"no records under {tmp_path}/runs; run bridge first")
+    assert str(error.value).startswith(f"no records under {tmp_path}/runs; wanted at least one: run bridge first")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "reports").exists()
 
@@ -341,10 +343,10 @@ def test_curves_and_maps_show_new_answers_first(page):
 def test_where_all_answers_are_new_nothing_is_drawn_twice(tmp_path):
     for layer in (3, 4):
         write_cell(tmp_path, layers=(layer, 4), all_new=True)
-    found = sections(write_report(tmp_path).read_text())
-    assert "all answers" not in found["over-layer"] + found["map"]
-    assert found["leads"].count("<figure") == 1
-    assert "All answers: above" not in found[""]
+    parts = sections(write_report(tmp_path).read_text())
+    assert "all answers" not in parts["over-layer"] + parts["map"]
+    assert parts["leads"].count("<figure") == 1
+    assert "All answers: above" not in parts[""]
 
 
 def test_a_report_that_would_be_the_same_is_not_drawn_again(tmp_path, monkeypatch):

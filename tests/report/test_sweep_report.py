@@ -8,13 +8,19 @@ import pytest
 import synthetic_records
 from declared import NEGATIVES
 from rich.console import Console
-from synthetic_records import config, write_cell, write_failed
+from synthetic_families import cell
+from synthetic_records import TASK, config, write_cell, write_failed
 
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError, RecordError
 from bridge.records.manifest import Cell, Manifest
 from bridge.records.record import read_all
 from bridge.report.document import write_report
+from bridge.report.evidence import gates
+from bridge.report.gathered import Gathered
+from bridge.report.headline import cards
+from bridge.report.search import best_places
+from bridge.results.families import Family
 from bridge.results.joining import comparisons
 from bridge.show.grid_footer import grid_footer
 from bridge.show.grid_tables import MOST_ROWS, grid_tables
@@ -117,14 +123,25 @@ def test_every_cell_has_its_lead_in_one_picture(page: str) -> None:
 
 
 def test_gates_and_runs_of_many_cells_are_a_row_per_curve_and_per_setting(page: str) -> None:
-    found = sections(page)
+    parts = sections(page)
     assert MANY < 61
-    gates = found["gates"][: found["gates"].index("<h3>Warnings</h3>")]
+    gates = parts["gates"][: parts["gates"].index("<h3>Warnings</h3>")]
     assert gates.count("<tr") == 1 + 6
     assert gates.count("FAILED at layer 0–4, worst 0.14 (0.8 to 1.25)") == 2
-    run = found["run"][: found["run"].index("<h3>Versions</h3>")]
+    run = parts["run"][: parts["run"].index("<h3>Versions</h3>")]
     assert run.count("<tr") == 1 + 3
     assert ">0–10</td>" in run
+
+
+def test_of_the_gates_that_failed_on_a_curve_the_one_furthest_from_its_threshold_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.report.evidence.MANY", 2)
+    made = []
+    for layer, value in ((1, 0.2), (2, 0.9), (3, 0.4)):
+        monkeypatch.setitem(synthetic_records.FAILED, "states", value)
+        made.append(write_cell(tmp_path, layers=(layer, 4), failed_gate="states"))
+    assert "FAILED at layer 1–3, worst 0.9 (≤ 0.001)" in gates(Gathered(TASK, tuple(made)))
 
 
 def test_the_definitions_say_what_was_corrected(page: str) -> None:
@@ -142,11 +159,23 @@ def test_a_card_says_what_is_left_after_the_search(page: str) -> None:
     assert "over 10 layers on 6 curves: above every negative control, p " in head
 
 
+def test_of_the_ranks_of_a_best_layer_the_largest_is_shown(tmp_path: Path) -> None:
+    rates = ({"fitted": 0.33, "shuffled": 0.25}, {"fitted": 0.3, "shuffled": 0.5})
+    one = Gathered(TASK, tuple(cell(tmp_path, layers=(i, 4), rates=r, new_rates=r) for i, r in enumerate(rates)))
+    (best,) = one.bests
+    largest = max(best.p_draws.values())
+    assert min(best.p_draws.values()) <= 0.05 < largest
+    assert f"rank among draws {largest:.3f}" in cards(one)
+    assert f"rank {largest:.3f}" in best_places(one)
+
+
 def test_an_unknown_sweep_and_one_without_records_are_errors_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^no sweep 'other' was started in .*; those there: none yet"):
+    with pytest.raises(ConfigError, match=r"^no sweep 'other' was started in .*; wanted one of none yet"):
         write_report(tmp_path, name="other")
     Manifest("empty", tmp_path, config(), (Cell("0" * 16, (), {}),)).write()
-    with pytest.raises(RecordError, match=r"^no records of sweep empty under .*; run bridge sweep empty$"):
+    with pytest.raises(
+        RecordError, match=r"^no records of sweep empty under .*; wanted at least one: run bridge sweep empty$"
+    ):
         write_report(tmp_path, name="empty")
     assert not (tmp_path / "reports").exists()
 
@@ -157,26 +186,26 @@ def test_more_settings_than_panels_are_told_and_listed_in_counting_order(
     monkeypatch.setattr(synthetic_records, "N_RESAMPLES", 5)
     n = MANY + 2
     for seed in range(n):
-        write_cell(tmp_path, seed=seed)
-    found = sections(write_report(tmp_path).read_text())
-    told = f"Panels of the first {MANY_PANELS} of {n} settings"
+        write_cell(tmp_path, seed=seed, controls=("fitted", "random"), metrics=("top1",))
+    parts = sections(write_report(tmp_path).read_text())
+    sentence = f"Panels of the first {MANY_PANELS} of {n} settings"
     for name in ("", "over-layer", "map", "leads", "answers"):
-        assert told in found[name], name
-        assert f"seed={MANY_PANELS - 1}<" in found[name], name
+        assert sentence in parts[name], name
+        assert f"seed={MANY_PANELS - 1}<" in parts[name], name
         # the picture of all leads goes further than the panels
-        panels = found[name].rsplit(told)[-1] if name == "map" else found[name]
+        panels = parts[name].rsplit(sentence)[-1] if name == "map" else parts[name]
         assert f"seed={MANY_PANELS}<" not in panels, name
-    assert f"The first {MANY} of {n} curves." in found["map"]
-    shown, folded = found["best"].split("<summary>2 more curves</summary>")
+    assert f"The first {MANY} of {n} curves." in parts["map"]
+    shown, folded = parts["best"].split("<summary>2 more curves</summary>")
     assert (shown.count("<tr"), folded.count("<tr")) == (1 + MANY, 1 + 2)
-    assert found["best"].index("seed=2<") < found["best"].index("seed=10<")
+    assert parts["best"].index("seed=2<") < parts["best"].index("seed=10<")
 
 
 def shown(outputs: Path, width: int) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    found = comparisons(read_all(outputs))
-    console.print(*grid_tables(found, width))
-    console.print(grid_footer(found), highlight=False)
+    cells = Family(comparisons(read_all(outputs))).cells
+    console.print(*grid_tables(cells, width))
+    console.print(grid_footer(cells), highlight=False)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width

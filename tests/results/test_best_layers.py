@@ -48,6 +48,14 @@ def test_a_best_layer_must_also_beat_the_best_layer_of_every_draw(tmp_path: Path
     assert best.verdict() == "above every negative control"
 
 
+def test_the_rank_of_a_best_layer_is_that_among_the_largest_leads_of_all_cells(tmp_path: Path) -> None:
+    rates = ({"fitted": 0.33, "shuffled": 0.25}, {"fitted": 0.3, "shuffled": 0.5})
+    _, (best,) = best_layers([cell(tmp_path, layers=(i, 4), rates=r, new_rates=r) for i, r in enumerate(rates)])
+    own = best.cell.contrasts["shuffled"]["top1"]
+    assert own["p_draws"] <= 0.05 < own["p_draws_family"] == best.p_draws["shuffled"]
+    assert "shuffled" in best.not_beaten()
+
+
 def test_a_best_layer_is_not_above_a_control_whose_draws_lead_as_much_at_another_layer(tmp_path: Path) -> None:
     (c,) = family_of([cell(tmp_path)]).cells
     best = Best(grids([c])[0], c, (c, c), 0, dict.fromkeys(NEGATIVES, 0.001), {"shuffled": 2 / 21}, p_holm=0.001)

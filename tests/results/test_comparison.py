@@ -1,5 +1,6 @@
 """A fitted score beside its controls, and what may be concluded from them."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,10 @@ def test_a_same_prompt_injection_is_named_as_what_leaks() -> None:
         ({"failed_gate": "states"}, "invalid: gate states failed"),
         ({"failed_gate": "planted"}, "invalid: gate planted failed"),
         ({"controls": ("random", "same_model")}, "no fitted score here; run control=fitted"),
-        ({"controls": ("fitted",)}, both(f"open: no score yet for {', '.join(NEGATIVES)}")),
+        (
+            {"controls": ("fitted",)},
+            "fitted score not shown, because no negative control was scored beside it; run it with control=all",
+        ),
         (
             {"controls": ("fitted", "random", "shuffled", "identity", "mean")},
             both("open: no score yet for shuffled_within"),
@@ -240,7 +244,7 @@ def test_a_failed_gate_of_any_cell_makes_the_comparison_invalid(tmp_path: Path) 
 
 
 def test_the_mean_of_what_was_not_scored_is_none(tmp_path: Path) -> None:
-    (compared,) = comparisons([write_cell(tmp_path, controls=("fitted",))])
+    (compared,) = comparisons([write_cell(tmp_path, controls=("fitted", "mean"))])
     assert compared.mean("random") is None
     assert compared.mean("fitted", "nothing") is None
     assert compared.mean("fitted") == pytest.approx(RATES["fitted"], abs=0.2)
@@ -274,3 +278,34 @@ def test_where_all_answers_are_new_there_is_one_verdict(tmp_path: Path) -> None:
     assert c.verdict() == f"all answers are new: {c.finding('new')}"
     worse = {name: {m: x | {"p_holm": 1.0} for m, x in by.items()} for name, by in c.contrasts.items()}
     assert replace(c, contrasts=worse).finding("all").is_above == c.finding("new").is_above is True
+
+
+def test_cells_of_other_weights_or_items_are_not_compared(tmp_path: Path) -> None:
+    ours = write_cell(tmp_path, controls=("fitted",))
+    theirs = write_cell(tmp_path, controls=NEGATIVES)
+    (joined,) = comparisons([ours, theirs])
+    assert joined.is_above
+    theirs = replace(theirs, data=copy.deepcopy(theirs.data) | {"inputs": {"source": "other", "items": "other"}})
+    apart = comparisons([ours, theirs])
+    assert len(apart) == 2
+    assert not any(c.has_estimate for c in apart)
+
+
+def test_the_estimate_is_withheld_by_metric_and_by_part(tmp_path: Path) -> None:
+    made = write_cell(tmp_path, controls=("fitted", "random", "lookup"), metrics=("top1", "mrr", "top5"))
+    data = copy.deepcopy(made.data)
+    (point,) = data["points"]
+    del point["scores"]["random"]["mrr"]
+    point["scores"]["random"]["top5"]["mean"] = None
+    del point["parts"]["new"]["scores"]["random"]
+    (c,) = comparisons([replace(made, data=data)])
+    assert set(c.scores["fitted"]) == {"top1", "fraction_of_native", "explained_variance"}
+    assert all(set(x) <= {"top1"} for x in c.contrasts.values())
+    assert "fitted" not in c.scores_of("new")
+    assert c.contrasts_of("new") == {}
+    assert {"top1", "mrr", "top5"} <= set(c.scores_of("known")["fitted"])
+    flat = TASK.flat(data)
+    assert [name for name in flat if name.endswith("_new/fitted")] == []
+    assert "mrr_known/fitted" in flat
+    assert "mrr/fitted" not in flat
+    assert "mrr/lookup" in flat

@@ -127,6 +127,13 @@ def test_ranks_are_taken_draw_by_draw_over_all_cells(tmp_path: Path) -> None:
     assert shuffled[2]["p_draws_family"] > shuffled[2]["p_draws"]
 
 
+def test_ranks_on_a_part_of_the_items_are_those_of_its_own_scores(tmp_path: Path) -> None:
+    rates, new_rates = {"fitted": 0.9, "shuffled": 0.05}, {"fitted": 0.02, "shuffled": 0.3}
+    for c in family_of([cell(tmp_path, layers=(i, 4), rates=rates, new_rates=new_rates) for i in range(2)]).cells:
+        assert c.contrasts_of("all")["shuffled"]["top1"]["p_draws_family"] == pytest.approx(1 / 21)
+        assert c.contrasts_of("new")["shuffled"]["top1"]["p_draws_family"] > 0.5
+
+
 def test_cells_with_more_draws_than_others_give_their_first_ones_to_the_family(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +161,8 @@ def test_ten_cells_without_any_effect_are_above_no_more_often_than_one(
         return Branch({"top1": (torch.rand(n_draws, synthetic_records.N_ITEMS, generator=coins) < 0.3).double()})
 
     monkeypatch.setattr(synthetic_records, "_branch", chance)
+    # Every cell has coins of its own.
+    monkeypatch.setattr(synthetic_records, "_scores", synthetic_records._scores.__wrapped__)
     above = {"p_draws": 0, "p_draws_family": 0}
     for trial in range(6):
         made = [cell(tmp_path, layers=(i, 4), seed=trial, controls=("fitted", "random")) for i in range(10)]

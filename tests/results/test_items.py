@@ -103,5 +103,5 @@ def test_a_record_without_its_items_says_which_and_what_to_do(tmp_path: Path, da
     made = write_cell(tmp_path)
     path = made.folder / "items.parquet"
     path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RecordError, match=rf"^cannot read {path} .*; the record is not whole: move {made.folder} away"):
+    with pytest.raises(RecordError, match=rf"^cannot read {path} .*; wanted a whole record: move {made.folder} away"):
         read([made], ["fitted"], ["top1"])

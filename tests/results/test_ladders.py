@@ -26,8 +26,8 @@ def one(tmp_path: Path) -> Ladder:
         rung(tmp_path, {"name": "orthogonal", "completion": "nearest"}, 0.5 + gain, n=n)
         rung(tmp_path, {"name": "lora", "rank": 4}, 0.3 + gain, n=n)
         rung(tmp_path, {"name": "lora", "rank": 8}, 0.2 + gain, n=n)
-    (found,) = ladders(comparisons(read_all(tmp_path)))
-    return found
+    (ladder,) = ladders(comparisons(read_all(tmp_path)))
+    return ladder
 
 
 def test_maps_of_one_setting_are_one_ladder_in_the_order_of_the_plan(one: Ladder) -> None:
@@ -44,10 +44,10 @@ def test_other_layers_pairs_and_seeds_are_other_ladders_and_one_map_is_none(tmp_
         for name in ("orthogonal", "linear"):
             rung(tmp_path, {"name": name}, 0.5, **changes)
     rung(tmp_path, {"name": "orthogonal"}, 0.5, injection__name="soft_prefix")
-    found = ladders(comparisons(read_all(tmp_path)))
-    assert [len(one.rungs) for one in found] == [2, 2, 2, 2]
-    assert len({(one.pair, one.title) for one in found}) == 4
-    assert any("seed=1" in one.title for one in found)
+    ladder = ladders(comparisons(read_all(tmp_path)))
+    assert [len(one.rungs) for one in ladder] == [2, 2, 2, 2]
+    assert len({(one.pair, one.title) for one in ladder}) == 4
+    assert any("seed=1" in one.title for one in ladder)
 
 
 def test_a_ribbon_spans_what_a_control_has_beside_any_of_the_maps(one: Ladder) -> None:

@@ -52,11 +52,11 @@ def test_one_single_point_is_drawn_with_its_interval(tmp_path, axis):
 def test_points_of_invalid_cells_are_hollow_and_the_panel_says_so(tmp_path):
     write_cell(tmp_path, layers=(3, 3), failed_gate="alive")
     write_cell(tmp_path, layers=(4, 4))
-    found = comparisons(read_all(tmp_path))
-    both = plots.curves(found, TOP1, LAYER)
+    cells = comparisons(read_all(tmp_path))
+    both = plots.curves(cells, TOP1, LAYER)
     assert "hollow: dead" in both
     assert "fill: #ffffff; stroke: #d55e00" in both
-    valid = plots.curves(found[1:], TOP1, LAYER)
+    valid = plots.curves(cells[1:], TOP1, LAYER)
     assert "hollow" not in valid
     assert "fill: #ffffff; stroke: #d55e00" not in valid
 
@@ -64,11 +64,11 @@ def test_points_of_invalid_cells_are_hollow_and_the_panel_says_so(tmp_path):
 def test_the_heat_map_writes_the_score_of_every_control_and_layer(tmp_path):
     for layer in (2, 3, 4):
         write_cell(tmp_path, layers=(layer, 4))
-    found = comparisons(read_all(tmp_path))
-    svg = plots.heat_map(found, TOP1, LAYER)
-    for name in found[0].scores:
+    cells = comparisons(read_all(tmp_path))
+    svg = plots.heat_map(cells, TOP1, LAYER)
+    for name in cells[0].scores:
         assert f">{name}</text>" in svg
-    assert svg.count(f">{found[0].mean('fitted'):.2f}</text>") >= 3
+    assert svg.count(f">{cells[0].mean('fitted'):.2f}</text>") >= 3
     assert all(f">{label}</text>" in svg for label in (2, 3, 4))
     assert ">layer of the source, into 4 of the target</text>" in svg
 
@@ -90,10 +90,10 @@ def test_leads_are_shown_for_everything_but_the_fitted_map(tmp_path):
 
 def test_the_same_cells_give_the_same_plot_and_plots_share_no_ids(tmp_path):
     write_cell(tmp_path)
-    found = comparisons(read_all(tmp_path))
-    one, two = (plots.curves(found, TOP1, LAYER) for _ in range(2))
+    cells = comparisons(read_all(tmp_path))
+    one, two = (plots.curves(cells, TOP1, LAYER) for _ in range(2))
     assert one == two
-    other = plots.curves(found, LOGPROB, LAYER)
+    other = plots.curves(cells, LOGPROB, LAYER)
     ids = [{part.split('"')[0] for part in svg.split(' id="')[1:]} for svg in (one, other)]
     assert ids[0]
     assert not ids[0] & ids[1]
@@ -112,8 +112,8 @@ def test_a_curve_never_joins_cells_that_differ_in_more_than_layer_and_size(tmp_p
     for seed in (0, 1):
         write_cell(tmp_path, seed=seed)
     write_cell(tmp_path, seed=0, normalize__scale="l2")
-    found = grids(comparisons(read_all(tmp_path)))
-    assert [grid.title for grid in found] == [
+    cells = grids(comparisons(read_all(tmp_path)))
+    assert [grid.title for grid in cells] == [
         "lm_head, normalize.scale=frobenius, seed=0",
         "lm_head, normalize.scale=frobenius, seed=1",
         "lm_head, normalize.scale=l2, seed=0",
@@ -123,11 +123,12 @@ def test_a_curve_never_joins_cells_that_differ_in_more_than_layer_and_size(tmp_p
 def test_a_fitted_score_without_a_negative_control_is_withheld(tmp_path):
     write_cell(tmp_path, controls=("fitted", "same_model"))
     (c,) = comparisons(read_all(tmp_path))
-    assert "fitted" in c.scores
-    shown = c.shown()
-    assert "fitted" not in shown.scores
-    assert not shown.contrasts
-    assert all("fitted" not in part["scores"] for part in shown.parts.values())
+    assert "fitted" in c.point["scores"]
+    assert c.is_withheld
+    assert set(c.scores) == {"same_model", "own_state", "native_source", "native_target"}
+    assert not c.contrasts
+    assert all("fitted" not in part["scores"] and not part["contrasts"] for part in c.parts.values())
+    assert c.verdict().startswith("fitted score not shown, because no negative control was scored beside it")
 
 
 @pytest.mark.parametrize(("name", "start"), [("figure.svg", b"<?xml"), ("figure.png", b"\x89PNG")])
@@ -164,7 +165,7 @@ def test_a_row_of_a_figure_has_three_panels_at_most(tmp_path):
 
 
 def test_write_figure_without_a_finished_cell_says_what_to_do(tmp_path):
-    with pytest.raises(RecordError, match=r"no finished cell in .*runs; run bridge first"):
+    with pytest.raises(RecordError, match=r"no finished cell in .*runs; wanted at least one: run bridge first"):
         plots.write_figure(tmp_path, Path("figure.svg"))
 
 

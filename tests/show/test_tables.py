@@ -78,10 +78,10 @@ def test_the_lead_and_the_p_of_both_parts_stand_beside_every_control_but_the_mar
     (c,) = comparisons([write_cell(tmp_path)])
     text = shown(c, width)
     lead = c.contrasts["mean"]["top1"]
-    told = f"{lead['difference']:+.3f}"
+    lead_text = f"{lead['difference']:+.3f}"
     if width >= 100:
-        told += f" [{lead['low']:+.2f}, {lead['high']:+.2f}]"
-    assert told in row(text, "mean")
+        lead_text += f" [{lead['low']:+.2f}, {lead['high']:+.2f}]"
+    assert lead_text in row(text, "mean")
     for name in ("random", "shuffled", "shuffled_within"):
         assert row(text, name).split()[-2:] == ["0.048", "0.048"]  # 1 / (1 + 20)
     assert len(re.findall(r"(?:<|\d)\.\d{3}$", row(text, "lookup"))) == 1
@@ -177,14 +177,14 @@ def test_a_grid_is_one_row_per_cell_new_answers_first_and_lookup_beside(tmp_path
         write_cell(tmp_path, layers=(3, 4), failed_gate="alive"),
         write_cell(tmp_path, layers=(30, 32), rates={"fitted": 0.02, "lookup": 0.3}, injection={"name": "late_layer"}),
     ]
-    found = Family(comparisons(made)).cells
-    text = shown(*grid_tables(found, width), width)
+    cells = Family(comparisons(made)).cells
+    text = shown(*grid_tables(cells, width), width)
     assert text.splitlines()[0].strip() == "tiny: top-1"
     heading = [line.split() for line in text.splitlines()[1:4]]
     assert heading[0][:2] == ["new", "new"]
     rows = {r[1]: r for r in (line.split() for line in text.splitlines() if "→" in line)}
     assert list(rows) == ["30→32", "2→4", "3→4"]
-    for c in found:
+    for c in cells:
         line = rows[f"{c.data['layers']['source']}→{c.data['layers']['target']}"]
         new = c.parts["new"]["scores"]
         hardest = max(new[name]["top1"]["mean"] for name in NEGATIVES)
@@ -252,6 +252,14 @@ def test_a_large_grid_shows_the_best_layer_of_each_curve(tmp_path: Path, monkeyp
     assert "p corrected for the search over layers and 3 curves" in grid_footer(cells)
 
 
+def test_the_verdict_after_the_search_stands_under_all_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.show.grid_tables.MOST_ROWS", 1)
+    made = [write_cell(tmp_path, layers=(i, 4), rates={"fitted": 0.9}, new_rates={"fitted": 0.02}) for i in (1, 2)]
+    text = shown(*grid_tables(Family(comparisons(made)).cells, 120), 120)
+    (best,) = [line.split() for line in text.splitlines() if "→4" in line]
+    assert best[-3:-1] == ["no", "yes"]
+
+
 def test_the_footer_counts_what_may_be_concluded_part_by_part(tmp_path: Path) -> None:
     made = [
         write_cell(tmp_path, new_rates={"fitted": 0.02}, rates={"lookup": 0.8}),
@@ -309,15 +317,15 @@ def test_each_data_set_has_a_table_and_a_count_of_its_own(
         monkeypatch.setattr(f"bridge.show.{module}.MOST_ROWS", most)
     made = [write_cell(tmp_path, layers=(layer, 4), new_rates={"fitted": 0.02}) for layer in (2, 3)]
     made += [write_cell(tmp_path, layers=(layer, 4), all_new=True, dataset__name="attributes") for layer in (2, 3)]
-    found = Family(comparisons(made)).cells
-    tables = [shown(table, 120) for table in grid_tables(found, 120)]
+    cells = Family(comparisons(made)).cells
+    tables = [shown(table, 120) for table in grid_tables(cells, 120)]
     search = " at the best layer of each curve" if most < 4 else ""
     assert [table.splitlines()[0].strip() for table in tables] == [
         f"tiny, attributes: top-1{search}",
         f"tiny, facts: top-1{search}",
     ]
     assert [table.count("→4") for table in tables] == ([1, 1] if most < 4 else [2, 2])
-    counts = [line for line in grid_footer(found).splitlines() if "above every negative control on new" in line]
+    counts = [line for line in grid_footer(cells).splitlines() if "above every negative control on new" in line]
     assert [line.partition(" valid")[0] for line in counts] == [
         "attributes: fitted above every negative control on new answers in 2 of 2",
         "facts: fitted above every negative control on new answers in 0 of 2",

@@ -1,9 +1,10 @@
 """A real SLURM of two nodes on this machine, of the system's own programs, all of it in one folder.
 
-Run as a program it keeps such a cluster until its standard input ends: the end comes even when the process that
-holds the other side is killed, so that no daemon outlives the tests.
+Run as a program it keeps such a cluster while a process uses it: a lock of the system's tells, which ends even with a
+process that is killed, so that no daemon outlives the tests.
 """
 
+import fcntl
 import getpass
 import os
 import shutil
@@ -12,15 +13,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+
+from filelock import FileLock
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 INSTALL = "apt-get install slurm-wlm"
 NODES = ("n1", "n2")
 GPUS_PER_NODE = 2
 CPUS_PER_NODE = 16
+# Files in the folder of a cluster: one that is there when it is up, and one that is locked by all who use it.
+READY = "ready"
+USERS = "users"
 # Debian puts the daemons where only root looks.
 SBIN = "/usr/sbin:/sbin"
 
@@ -162,7 +170,7 @@ class Keeper:
     def start(self) -> None:
         """Write the configuration, start the daemons, wait until every node is idle."""
         folder = self.cluster.folder
-        (folder / "bin").mkdir(parents=True)
+        (folder / "bin").mkdir()
         (folder / "state").mkdir()
         sacct = folder / "bin/sacct"
         sacct.write_text(SACCT)
@@ -248,17 +256,62 @@ def free_ports(n: int) -> list[int]:
     raise RuntimeError(f"no {n} free ports from {start} on")
 
 
+@contextmanager
+def used(folder: Path) -> Iterator[bool]:
+    """Keep the cluster in `folder` up; gives False where it is ending."""
+    with (folder / USERS).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def shared(base: Path) -> Iterator[Cluster]:
+    """Use the cluster below `base` with all who ask for it there; the first of them starts it."""
+    keeper = None
+    with ExitStack() as stack:
+        with FileLock(base / "slurm.lock"):
+            for number in count():
+                folder = base / f"slurm{number}"
+                folder.mkdir(exist_ok=True)
+                # One that nobody used any more is ending, and the next is another.
+                if stack.enter_context(used(folder)):
+                    break
+            if not (folder / READY).exists():
+                keeper = start(folder)
+        yield Cluster(folder)
+    # Whoever started it stays until nobody needs it.
+    if keeper is not None:
+        assert keeper.wait(600) == 0
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    """Start a keeper and wait until its cluster is up."""
+    words = [sys.executable, __file__, str(folder)]
+    keeper = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not (folder / READY).exists():
+        log = folder / "daemons.log"
+        assert keeper.poll() is None, log.read_text() if log.exists() else "the keeper has ended"
+        time.sleep(0.1)
+    return keeper
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Keep a cluster in the folder named, and say READY, until standard input ends."""
+    """Keep a cluster in the folder named, and leave word when it is up, until nobody uses it."""
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    keeper = Keeper(Path(arguments[0]))
-    try:
-        keeper.start()
-        print("READY", flush=True)
-        sys.stdin.read()
-    finally:
-        keeper.stop()
+    folder = Path(arguments[0])
+    keeper = Keeper(folder)
+    with (folder / USERS).open("a") as file:
+        try:
+            keeper.start()
+            (folder / READY).touch()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            keeper.stop()
 
 
 if __name__ == "__main__":

@@ -1,49 +1,41 @@
-"""One SLURM per test process, and the way to run `bridge` on it."""
+"""One SLURM for all test processes, and the way to run `bridge` on it."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import INSTALL, Cluster, missing_programs
+from cluster import INSTALL, Cluster, missing_programs, shared
 from commands import Shell
+from filelock import FileLock
 from grid import Disturbed
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running cluster of this test process's own; its daemons end with this process, however it ends."""
+    """The one running cluster of all test processes; its daemons end with the last of these, however they end."""
     if missing := missing_programs():
         text = f"SLURM is not installed (no {', '.join(missing)}): {INSTALL}"
         if os.environ.get("BRIDGE_REQUIRE_SLURM") == "1":
             pytest.fail(text)
         pytest.skip(text)
-    folder = tmp_path_factory.mktemp("slurm")
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "cluster.py"), str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as keeper:
-        assert keeper.stdin is not None
-        assert keeper.stdout is not None
-        assert keeper.stdout.readline() == "READY\n", (folder / "daemons.log").read_text()
-        yield Cluster(folder)
-        keeper.stdin.close()
-        assert keeper.wait(180) == 0
+    with shared(shared_folder(tmp_path_factory)) as made:
+        yield made
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
 
 @pytest.fixture
 def slurm(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with an empty queue, and empty again afterwards."""
-    cluster.cancel_all()
-    yield cluster
-    cluster.cancel_all()
+    """The cluster with an empty queue, empty again afterwards, and no other test process on it."""
+    with FileLock(cluster.folder / "test.lock"):
+        cluster.cancel_all()
+        yield cluster
+        cluster.cancel_all()
 
 
 @pytest.fixture
@@ -54,6 +46,5 @@ def bridge(slurm: Cluster, bare_outputs: Path) -> Shell:
 
 @pytest.fixture
 def disturbed(bridge: Shell, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
-    """The grid of 18 cells that things happen to."""
-    base = tmp_path_factory.getbasetemp()
-    return Disturbed(bridge, base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base)
+    """The grid of 12 cells that things happen to."""
+    return Disturbed(bridge, shared_folder(tmp_path_factory))

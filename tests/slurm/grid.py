@@ -4,13 +4,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from commands import Said, Shell, held, leftovers, scores
+from commands import Shell, held, leftovers, scores
 from filelock import FileLock
 from untrained import SMALL
 
 NAME = "disturbed"
-AXES = {"layer": "1,2", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1,2"}
-N_CELLS = 2 * 3 * 3
+AXES = {"layer": "1,2", "injection": "lm_head,late_layer,soft_prefix", "seed": "0,1"}
+N_CELLS = 2 * 3 * 2
 FILE = f"""\
 defaults: [config, override hydra/launcher: slurm, _self_]
 sweep: {{name: {NAME}}}
@@ -39,12 +39,6 @@ class Disturbed:
     def words(self, *more: str) -> list[str]:
         """The command that runs the sweep."""
         return ["sweep", NAME, *SMALL, *(f"hydra.launcher.{word}" for word in more)]
-
-    def submit(self, *more: str) -> Said:
-        """Submit the sweep from this process, and do not wait."""
-        said = self.bridge.here(*self.words("gpus=2", "wait=false", *more))
-        assert said.code == 0, said.err
-        return said
 
     def held(self, first: int) -> AbstractContextManager[None]:
         """Hold all cells but `first` of them."""

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from commands import wait_for
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slurm
 
-# Holds a cluster as the tests do, and says when it is up.
+# Holds a cluster as a test process does, and says when it is up.
 HOLDER = """
-import subprocess, sys, time
-keeper = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True)
-time.sleep(300)
+import sys, time
+from pathlib import Path
+from cluster import shared
+with shared(Path(sys.argv[1])) as cluster:
+    print(cluster.folder, flush=True)
+    time.sleep(300)
 """
 
 
@@ -31,11 +35,16 @@ def runs(pid: int) -> bool:
 
 
 def test_no_daemon_and_no_job_outlives_tests_that_were_killed(slurm: Cluster, tmp_path: Path) -> None:
-    own = Cluster(tmp_path / "own")
-    words = [sys.executable, "-c", HOLDER, sys.executable, str(HERE / "cluster.py"), str(own.folder)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+    words = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with (
+        subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, text=True) as holder,
+        subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, text=True) as other,
+    ):
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "READY\n"
+        assert other.stdout is not None
+        own = Cluster(Path(holder.stdout.readline().strip()))
+        # The same cluster serves both.
+        assert other.stdout.readline().strip() == str(own.folder)
         said = tmp_path / "said"
         own.ask("sbatch", "--mem=10M", "-o", str(said), "--wrap", "echo $$; exec sleep 300")
         job = int(wait_for(lambda: said.exists() and said.read_text().strip(), "the job has started"))
@@ -43,6 +52,10 @@ def test_no_daemon_and_no_job_outlives_tests_that_were_killed(slurm: Cluster, tm
         pids = [job, *(int((own.folder / f"{name}.pid").read_text()) for name in names)]
         assert [runs(pid) for pid in pids] == [True] * 4
         os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        time.sleep(0.5)
+        assert [runs(pid) for pid in pids] == [True] * 4
+        os.kill(other.pid, signal.SIGKILL)
         wait_for(lambda: not any(runs(pid) for pid in pids), "all daemons and the job are gone", limit_s=30)
     assert slurm.jobs() == slurm.jobs("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 

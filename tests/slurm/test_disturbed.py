@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,67 +18,51 @@ from untrained import FAST, SMALL
 pytestmark = pytest.mark.slurm
 
 
-def test_a_sweep_whose_jobs_are_killed_goes_on_without_them_and_is_completed_later(
+def test_a_sweep_whose_jobs_are_killed_or_cancelled_goes_on_without_them_and_is_completed_later(
     slurm: Cluster, disturbed: Disturbed
 ) -> None:
-    bridge = disturbed.bridge
-    with disturbed.held(12):
-        with disturbed.held(6):
-            command = bridge.start(*disturbed.words("gpus=2"))
-            wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
-            wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
-            first, second = (job["pid"] for job in bridge.jobs(NAME).values())
-            os.kill(first, signal.SIGKILL)
-        wait_for(lambda: disturbed.n_done() > 6, "the other job goes on")
-        os.kill(second, signal.SIGKILL)
-        _, err = command.communicate(timeout=240)
-    assert command.returncode == 1
-    assert re.search(r"^bridge: .*(was killed|runs what is missing)", err, re.MULTILINE), err
-    assert "Traceback" not in err
-    assert disturbed.n_done() <= 12
-    disturbed.assert_all_listed()
-    disturbed.assert_completed()
-
-
-def test_a_cancelled_job_leaves_its_cells_to_the_others_and_cancelling_all_leaves_them_missing(
-    slurm: Cluster, disturbed: Disturbed
-) -> None:
-    bridge = disturbed.bridge
-    with disturbed.held(12):
-        with disturbed.held(6):
-            assert f"bridge status {NAME} tells" in disturbed.submit().out
-            wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
-            wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
-            first, second = (job.id for job in slurm.unfinished())
-            slurm.ask("scancel", first)
-        wait_for(lambda: disturbed.n_done() > 6, "the other job goes on")
-        slurm.ask("scancel", second)
-        slurm.wait_until_empty()
-    # Cancelled is nobody's failure: what was not done is missing.
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(end_one_job_after_the_other, slurm, disturbed)
+        said = disturbed.bridge.here(*disturbed.words("gpus=3"))
+        ending.result()
+    assert said.code == 1
+    assert re.search(r"^bridge: .*(was killed|runs what is missing)", said.err, re.MULTILINE), said.err
+    assert "Traceback" not in said.err
+    slurm.wait_until_empty()
+    # The others did the cell of the killed one, and cancelled is nobody's failure: what was not done is missing.
     disturbed.assert_all_listed(failed=0, done=disturbed.n_done())
-    assert disturbed.n_done() <= 12
+    assert disturbed.n_done() <= 10
     disturbed.assert_completed()
 
 
-def test_a_sweep_goes_on_when_the_process_that_launched_it_is_killed(slurm: Cluster, disturbed: Disturbed) -> None:
+def end_one_job_after_the_other(slurm: Cluster, disturbed: Disturbed) -> None:
+    """Kill the first of three jobs, cancel the second and the third; each time the others have cells left to do."""
     bridge = disturbed.bridge
-    with disturbed.held(12):
-        command = bridge.start(*disturbed.words("gpus=2"))
+    with disturbed.held(10):
+        with disturbed.held(7):
+            with disturbed.held(4):
+                wait_for(lambda: disturbed.n_done() > 1, "two cells are done")
+                wait_for(lambda: len(bridge.jobs(NAME)) == 3, "three jobs run")
+                first, second, third = bridge.jobs(NAME).values()
+                os.kill(first["pid"], signal.SIGKILL)
+                wait_for(lambda: disturbed.n_done() == 4, "the others do its cell")
+            wait_for(lambda: disturbed.n_done() > 4, "the others go on")
+            slurm.ask("scancel", second["job"])
+        wait_for(lambda: disturbed.n_done() > 7, "the last one goes on")
+        slurm.ask("scancel", third["job"])
+        slurm.wait_until_empty()
+
+
+def test_without_their_launcher_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(
+    slurm: Cluster, disturbed: Disturbed
+) -> None:
+    bridge = disturbed.bridge
+    with disturbed.held(8):
+        command = bridge.start(*disturbed.words("gpus=2", "partition=main"))
         wait_for(lambda: disturbed.n_done() > 0, "a cell is done")
         os.killpg(command.pid, signal.SIGKILL)
         command.communicate()
         assert command.returncode == -signal.SIGKILL
-    slurm.wait_until_empty()
-    disturbed.assert_whole()
-    n_jobs = len(slurm.jobs())
-    assert bridge.here(*disturbed.words("gpus=2")).code == 0
-    assert len(slurm.jobs()) == n_jobs
-
-
-def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cluster, disturbed: Disturbed) -> None:
-    bridge = disturbed.bridge
-    with disturbed.held(12):
-        disturbed.submit("partition=main")
         wait_for(lambda: disturbed.n_done() > 2, "three cells are done")
         wait_for(lambda: len(bridge.jobs(NAME)) == 2, "two jobs run")
         mine = [job.id for job in slurm.unfinished()]
@@ -86,13 +71,16 @@ def test_preempted_jobs_finish_their_cell_are_requeued_and_do_the_rest(slurm: Cl
         slurm.ask("sbatch", "-p", "urgent", "-N2", "--gres=gpu:2", "--mem=1G", "-o", "/dev/null", "--wrap", "sleep 1")
         pending = {"PENDING"}
         wait_for(lambda: {j.state for j in slurm.jobs() if j.id in mine} == pending, "both jobs had to make room")
-        assert disturbed.n_done() <= 12
+        assert disturbed.n_done() <= 8
         assert bridge.logs(NAME).count("told to make room") == 2
     slurm.wait_until_empty()
     assert [restarts(slurm, job) for job in mine] == [1, 1]
     # One that had only been claimed when the job was told is let go at once; one that had begun is finished.
     assert not re.search(r"dropped after (?!0 s)", bridge.logs(NAME))
     disturbed.assert_whole()
+    n_jobs = len(slurm.jobs())
+    assert bridge.here(*disturbed.words("gpus=2")).code == 0
+    assert len(slurm.jobs()) == n_jobs
 
 
 def test_a_job_at_its_time_limit_drops_its_cell_and_is_requeued(slurm: Cluster, bridge: Shell) -> None:
@@ -109,7 +97,9 @@ def test_a_job_at_its_time_limit_drops_its_cell_and_is_requeued(slurm: Cluster, 
     for lock in held:
         lock.acquire()
     limits = ["timeout_min=1", "signal_delay_s=1", "grace_s=1", "mem_gb=1", "wait=false"]
-    assert bridge.here(*command, *(f"hydra.launcher.{word}" for word in limits)).code == 0
+    said = bridge.here(*command, *(f"hydra.launcher.{word}" for word in limits))
+    assert said.code == 0, said.err
+    assert "bridge status slow tells" in said.out
     (job,) = slurm.unfinished()
     wait_for(lambda: "told to make room" in bridge.logs("slow"), "the time is nearly up")
     wait_for(lambda: restarts(slurm, job.id) == 1, "the job is requeued")

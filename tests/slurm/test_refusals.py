@@ -35,7 +35,7 @@ def submit(bare_outputs: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..
         (["gres=gpu:h100:1"], "slurm did not take the jobs: Batch job submission failed: Requested node configuration"),
         (["partition=nope"], "slurm did not take the jobs: invalid partition specified: nope"),
         (["mem_gb=9999"], "slurm did not take the jobs: Memory specification can not be satisfied"),
-        (["gpus=0"], "hydra.launcher.gpus=0 must be at least 1"),
+        (["gpus=0"], "hydra.launcher.gpus=0; wanted at least 1: change it"),
     ],
     ids=["too many GPUs on a node", "no such GPU", "no such partition", "too much memory", "no GPU"],
 )
@@ -59,6 +59,6 @@ def test_without_slurm_on_the_path_the_other_launcher_is_named(
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     assert submit().line == (
-        "SLURM is not installed here (no sbatch on the path); log in to a node that has it, or use hydra/launcher=local"
+        "SLURM is not installed here; wanted sbatch on the path: log in to a node that has it, or use hydra/launcher=local"
     )
     assert not (bare_outputs / "runs").exists()

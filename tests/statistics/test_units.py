@@ -5,7 +5,7 @@ import torch
 from noise import clustered, gaussian
 
 from bridge.errors import FitError
-from bridge.statistics.units import effective_units, n_units, unit_sums
+from bridge.statistics.units import Units, effective_units, n_units, unit_sums
 
 
 def test_units_are_counted_whatever_their_labels_and_order():
@@ -40,5 +40,6 @@ def test_sums_and_sizes_are_those_of_each_unit_in_the_order_of_the_labels():
 
 def test_labels_that_are_not_one_an_item_are_refused():
     values, _ = clustered(3, 2, 1, seed=0)
-    with pytest.raises(FitError, match=r"^groups have shape \(2,\); wanted \(6,\): give one label an item$"):
-        unit_sums(values, torch.zeros(2))
+    for groups in (torch.zeros(2), Units(torch.zeros(2))):
+        with pytest.raises(FitError, match=r"^groups have shape \(2,\); wanted \(6,\): give one label an item$"):
+            unit_sums(values, groups)

@@ -141,33 +141,33 @@ def test_a_grid_of_the_shell_is_zipped_and_left_out_alike(bridge: Bridge, bare_o
     [
         (
             ["layer.source=1,2", "layer.target=2,3,4", "sweep.zip=[[layer.source,layer.target]]"],
-            "axes that move together need as many values each, but layer.source has 2, layer.target has 3; see sweep.zip",
+            "of axes that move together layer.source has 2, layer.target has 3 values; wanted as many of each: change one, or ",
         ),
         (
             ["layer.source=1,2", "sweep.zip=[[layer.source,layer.targt]]"],
-            "sweep.zip names layer.targt, which is no axis of this sweep; its axes are layer.source\n",
+            "sweep.zip names layer.targt; wanted axes of this sweep: name some of layer.source\n",
         ),
         (
             ["seed=1,2", "sweep.zip=[[seed]]"],
-            "sweep.zip has the group [seed]; name at least two axes that move together",
+            "sweep.zip has the group [seed]; wanted at least two axes in a group: name another",
         ),
         (
             ["seed=1,2", "batch_size=1,2", "sweep.zip=[[seed,batch_size],[batch_size,seed]]"],
-            "sweep.zip names seed twice; an axis can move with one group only",
+            "sweep.zip names seed twice; wanted each axis in one group: leave one of them out",
         ),
         (
             ["seed=1,2", "sweep.exclude=[{seed:3}]"],
-            "sweep.exclude: no cell has seed=3; leave the entry out, or give values that are swept",
+            "sweep.exclude leaves out seed=3, which no cell has; wanted values that are swept: change the entry, or ",
         ),
         (
             ["seed=1,2", "sweep.exclude=[{sed:1}]"],
-            "sweep.exclude names sed, which is no axis of this sweep; its axes are seed\n",
+            "sweep.exclude names sed; wanted axes of this sweep: name some of seed\n",
         ),
         (["seed=1,2", "sweep.exclude=[{}]"], "sweep.exclude has an entry without axes, which every cell matches"),
         (["seed=1,2", "sweep.exclude=[{seed:1},{seed:2}]"], "sweep.exclude leaves no cell of the grid"),
         (
             ["sweep.grids=[{seed:[1,2]},{seed:[2,3]}]"],
-            "the grid has the cell seed=2 twice; leave out the value that is given twice",
+            "the grid has the cell seed=2 twice; wanted each once: leave out the value that is given twice",
         ),
         (
             [
@@ -177,7 +177,7 @@ def test_a_grid_of_the_shell_is_zipped_and_left_out_alike(bridge: Bridge, bare_o
                 "hydra/sweeper=basic",
                 "hydra/launcher=local",
             ],
-            "sweep.zip is read by hydra/sweeper=grid alone; leave the other sweeper or sweep.zip out",
+            "sweep.zip has no effect here; wanted hydra/sweeper=grid: leave the other sweeper or sweep.zip out",
         ),
     ],
 )
@@ -196,7 +196,7 @@ def test_an_entry_of_the_file_that_leaves_nothing_out_is_refused(mine: Callable[
     mine(FILE.replace("[2, 9]", "[8, 9]"))
     said = bridge("sweep", "mine", "--dry-run", "seed=6")
     assert said.code == 1
-    assert "sweep.exclude: no cell has injection=soft_prefix, layer.source=8,9;" in said.err
+    assert "sweep.exclude leaves out injection=soft_prefix, layer.source=8,9, which no cell has;" in said.err
 
 
 def test_a_combination_that_makes_no_sense_can_be_left_out(mine: Callable[[str], None], bridge: Bridge) -> None:

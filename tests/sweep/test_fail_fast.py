@@ -91,11 +91,11 @@ def test_another_launch_is_not_stopped_by_an_earlier_one(manifest: Manifest) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--fail-fast", "0"], "sweep.fail_fast=0 must be at least 1, or null to begin every cell"),
+        (["--fail-fast", "0"], "sweep.fail_fast=0; wanted at least 1, or null to begin every cell: change it"),
         (["sweep.fail_fast=x"], "Value 'x' of type 'str' could not be converted to Integer"),
         (
             ["--fail-fast", "2", "hydra/launcher=submitit_local"],
-            "sweep.fail_fast has no effect on a launcher that begins every cell at once; give hydra/launcher=local or ",
+            "sweep.fail_fast has no effect on a launcher that begins every cell at once; wanted one that begins them ",
         ),
     ],
 )

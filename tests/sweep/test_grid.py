@@ -85,14 +85,17 @@ def test_axes_that_meet_in_one_part_of_the_config_are_composed_cell_by_cell(
         ({"seed": ["1", "2", "1"]}, "the grid has the cell seed=1 twice"),
         (
             {"task": ["similarity"], "layer": ["'1'", "'2'"]},
-            "sweeps over layer, which has no effect in task=similarity: ",
+            r"sweeps over layer, which has no effect in task=similarity \(",
         ),
         (
             {"task": ["similarity"], "map": ["ridge", "linear"]},
             "sweeps over map, which has no effect in task=similarity",
         ),
         ({"task": ["translate", "similarity"], "map": ["ridge", "linear"]}, r"grid of its own \(sweep.grids\)$"),
-        ({"device": ["cpu", "auto"]}, "the same cell twice: device=cpu and device=auto; leave one of them out"),
+        (
+            {"device": ["cpu", "auto"]},
+            "one cell twice, as device=cpu and as device=auto; wanted each once: leave one of them out",
+        ),
     ],
 )
 def test_a_cell_that_is_there_twice_is_refused(composer: Composer, axes: dict[str, list[str]], told: str) -> None:

@@ -3,14 +3,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_doses import DOSES, install, point_of, write_points
+from synthetic_doses import TASK as DOSE_TASK
 from synthetic_records import TASK, write_cell
 from wandb_files import WANDB
 
 from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
+from bridge.results.points import result_of
 from bridge.tasks.registry import get
 from bridge.tracking import ledger as ledger_module
-from bridge.tracking.curves import Curve, Row, axis_name, lead_row
+from bridge.tracking.curves import Curve, Row, axis_name, lead_row, means
 from bridge.tracking.ledger import Ledger
 from bridge.tracking.plan import Plan, axis_of
 
@@ -93,6 +96,20 @@ def test_the_points_of_a_record_lie_on_its_curves_with_the_other_axes_fixed() ->
     assert set(names.values()) == {("pair:tiny", "seed:0", f"target_layer:{j}") for j in (1, 2)}
 
 
+def test_a_place_that_is_in_no_config_tells_curves_apart_though_its_record_has_one_point(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, DOSE_TASK)
+    curves = []
+    for dose in DOSES:
+        points = result_of([point_of(dose)], ["native"], [{}]).points
+        data = write_points(outputs, DOSE_TASK, points).data
+        ((curve, row),) = plan(x="n").rows(data["config"], (), data)
+        assert (curve.name, row.x) == (f"native, dose={dose}", 40.0)
+        curves.append(curve.id)
+    assert len(set(curves)) == len(DOSES)
+
+
 def test_a_config_key_as_axis_leaves_each_point_on_a_curve_of_its_own() -> None:
     data = layers_by_layers()
     found = plan(x="seed").rows(data["config"], (), data)
@@ -161,12 +178,21 @@ def test_any_key_whose_value_is_or_holds_a_number_is_an_axis(outputs: Path, x: s
     assert "." not in str(curve.x)
 
 
+@pytest.mark.parametrize(("axes", "is_sent"), [((), False), (("control",), True), (("layer", "control.names"), True)])
+def test_an_estimate_alone_is_sent_only_where_controls_come_with_other_cells(
+    outputs: Path, axes: tuple[str, ...], is_sent: bool
+) -> None:
+    sent = rows(outputs, plan(*axes), controls=("fitted",))
+    assert "native_target" in sent
+    assert ("fitted" in sent) is is_sent
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [
-        ("map.name", "map.name is 'orthogonal', which holds no number"),
-        ("dataset", "dataset is a group (name, size, unit, ...), which holds no number"),
-        ("dataset.sise", "dataset.sise is not in the config"),
+        ("map.name", "is 'orthogonal', which holds no number"),
+        ("dataset", "is a group (name, size, unit, ...), which holds no number"),
+        ("dataset.sise", "is not in the config"),
     ],
 )
 def test_an_axis_without_a_number_is_refused(outputs: Path, x: str, said: str) -> None:
@@ -174,8 +200,8 @@ def test_an_axis_without_a_number_is_refused(outputs: Path, x: str, said: str) -
     with pytest.raises(ConfigError) as error:
         plan(x=x).check(config)
     assert str(error.value) == (
-        f"tracker.x={x} cannot be the axis of a curve: {said}; give layer, dataset.size, seed, or another key whose "
-        "value is or holds a number"
+        f"tracker.x={x} {said}; wanted a key whose value is or holds a number: give layer, dataset.size, seed, or "
+        "another one"
     )
 
 
@@ -227,11 +253,16 @@ def test_a_lead_is_fitted_minus_control() -> None:
     assert lead_row(TASK, control, fitted).values["lead/new/top1"] == pytest.approx(0.3)
 
 
+def test_every_place_of_a_curve_counts_once_in_its_mean() -> None:
+    of_curve = {x: Row("scores", x, f"cell {x}", {"top1": x}) for x in (0.2, 0.4)}
+    assert dict(means(TASK, of_curve)) == {"mean/top1": pytest.approx(0.3)}
+
+
 def test_a_cell_that_scored_both_gets_no_second_lead(outputs: Path, tmp_path: Path) -> None:
     together, apart = Ledger(tmp_path / "together"), Ledger(tmp_path / "apart")
     together.add(rows(outputs, plan(), controls=("fitted", "mean")).values())
     for control in ("fitted", "mean"):
-        apart.add([rows(outputs, plan(), controls=(control,))[control]])
+        apart.add([rows(outputs, plan("control"), controls=(control,))[control]])
     kinds = [[row.kind for e in some.entries.values() for row in e.rows] for some in (together, apart)]
     assert "lead" not in kinds[0]
     assert kinds[1].count("lead") == 1

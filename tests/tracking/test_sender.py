@@ -22,7 +22,6 @@ from bridge.tracking.ledger import Ledger
 from bridge.tracking.plan import Plan
 from bridge.tracking.sender import Sender
 
-pytestmark = pytest.mark.long
 # Of each data set size: every control and three references.
 N_CURVES = len(CONTROLS) + 3
 

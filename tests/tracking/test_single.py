@@ -130,7 +130,8 @@ def test_a_missing_package_is_said_before_a_cell_is_computed(
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(
-        ConfigError, match=r"^tracker=wandb needs wandb; pip install 'bridge-llm\[wandb\]', or tracker=none$"
+        ConfigError,
+        match=r"^wandb is not installed; wanted it for tracker=wandb: run pip install 'bridge-llm\[wandb\]', or give tracker=none$",
     ):
         tracker().send(write_cell(bare_outputs))
     with pytest.raises(SystemExit) as stop:
@@ -138,6 +139,6 @@ def test_a_missing_package_is_said_before_a_cell_is_computed(
     assert stop.value.code == 1
     assert (
         capsys.readouterr().err
-        == "bridge: tracker=wandb needs wandb; pip install 'bridge-llm[wandb]', or tracker=none\n"
+        == "bridge: wandb is not installed; wanted it for tracker=wandb: run pip install 'bridge-llm[wandb]', or give tracker=none\n"
     )
     assert len(list((bare_outputs / "runs").glob("[!.]*/record.json"))) == 1

@@ -51,7 +51,7 @@ manifest = read({outputs!r}, "ablation")
 tracker = tracker_of(manifest.settings)
 tracker.ensure(manifest)
 state = tracker.finish(manifest, 200.0)
-print(state["n_done"], state["n_left"], tracker.said(state))
+print(state["n_done"], state["n_left"], tracker.progress(state))
 """
 
 

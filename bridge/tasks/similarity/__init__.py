@@ -1,4 +1,4 @@
-"""Similarity: every layer of one model against every layer of another, beside what permuted rows score."""
+"""Similarity: every layer of one model compared with every layer of another, beside permuted rows as a null."""
 
 from bridge.tasks.similarity.task import Similarity
 

@@ -20,8 +20,8 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
 
     Args:
         config: of the cell.
-        session: what cells share.
-        inputs: what the results rest on.
+        session: the caches that cells share.
+        inputs: fingerprints of the weights and items.
 
     Raises:
         BridgeError: something that a user can put right.
@@ -32,7 +32,9 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     task.check()
     position = config.layer.position
     if position not in ("last", "mean"):
-        raise ConfigError(f"layer.position={position} gives no one row per item to compare; give last or mean")
+        raise ConfigError(
+            f"layer.position={position} gives no single row per item to compare; wanted last or mean: change it"
+        )
     pair = config.pair
     n_blocks = {
         side: session.model(m).anatomy.n_blocks for side, m in (("source", pair.source), ("target", pair.target))
@@ -76,5 +78,7 @@ def _layers(chosen: SimilarityConfig, side: str, n_blocks: int, model: str) -> l
     if isinstance(wanted, str | int | float) and not isinstance(wanted, bool):
         wanted = [wanted]
     if not isinstance(wanted, list) or not wanted:
-        raise ConfigError(f"{key}={wanted} is no choice of layers; give all or a list such as [0,2,0.5,final]")
+        raise ConfigError(
+            f"{key}={wanted} is no choice of layers; wanted all or a list such as [0,2,0.5,final]: change it"
+        )
     return sorted({resolve_layer(layer, n_blocks, model) for layer in wanted})

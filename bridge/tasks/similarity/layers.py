@@ -1,4 +1,4 @@
-"""Similarity: every layer of one model against every layer of another, beside what permuted rows score."""
+"""Similarity: every layer of one model compared with every layer of another, beside permuted rows as a null."""
 
 import logging
 import math
@@ -28,7 +28,7 @@ LEAST_ROWS = 4
 # With fewer permutations no p can be 0.05, and no calibrated score above 0.
 LEAST_PERMUTATIONS = 19
 N_PERMUTED = 5
-# Matrices of rows by rows that a layer needs.
+# How many matrices (n, n) a layer needs.
 GRAMS_PER_LAYER = 5
 MOST_BYTES = 32e9
 # Seconds for one permutation at one pair of layers of rank 128, on one core; they grow a little
@@ -74,44 +74,42 @@ class LayerSimilarity:
         self.gates = gates
 
     def check(self, n: int | None = None) -> None:
-        """See that this can be computed, on `n` rows where that is known.
+        """Check the options, and the number of rows `n` if it is known.
 
         Raises:
             ConfigError: an unknown measure, none, or a number out of range.
         """
         unknown = [m for m in self.measures if m not in MEASURES]
         if unknown or not self.measures:
-            told = f"unknown measure {', '.join(unknown)}" if unknown else "task.measures is empty"
-            raise ConfigError(f"{told}; the measures are {', '.join(MEASURES)}")
-        if self.n_permutations < 1:
-            raise ConfigError(
-                f"task.n_permutations={self.n_permutations} must be at least 1; the least p is 1/(n_permutations + 1)"
-            )
-        options = self.options
-        if not (options.bandwidth > 0 and math.isfinite(options.bandwidth)):
-            raise ConfigError(f"task.bandwidth={options.bandwidth} must be positive, in medians of the distances")
-        if options.bandwidth_unit not in BANDWIDTH_UNITS:
-            raise ConfigError(f"task.bandwidth_unit={options.bandwidth_unit}; give one of {', '.join(BANDWIDTH_UNITS)}")
-        if options.n_components is not None and options.n_components < 1:
-            raise ConfigError(f"task.n_components={options.n_components} must be at least 1, or null for task.variance")
-        if not (options.penalty > 0 and math.isfinite(options.penalty)):
-            raise ConfigError(f"task.penalty={options.penalty} must be above 0")
-        if self.clip is not None and not 0 < self.clip <= 1:
-            raise ConfigError(f"task.clip={self.clip} must lie above 0 and be at most 1, or be null")
-        if not 0 < options.variance <= 1:
-            raise ConfigError(f"task.variance={options.variance} must lie above 0 and be at most 1")
+            problem = f"unknown measure {', '.join(unknown)}" if unknown else "task.measures is empty"
+            raise ConfigError(f"{problem}; wanted some of {', '.join(MEASURES)}: change task.measures")
+        options, clip = self.options, self.clip
         least = 2 if "cknna" in self.measures else 1
         near = [m for m in ("mutual_knn", "cknna") if m in self.measures]
-        if near and options.k < least:
-            raise ConfigError(f"task.k={options.k} must be at least {least} for {' and '.join(near)}")
+        for key, value, is_right, wanted in (
+            ("n_permutations", self.n_permutations, self.n_permutations >= 1, "at least 1, as p is a rank among them"),
+            ("bandwidth", options.bandwidth, 0 < options.bandwidth < math.inf, "a positive number"),
+            ("bandwidth_unit", options.bandwidth_unit, options.bandwidth_unit in BANDWIDTH_UNITS,
+             f"one of {', '.join(BANDWIDTH_UNITS)}"),
+            ("n_components", options.n_components, options.n_components is None or options.n_components >= 1,
+             "at least 1, or null for task.variance"),
+            ("penalty", options.penalty, 0 < options.penalty < math.inf, "a positive number"),
+            ("clip", clip, clip is None or 0 < clip <= 1, "above 0 and at most 1, or null"),
+            ("variance", options.variance, 0 < options.variance <= 1, "above 0 and at most 1"),
+            ("k", options.k, not near or options.k >= least, f"at least {least} for {' and '.join(near)}"),
+        ):  # fmt: skip
+            if not is_right:
+                raise ConfigError(f"task.{key}={value} is out of range; wanted {wanted}: change it")
         if n is None:
             return
         if n < LEAST_ROWS:
-            raise ConfigError(f"{n} rows are too few to compare layers; give dataset.size={LEAST_ROWS} at least")
+            raise ConfigError(
+                f"{n} rows are too few to compare layers; wanted at least {LEAST_ROWS}: change dataset.size"
+            )
         if near and options.k >= n:
             raise ConfigError(
-                f"task.k={options.k} is no number of neighbours among {n} rows; give task.k={max(least, n // 10)}, "
-                "or more rows (dataset.size)"
+                f"task.k={options.k} is no number of neighbours among {n} rows; wanted at most {n - 1}: give "
+                f"task.k={max(least, n // 10)}, or more rows (dataset.size)"
             )
 
     def run(
@@ -124,7 +122,7 @@ class LayerSimilarity:
             target: layer -> states (n, d_target), row by row from the same items.
             relations: (n,) integer labels.
             seed: of the permutations.
-            strict: whether a layer without any variance is an error rather than left out.
+            strict: whether a layer without variance is an error; otherwise it is left out.
 
         Raises:
             ConfigError: what `check` says; with `strict` a layer whose rows are all the same.
@@ -140,8 +138,8 @@ class LayerSimilarity:
         n_bytes = 8.0 * n**2 * GRAMS_PER_LAYER * sum(map(len, sides.values()))
         if n_bytes > MOST_BYTES:
             raise ConfigError(
-                f"{n} rows at {sum(map(len, sides.values()))} layers take {n_bytes / 1e9:.0f} GB; give fewer rows "
-                "(dataset.size=1000) or task.layers=[...]"
+                f"{n} rows at {sum(map(len, sides.values()))} layers take {n_bytes / 1e9:.0f} GB; wanted at most "
+                f"{MOST_BYTES / 1e9:.0f} GB: give fewer rows (dataset.size=1000) or task.layers=[...]"
             )
         scorers = self._scorers(list(sides["source"].values()), list(sides["target"].values()))
         self._announce(*(list(layers.values()) for layers in sides.values()))
@@ -152,22 +150,22 @@ class LayerSimilarity:
         }
         total = len(scorers) * len(NULLS) * self.n_permutations
         with tqdm(total=total, desc="similarity", delay=2.0, leave=False, disable=None) as bar:
-            found = calibrate(scorers, pairings, bar.update, _counted(*(list(side) for side in sides.values())))
-        found = {m: found[m] for m in self.measures}
-        warnings += self._told(sides, relations)
+            calibrated = calibrate(scorers, pairings, bar.update, _counted(*(list(side) for side in sides.values())))
+        calibrated = {m: calibrated[m] for m in self.measures}
+        warnings += self._warnings_of(sides, relations)
         last = [list(side.values())[-1] for side in sides.values()]
         layers = {side: list(states) for side, states in sides.items()}
         return Result(
-            points(found, layers, n),
-            {"draws": null_draws(found)},
+            points(calibrated, layers, n),
+            {"draws": null_draws(calibrated)},
             gates={
                 "planted": self._planted_gate(last[1], generator),
-                "permuted": self._permuted_gate(last[0], last[1], found, generator),
+                "permuted": self._permuted_gate(last[0], last[1], calibrated, generator),
             },
             facts={
                 "layers": layers,
                 "distinct_rows": {side: [x.n_distinct for x in states.values()] for side, states in sides.items()},
-                "over_layers": over_layers(found),
+                "over_layers": over_layers(calibrated),
             },
             warnings=warnings,
         )
@@ -178,12 +176,12 @@ class LayerSimilarity:
         if self.clip is not None:
             states = {layer: clip_outliers(X, self.clip) for layer, X in states.items()}
         flat = [layer for layer, X in states.items() if not varies(X.double())]
-        told = f"all rows of layer {', '.join(map(str, flat))} of the {side} are the same"
+        constant = f"all rows of layer {', '.join(map(str, flat))} of the {side} are the same"
         why = "at layer 0 the last position holds nothing but the embedding of the last token"
         if flat and (strict or len(flat) == len(states)):
-            raise ConfigError(f"{told} ({why}); give other layers in task.layers")
+            raise ConfigError(f"{constant} ({why}); wanted rows that differ: give other layers in task.layers")
         if flat:
-            warnings.append(f"{told}, so it is left out ({why})")
+            warnings.append(f"{constant}, so it is left out ({why})")
         return {n: LayerStates(X, f"layer {n} of the {side}") for n, X in states.items() if n not in flat}
 
     def _scorers(
@@ -197,7 +195,7 @@ class LayerSimilarity:
         return [kind(source, target, options or self.options) for kind in kinds]
 
     def _announce(self, source: Sequence[LayerStates], target: Sequence[LayerStates]) -> None:
-        """Say beforehand what will take long."""
+        """Warn beforehand of measures that take long."""
         decomposed = [m for m in DECOMPOSITION_S if m in self.measures]
         sizes = sum((min(*x.X.shape, *y.X.shape) / 128.0) ** 2.7 for x in source for y in target)
         seconds = sizes * len(NULLS) * self.n_permutations * sum(DECOMPOSITION_S[m] for m in decomposed)
@@ -208,9 +206,9 @@ class LayerSimilarity:
             )
 
     def _planted_gate(self, Y: LayerStates, generator: torch.Generator) -> dict[str, Any]:
-        """Furthest that a measure is from 1 between the target's deepest layer and the same, rotated and scaled."""
+        """Largest distance from 1 of a measure between the target's deepest layer and a rotated, scaled copy."""
         rotated = LayerStates(3.0 * haar_rotated(Y.X, Y.X.shape[1], generator), "the rotated target")
-        # Ties are put in the same order on both sides, which here are the same states.
+        # Ties are ordered alike on both sides, because both are the same states here.
         options = replace(self.options, tie_seeds=(0, 0))
         if options.bandwidth_unit == "absolute":
             options = replace(options, bandwidth_unit="median", bandwidth=1.0)
@@ -221,12 +219,12 @@ class LayerSimilarity:
         return {"passed": value <= self.gates.planted, "value": value, "threshold": self.gates.planted}
 
     def _permuted_gate(
-        self, X: LayerStates, Y: LayerStates, found: dict[str, Calibrated], generator: torch.Generator
+        self, X: LayerStates, Y: LayerStates, calibrated: dict[str, Calibrated], generator: torch.Generator
     ) -> dict[str, Any]:
         """Largest calibrated score, of all measures, of the deepest layers after the target's rows were permuted.
 
-        The rows themselves are permuted and everything is computed anew, so that the lookups that the nulls are made
-        of are tested too; the mean of a few permutations that are none of the null's.
+        The rows themselves are permuted and everything is computed again, so that the shortcut that computes the nulls
+        is tested too. The score is the mean over a few permutations that the null does not contain.
         """
         sums = dict.fromkeys(self.measures, 0.0)
         for permutation in permutations(X.n, N_PERMUTED, generator, at_once=True):
@@ -235,37 +233,37 @@ class LayerSimilarity:
             for scorer in self._scorers([X], [permuted]):
                 for name, score in zip(scorer.measures, scorer.scores(identity).flatten().tolist(), strict=True):
                     if name in sums:
-                        q95 = float(found[name].nulls["shuffled"].q95[-1, -1])
-                        # Where the null leaves no room nothing is calibrated, here as in the scores.
+                        q95 = float(calibrated[name].nulls["shuffled"].q95[-1, -1])
+                        # Where the null's quantile is near 1 nothing is calibrated, as in the scores.
                         sums[name] += (score - q95) / (1.0 - q95) / N_PERMUTED if 1.0 - q95 > LEAST_ROOM else 0.0
         value = max(sums.values())
         return {"passed": value <= self.gates.permuted, "value": value, "threshold": self.gates.permuted}
 
-    def _told(self, sides: dict[str, dict[int, LayerStates]], relations: Tensor) -> list[str]:
-        """What a reader of the scores must know."""
-        told = []
+    def _warnings_of(self, sides: dict[str, dict[int, LayerStates]], relations: Tensor) -> list[str]:
+        """Warnings to be shown with the scores."""
+        warnings = []
         n = len(relations)
         for side, layers in sides.items():
             few = {layer: x.n_distinct for layer, x in layers.items() if x.n_distinct < n}
             if few:
                 which = ", ".join(f"layer {layer} of the {side} has {k}" for layer, k in few.items())
-                told.append(f"{which} different states in {n} rows: similarity there says which items end alike")
+                warnings.append(f"{which} different states in {n} rows: similarity there says which items end alike")
         for measure, variance, k in (("svcca", self.options.variance, self.options.n_components), ("pwcca", 1.0, None)):
             if measure in self.measures:
-                told += _forced(measure, variance, k, sides, n)
+                warnings += _forced(measure, variance, k, sides, n)
         if self.n_permutations < LEAST_PERMUTATIONS:
-            told.append(
+            warnings.append(
                 f"with {self.n_permutations} permutations no p is below {1 / (1 + self.n_permutations):.2g}, and no "
                 f"calibrated score above 0; give task.n_permutations={LEAST_PERMUTATIONS} at least"
             )
         if len(relations.unique()) == 1:
-            told.append("all items are of one relation or of none, so shuffled_within is shuffled again")
+            warnings.append("all items are of one relation or of none, so shuffled_within is shuffled again")
         alone = int((torch.bincount(relations) == 1).sum())
         if alone:
-            told.append(
+            warnings.append(
                 f"{alone} of {n} rows are the only one of their relation, and stay where they are in shuffled_within"
             )
-        return told
+        return warnings
 
 
 def _counted(source: list[int], target: list[int]) -> Tensor:
@@ -277,7 +275,7 @@ def _counted(source: list[int], target: list[int]) -> Tensor:
 def _forced(
     measure: str, variance: float, n_components: int | None, sides: dict[str, dict[int, LayerStates]], n: int
 ) -> list[str]:
-    """That canonical correlations are 1 whatever the data, where rows are few."""
+    """A warning where rows are so few that canonical correlations are 1 whatever the data."""
     ranks = [[leading(x, variance, n_components).shape[1] for x in layers.values()] for layers in sides.values()]
     forced = [(a + b - (n - 1), min(a, b)) for a in ranks[0] for b in ranks[1] if a + b > n - 1]
     if not forced:

@@ -1,12 +1,11 @@
-"""What a record of task=similarity says, pair of layers by pair of layers."""
+"""The numbers in a record of task=similarity, for each pair of layers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.statistics.levels import ALPHA
 from bridge.tasks.similarity.task import FREE, OBSERVED, WITHIN
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,8 @@ class LayerPair:
         source: layer of the source.
         target: layer of the target.
         value: of the measure.
-        nulls: null -> mean, q95, p, p_corrected, calibrated (None where the null leaves no room).
+        nulls: null -> mean, q95, p, p_corrected, calibrated (None if q95 is 1); p_corrected is for the search over
+            layers, and for the number of records where several are shown (`bridge.tasks.similarity.together`).
     """
 
     measure: str
@@ -33,7 +33,7 @@ class LayerPair:
         return f"{self.source}→{self.target}"
 
     def is_above(self, null: str) -> bool:
-        """Whether p, corrected for the search over layers, is at most 0.05."""
+        """Whether the corrected p is at most 0.05."""
         return bool(self.nulls[null]["p_corrected"] <= ALPHA)
 
 
@@ -43,20 +43,23 @@ class OverLayers:
 
     Attributes:
         value: the mean or the largest score.
-        nulls: null -> mean, q95, p, calibrated (None where the null leaves no room), of the same statistic.
+        nulls: null -> mean, q95, p, p_corrected, calibrated (None if q95 is 1), of the same statistic; p_corrected is
+            for the number of records where several are shown.
     """
 
     value: float
     nulls: dict[str, dict[str, Any]]
 
     def is_above(self, null: str) -> bool:
-        """Whether p is at most 0.05."""
-        return bool(self.nulls[null]["p"] <= ALPHA)
+        """Whether the corrected p is at most 0.05."""
+        return bool(self.nulls[null]["p_corrected"] <= ALPHA)
 
 
 def over_layers(data: dict[str, Any], measure: str, statistic: str) -> OverLayers:
     """The "mean" or "max" of a measure over all pairs of layers."""
-    return OverLayers(**data["over_layers"][measure][statistic])
+    over = data["over_layers"][measure][statistic]
+    nulls = {null: x | {"p_corrected": x.get("p_holm", x["p"])} for null, x in over["nulls"].items()}
+    return OverLayers(over["value"], nulls)
 
 
 def measures(data: dict[str, Any]) -> list[str]:
@@ -72,16 +75,16 @@ def layer_pairs(data: dict[str, Any], measure: str) -> Iterator[LayerPair]:
             score, contrast = point["scores"][name][measure], point["contrasts"][name][measure]
             nulls[name] = {
                 "mean": score["mean"], "q95": score["q95"], "p": contrast["p"],
-                "p_corrected": contrast["p_searched"], "calibrated": contrast["calibrated"],
+                "p_corrected": contrast.get("p_holm", contrast["p_searched"]), "calibrated": contrast["calibrated"],
             }  # fmt: skip
         axes, value = point["axes"], point["scores"][OBSERVED][measure]["mean"]
         yield LayerPair(measure, axes["source_layer"], axes["target_layer"], value, nulls)
 
 
 def best(data: dict[str, Any], measure: str) -> LayerPair:
-    """The pair of layers furthest above freely permuted rows.
+    """The pair of layers with the highest calibrated score against freely permuted rows.
 
-    Layer 0 is never best beside others: there the last position holds the embedding of one token and nothing else.
+    Layer 0 is left out if there are others: there the last position holds only the embedding of one token.
     """
 
     def rank(pair: LayerPair) -> tuple[bool, float]:
@@ -98,7 +101,7 @@ def deep(pairs: Iterable[LayerPair]) -> list[LayerPair]:
 
 
 def final(data: dict[str, Any], measure: str) -> LayerPair:
-    """The deepest layers that were compared, which no score chose."""
+    """The deepest layers that were compared; they are not chosen by a score."""
     return list(layer_pairs(data, measure))[-1]
 
 
@@ -108,30 +111,30 @@ def not_above(data: dict[str, Any], null: str) -> list[str]:
 
 
 def verdict(data: dict[str, Any]) -> str:
-    """What may be concluded, in one line."""
+    """The verdict, in one line."""
     failed = [name for name, gate in data["gates"].items() if not gate["passed"]]
     if failed:
         return f"invalid: gate {', '.join(failed)} failed"
     n = len(measures(data))
-    told = []
+    clauses = []
     for null, where in ((FREE, "rows permuted freely"), (WITHIN, "rows permuted inside their relation")):
         losers = not_above(data, null)
         but = f" (not {', '.join(losers)})" if losers and len(losers) < n else ""
-        told.append(f"{n - len(losers)} of {n} measures{but} above {where}")
-    return "; ".join(told)
+        clauses.append(f"{n - len(losers)} of {n} measures{but} above {where}")
+    return "; ".join(clauses)
 
 
 def short(data: dict[str, Any]) -> str:
-    """The verdict of one of many cells."""
+    """The verdict of one of many cells while they run: by its own p, without regard to the others."""
     if not data["valid"]:
         return verdict(data)
     n = len(measures(data))
     above = [f"{n - len(not_above(data, null))} above {null}" for null in (FREE, WITHIN)]
-    return f"of {n} measures {', '.join(above)}"
+    return f"of {n} measures {', '.join(above)} (this cell alone)"
 
 
 def label(data: dict[str, Any]) -> str:
-    """What this is, in a few words: layers and rows."""
+    """A short name: layers and rows."""
     layers = data["layers"]
     return f"similarity, {len(layers['source'])} × {len(layers['target'])} layers, {data['n_rows']} rows"
 
@@ -144,10 +147,10 @@ def flat_scores(data: dict[str, Any]) -> dict[str, float]:
         flat[f"value/{measure}"] = deepest.value
         flat |= {f"best/{measure}": chosen.value}
         flat |= {f"best_source/{measure}": float(chosen.source), f"best_target/{measure}": float(chosen.target)}
-        for null, told in deepest.nulls.items():
-            if told["calibrated"] is not None:
-                flat[f"calibrated_{null}/{measure}"] = told["calibrated"]
-            flat[f"p_{null}/{measure}"] = told["p"]
+        for null, numbers in deepest.nulls.items():
+            if numbers["calibrated"] is not None:
+                flat[f"calibrated_{null}/{measure}"] = numbers["calibrated"]
+            flat[f"p_{null}/{measure}"] = numbers["p"]
         for statistic, over in data["over_layers"][measure].items():
             calibrated = over["nulls"][FREE]["calibrated"]
             if calibrated is not None:

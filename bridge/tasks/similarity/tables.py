@@ -1,4 +1,4 @@
-"""Tables of task=similarity for a terminal: no similarity without what permuted rows score."""
+"""Tables of task=similarity for a terminal: every similarity beside the scores of permuted rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from bridge.records.record import Record
 from bridge.similarity.measures import MEASURES
 from bridge.tasks.similarity.matrices import LayerPair, best, final, measures, over_layers, verdict
 from bridge.tasks.similarity.task import FREE, WITHIN
+from bridge.tasks.similarity.together import for_records, together, too_few
 
 FULL_WIDTH = 92
 _WITHIN = ("within\n95 %", "cali-\nbrated", "p")
@@ -29,9 +30,9 @@ HEADINGS = {
 }
 
 
-def print_matrices(found: Record, console: Console) -> None:
+def print_matrices(record: Record, console: Console) -> None:
     """Every measure at the deepest and at the best pair of layers, the gates, and what may be concluded."""
-    data = found.data
+    data = record.data
     full = console.width >= FULL_WIDTH
     spans = " × ".join(_span(data["layers"][side]) for side in ("source", "target"))
     title = f"{data['config']['pair']['name']}: similarity of layers {spans}, {data['n_rows']} rows"
@@ -50,7 +51,6 @@ def print_matrices(found: Record, console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for measure in measures(data):
         chosen = best(data, measure)
-        style = "bold" if chosen.is_above(WITHIN) else "" if chosen.is_above(FREE) else "dim"
         table.add_row(
             MEASURES[measure].label,
             f"{final(data, measure).value:.3f}",
@@ -58,15 +58,15 @@ def print_matrices(found: Record, console: Console) -> None:
             f"{chosen.value:.3f}",
             *_null(chosen, FREE, full),
             *_null(chosen, WITHIN, False),
-            style=style,
+            style=_style(chosen),
         )
     console.print(table)
-    told = (
+    legend = (
         "best: the layers above 0 where the measure is furthest above the 95 % quantile of freely permuted rows, null. "
         "within: rows permuted inside their relation. calibrated: (value − 95 %) / (1 − 95 %). p: corrected for the "
         f"search over layers, not for that over measures; {1 / (1 + data['n_permutations']):.3f} is the least."
     )
-    console.print(told, style="dim", highlight=False)
+    console.print(legend, style="dim", highlight=False)
     console.print(over_layers_table(data))
     console.print(
         "The mean and the largest score over all pairs of layers above 0, each beside the means and the largest scores "
@@ -79,6 +79,8 @@ def print_matrices(found: Record, console: Console) -> None:
         for name, gate in data["gates"].items()
     )
     console.print(f"gates: {gates}", style="" if data["valid"] else "bold red", highlight=False)
+    if few := too_few([record]):
+        console.print(few, style="bold yellow", highlight=False)
     console.print(Text(f"{verdict(data)}", style="bold green" if data["valid"] else "bold yellow"))
 
 
@@ -96,15 +98,43 @@ def over_layers_table(data: dict[str, Any]) -> Table:
             over = over_layers(data, measure, statistic)
             shown.append(f"{over.value:.2f}")
             for null in (FREE, WITHIN):
-                calibrated, p = over.nulls[null]["calibrated"], over.nulls[null]["p"]
+                calibrated, p = over.nulls[null]["calibrated"], over.nulls[null]["p_corrected"]
                 shown += ["-" if calibrated is None else f"{calibrated:.2f}", f"{p:.2f}"]
             above.append(over.is_above(WITHIN))
         table.add_row(MEASURES[measure].label, *shown, style="" if any(above) else "dim")
     return table
 
 
+def print_many(records: Sequence[Record], console: Console) -> None:
+    """Every measure at its best layers, a row for each cell, and how many are above what; p is corrected for them."""
+    console.print(matrices_table(records))
+    console.print(_footer(records), style="dim", highlight=False)
+    if few := too_few(records):
+        console.print(few, style="bold yellow", highlight=False)
+
+
+def _footer(records: Sequence[Record]) -> str:
+    """How many scores are above what, and what p is corrected for."""
+    chosen = [best(r.data, m) for r in together(records) if r.data["valid"] for m in measures(r.data)]
+    free = [pair for pair in chosen if pair.is_above(FREE)]
+    within = sum(pair.is_above(WITHIN) for pair in free)
+    shown = for_records(records)
+    return (
+        f"above freely permuted rows: {len(free)} of {len(chosen)} scores of valid cells; bold: above rows permuted "
+        f"inside their relation, too, {within}; dim: not above freely permuted rows (p above 0.05). p is corrected for "
+        f"the layers searched{f' and for {shown}' if shown else ''}, not for the number of measures"
+    )
+
+
+def _style(chosen: LayerPair) -> str:
+    return ("bold" if chosen.is_above(WITHIN) else "") if chosen.is_above(FREE) else "dim"
+
+
 def matrices_table(records: Sequence[Record]) -> Table:
-    """Many cells: the calibrated score of every measure at its best pair of layers, freely permuted rows as null."""
+    """Many cells: the calibrated score of every measure at its best pair of layers, freely permuted rows as null.
+
+    The style says what it is above, with p corrected for the number of cells.
+    """
     names = list(dict.fromkeys(m for r in records for m in measures(r.data)))
     title = "similarity at the best layers, calibrated (0: as freely permuted rows, 1: the most)"
     table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0))
@@ -112,11 +142,10 @@ def matrices_table(records: Sequence[Record]) -> Table:
         table.add_column(heading, justify="left" if heading == "pair" else "right")
     for name in names:
         table.add_column(HEADINGS.get(name, MEASURES[name].label), justify="right", no_wrap=True)
-    for r in sorted(records, key=_place):
-        shown = []
-        for name in names:
-            calibrated = best(r.data, name).nulls[FREE]["calibrated"] if name in measures(r.data) else None
-            shown.append("-" if calibrated is None else f"{calibrated:.2f}")
+    for r in sorted(together(records), key=_place):
+        own = {name: best(r.data, name) for name in measures(r.data)}
+        styles = {name: _style(pair) if r.data["valid"] else "" for name, pair in own.items()}
+        shown = [Text(_calibrated(own[name]), styles[name]) if name in own else Text("-") for name in names]
         config = r.data["config"]
         table.add_row(
             config["pair"]["name"],
@@ -128,16 +157,20 @@ def matrices_table(records: Sequence[Record]) -> Table:
     return table
 
 
-def _place(found: Record) -> tuple[Any, ...]:
-    config = found.data["config"]
-    return config["pair"]["name"], found.data["n_rows"], config["seed"], found.data["run_id"]
+def _place(record: Record) -> tuple[Any, ...]:
+    config = record.data["config"]
+    return config["pair"]["name"], record.data["n_rows"], config["seed"], record.data["run_id"]
 
 
 def _null(pair: LayerPair, null: str, full: bool) -> list[str]:
-    told = pair.nulls[null]
-    calibrated = "-" if told["calibrated"] is None else f"{told['calibrated']:.2f}"
-    mean = [f"{told['mean']:.2f}"] if full else []
-    return [*mean, f"{told['q95']:.2f}", calibrated, f"{told['p_corrected']:.2f}"]
+    numbers = pair.nulls[null]
+    mean = [f"{numbers['mean']:.2f}"] if full else []
+    return [*mean, f"{numbers['q95']:.2f}", _calibrated(pair, null), f"{numbers['p_corrected']:.2f}"]
+
+
+def _calibrated(pair: LayerPair, null: str = FREE) -> str:
+    calibrated = pair.nulls[null]["calibrated"]
+    return "-" if calibrated is None else f"{calibrated:.2f}"
 
 
 def _span(layers: Sequence[int]) -> str:

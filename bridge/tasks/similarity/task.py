@@ -1,4 +1,4 @@
-"""What task=similarity says of itself."""
+"""The declaration of task=similarity."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ ANGLE = Metric("procrustes_angle_rad", "angular shape distance (rad)", "angle", 
 
 
 class Similarity(Task):
-    """Every layer of one model against every layer of another. One point for each pair of layers; nothing is mapped."""
+    """Every layer of one model compared with every layer of another; one point for each pair, and no map."""
 
     name = "similarity"
     question = (
@@ -103,7 +103,7 @@ class Similarity(Task):
 
     def print_grid(self, records: Sequence["Record"], console: "Console") -> bool:
         """Every measure at its best layers, a row for each cell."""
-        from bridge.tasks.similarity.tables import matrices_table
+        from bridge.tasks.similarity.tables import print_many
 
-        console.print(matrices_table(records))
+        print_many(records, console)
         return True

@@ -34,7 +34,7 @@ from bridge.training import ThroughTarget
 
 @dataclass
 class _Setting:
-    """What cells share that differ in their controls alone: all of the work but the controls' own."""
+    """The cached work of cells that differ only in their controls: everything but the scores of the controls."""
 
     trial: Trial
     facts: dict[str, Any]
@@ -48,8 +48,8 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
 
     Args:
         config: of the cell.
-        session: what cells share.
-        inputs: what the results rest on.
+        session: the caches that cells share.
+        inputs: fingerprints of the weights and items.
 
     Raises:
         BridgeError: something that a user can put right.
@@ -57,7 +57,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     plain = to_plain(config)
     plain["control"] = {k: v for k, v in plain["control"].items() if k != "names"}
     key = json.dumps([run_id(plain), inputs])
-    setting = session.kept("setting", key, lambda: _setting(config, session, inputs))
+    setting = session.cached("setting", key, lambda: _setting(config, session, inputs))
     result = setting.trial.result(config.control.names)
     result.facts = {**setting.facts, **result.facts}
     if config.task.save_map:  # type: ignore[attr-defined]
@@ -74,8 +74,8 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
     for side, model in (("source", source), ("target", target)):
         if model.anatomy.head is None:
             raise ConfigError(
-                f"task=translate scores the tokens that a model says, and {getattr(pair, side).name} is "
-                f"{model.kind.called}, which says none; give pair.{side}.kind=causal, or another task"
+                f"{getattr(pair, side).name} is {model.kind.called}, which writes no tokens; wanted a model that "
+                f"does, as task=translate scores them: give pair.{side}.kind=causal, or another task"
             )
     injection: Injection = build(config.injection)
     layers = _layers(config, injection, source.anatomy.n_blocks, target.anatomy.n_blocks)
@@ -126,7 +126,7 @@ def _setting(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> 
 def _parts(config: BridgeConfig, rosetta: RosettaSet, parts: Split, answers: set[str]) -> dict[str, Part]:
     """All eval items, those whose answer no fit row has, and the others; each with the units of inference.
 
-    `answers` are those that a map which is not fitted here was fitted on: they are known too.
+    `answers` are those that a saved map was fitted on: they count as known too.
     """
     units = numbered(labels(rosetta.items, config.dataset.unit.value))[parts.eval]
     before = torch.tensor([rosetta.items[i].answer.strip() in answers for i in parts.eval.tolist()])
@@ -163,7 +163,7 @@ def _checks(
 def _native(
     config: BridgeConfig, session: Session, inputs: dict[str, str], rosetta: RosettaSet, parts: Split
 ) -> Native:
-    """What the two models say themselves on the eval items: the same for every layer, map, injection and fit size."""
+    """Both models' own answers on the eval items: the same for every layer, map, injection and fit size."""
     pair, chosen = config.pair, parts.eval.tolist()
     whole = config.dataset.answers is Answers.any
 
@@ -178,20 +178,20 @@ def _native(
         target = side(pair.target, rosetta.contexts_target, rosetta.gold_target, rosetta.answers_target)
         return Native(source, target, [rosetta.items[i] for i in chosen])
 
-    return session.kept("native", json.dumps([to_plain(config)["pair"], inputs, whole, chosen]), native)
+    return session.cached("native", json.dumps([to_plain(config)["pair"], inputs, whole, chosen]), native)
 
 
 def _trainer(
     config: BridgeConfig, session: Session, rosetta: RosettaSet, parts: Split, layers: dict[str, int]
 ) -> ThroughTarget | None:
-    """What trains the map through the target, holding the fit prompts; None where it is fitted on states alone."""
+    """The trainer through the target, prepared for the fit prompts; None if maps are fitted on states alone."""
     training = config.map.training
     if training.loss is TrainingLoss.states:
         return None
     if config.layer.position == "aligned":
         raise ConfigError(
-            "layer.position=aligned gives many rows of one answer, and training through the target needs one; give "
-            "layer.position=last or map.training.loss=states"
+            "layer.position=aligned gives many rows of one answer; wanted one row of each for training through the "
+            "target: give layer.position=last or map.training.loss=states"
         )
     target = session.model(config.pair.target)
     injection: Injection = build(config.injection)
@@ -202,9 +202,10 @@ def _trainer(
 
 
 def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float]:
-    """What knowing nothing of an item is worth.
+    """Scores of guesses that use nothing of an item.
 
-    All tokens alike; each as often as it is an answer in the fit; and, for top-1, always the eval items' commonest.
+    A uniform guess; a guess by the frequency of answers among the fit rows; and, for top-1, always the commonest eval
+    answer.
     """
     fit, gold = rosetta.gold_target[parts.fit], rosetta.gold_target[parts.eval]
     counts = torch.bincount(fit, minlength=n_tokens).double() + 1 / n_tokens
@@ -217,7 +218,7 @@ def _chance(rosetta: RosettaSet, parts: Split, n_tokens: int) -> dict[str, float
 
 
 def _layers(config: BridgeConfig, injection: Injection, n_source: int, n_target: int) -> dict[str, int]:
-    """The layers as numbers. Where `layer.target` is not given, the injection says where it wants its states."""
+    """The layers as numbers. If `layer.target` is not given, the injection chooses it."""
     layer, pair = config.layer, config.pair
     source = resolve_layer(layer.source, n_source, pair.source.name)
     wanted = None if layer.target is None else resolve_layer(layer.target, n_target, pair.target.name)

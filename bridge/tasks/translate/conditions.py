@@ -1,4 +1,4 @@
-"""What is scored side by side: every control, and what the models and the injection reach without a map."""
+"""The conditions of task=translate: every control, and references that involve no map."""
 
 from bridge.controls.names import CONTROLS
 from bridge.results.conditions import Condition, Conditions, Look
@@ -19,7 +19,7 @@ REFERENCES = (
         always=True,
         look=Look("#aa4499", "1", (1, 1.6)),
         order=2,
-        # The source's own score is no share of the target's.
+        # The source's own score is not reported as a share of the target's.
         comparable=False,
     ),
     Condition(

@@ -1,4 +1,4 @@
-"""What a fit had to go on, and how near mapped states come to the target's own."""
+"""Facts about a fit: its rows and rank, and the error of mapped states."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,12 +14,12 @@ from bridge.permutations import permutations
 from bridge.seeds import seeded
 from bridge.tasks.translate.metrics import STATES
 
-# Permutations that a cycle is held against; their errors hardly differ.
+# Permutations that a cycle's error is compared with; their errors hardly differ, so a few are enough.
 N_CYCLES = 2
 
 
 def fit_facts(carrier: Carrier, evaluation: Rows) -> tuple[dict[str, Any], list[str]]:
-    """What the fit had to go on, and what a reader must be warned of.
+    """Facts about the fit for the record, and warnings.
 
     Args:
         carrier: the fitted map beside its controls.
@@ -57,21 +57,24 @@ def fit_facts(carrier: Carrier, evaluation: Rows) -> tuple[dict[str, Any], list[
 
 
 def _cycle(carrier: Carrier, evaluation: Rows) -> dict[str, float]:
-    """Relative error of eval states that went there and back, of rows as they are and of permuted rows.
+    """Cycle consistency: relative error of eval states mapped to the target and back, beside that of permuted rows.
 
-    Back goes the same kind of map, fitted on states from target to source on the same rows. 1 is the error of the
-    mean. For a rotation the way back is the inverse whatever the rows were, so the permuted rows say what an error
-    is worth.
+    The map back is of the same class, fitted from target to source on the same rows. The mean state has error 1. A
+    rotation is undone by its inverse whatever rows it was fitted on, so the error has to be compared with that of
+    permuted rows.
+
+    Source: Zhu, Park, Isola and Efros (2017), "Unpaired image-to-image translation using cycle-consistent adversarial
+    networks", ICCV, arXiv:1703.10593.
     """
     fit, X = carrier.fit_rows, evaluation.X[:, -1].double()
     n, generator = len(fit), seeded(carrier.seed, "cycle")
     permuted = permutations(n, N_CYCLES, generator)
     ways = zip([carrier.map_, *carrier.fits(permuted)], [torch.arange(n), *permuted], strict=True)
     errors = []
-    for there, order in ways:
+    for outward, order in ways:
         rows = replace(fit, X=fit.Y[order.to(fit.Y.device)], Y=fit.X)
         back = Carrier(carrier.map, carrier.normalize, rows, 1, carrier.seed)
-        X_hat = back.through(back.map_, carrier.through(there, X))
+        X_hat = back.through(back.map_, carrier.through(outward, X))
         errors.append(float(state_scores(X_hat, X, fit.X.mean(0))["relative_error"]))
     return {"relative_error": errors[0], "permuted_relative_error": float(np.mean(errors[1:]))}
 

@@ -19,10 +19,10 @@ from bridge.seeds import seeded
 from bridge.svd import svd
 from bridge.tasks.translate.native import Side
 
-# Rows of the fit, and of the evaluation, that are compared with texts read alone, replayed, and padded.
+# The number of rows of fit and of eval whose states are compared with texts read alone, replayed, and padded.
 N_ALONE, N_REPLAYED, N_PADDED = 32, 8, 4
-# The pairing probe: permutations of each null, and how many are tried at once; principal components of the target; rows
-# it looks at; in how many parts, and how many rows of these it is tried on.
+# The pairing probe: permutations of each null, and how many are computed at once; principal components of the target;
+# number of rows; number of folds, and least number of held-out rows.
 N_PERMUTED, N_AT_ONCE, N_PROBED, N_POOL, N_FIFTHS, N_TRIED, PROBE_PENALTY = 499, 50, 16, 1000, 5, 200, 0.1
 
 
@@ -35,11 +35,11 @@ def state_gates(
     seed: int,
     limits: Any,
 ) -> dict[str, dict[str, Any]]:
-    """Whether the rows of a cell are the states that both models have after their texts.
+    """Whether the stored states of a cell are the states that both models compute for their texts.
 
     *states*: for random rows of fit and eval, the stored state put into the stream of its own text gives the model's
     own logits. *drift*: the state of a text read alone, and behind padding, is the stored one up to rounding, and so
-    are the final states that both models' own answers are decoded from. A mean over positions cannot be put in, so
+    are the final states that both models' own answers are decoded from. A mean over positions cannot be injected, so
     both gates compare it with the mean of the text read alone.
 
     Args:
@@ -47,10 +47,10 @@ def state_gates(
         fit: rows to fit on.
         evaluation: rows to carry.
         native: "source" and "target" -> the model's own final states on the eval items.
-        position: where states are read; "mean" is the only one that is not a position.
+        position: where states are read, or "mean".
         seed: picks the rows.
-        limits: thresholds `states` and `drift`; neither is held below four rounding steps of a model's dtype, because
-            the order of additions differs between a batch and a text alone.
+        limits: thresholds `states` and `drift`, each raised to at least four rounding steps of a model's dtype, because
+            a batch adds numbers in another order than a single text.
     """
     replayed, drift, eps = 0.0, 0.0, 0.0
     for checker, layer, side in sides:
@@ -75,7 +75,7 @@ def state_gates(
 
 
 def _sampled(fit: Rows, evaluation: Rows, side: str, seed: int) -> tuple[list[tuple[int, ...]], Tensor]:
-    """Tokens and states of random rows, those of fit and eval in turns."""
+    """Tokens and states of random rows, alternating between fit and eval."""
     some = []
     for rows in (fit, evaluation):
         order = torch.randperm(len(rows), generator=seeded(seed, "gates"))[:N_ALONE]
@@ -92,10 +92,10 @@ def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: in
     """Rank p of a probe's held-out error among those of the same rows permuted; of two nulls the larger p.
 
     The probe is ridge regression onto the leading principal components of the target's states, fitted on four fifths of
-    the rows and tried on the remaining one, for as many fifths as give 200 rows, whatever the cell's own split and map.
-    Where the two sides of a pair are out of step it does no better than on rows permuted on purpose. One null permutes
-    rows freely, the harder one inside their relation, where there are relations. Each p is valid under its null, for
-    any number of rows; with few rows the gate has little power, and fails for want of evidence.
+    the rows and evaluated on the fifth one, for as many fifths as give 200 rows; the cell's own split and map play no
+    part. If the rows of the two models are not paired correctly, it does no better than on permuted rows. One null
+    permutes rows freely, the harder one inside their relation, where there are relations. Each p is valid under its
+    null, for any number of rows; with few rows the gate has little power, and fails for lack of evidence.
 
     Args:
         rows: states (n, d_source) and (n, d_target) of all items, and their relations (n,).
@@ -119,7 +119,7 @@ def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: in
 
 
 def _held_out_residual(Z: Tensor) -> Tensor:
-    """What takes targets (n, k) to the residuals (t, k) of the probe on rows of Z (n, d) that it was not fitted on.
+    """The matrix that maps targets (n, k) to the held-out residuals (t, k) of the probe on rows of Z (n, d).
 
     Fifths are tried in turn until there are enough rows. Ridge regression is linear in its targets.
     """
@@ -138,7 +138,7 @@ def _held_out_residual(Z: Tensor) -> Tensor:
 
 
 def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -> dict[str, Any]:
-    """Relative error of the planted rotation, undone, on the span of the fit rows.
+    """Relative error of states under a planted rotation after the fit has undone it, on the span of the fit rows.
 
     Args:
         carrier: whose fit rows and normalisation count.
@@ -154,14 +154,14 @@ def planted_gate(carrier: Carrier, Y_hat: Tensor, Y: Tensor, threshold: float) -
 
 
 def alive_gate(own_state: Branch, native_target: Branch, least: float) -> dict[str, Any]:
-    """Share of the target's own top-1 that its own states reach when they are put in without a map.
+    """Share of the target's own top-1 that its own states reach when they are injected without a map.
 
-    Too little, and the injection is dead. Too much, and it adds to what the target knows, so that nothing put in could
-    be compared with the target's own answers.
+    If it is too small, the injection is dead: no state could give the right answer. If it is too large, the injection
+    itself adds information, so that scores cannot be compared with the target's own.
 
     Args:
-        own_state: the target's own state put in without a map.
-        native_target: the target itself on the same items.
+        own_state: scores of the target's own states, injected without a map.
+        native_target: scores of the target itself on the same items.
         least: smallest share that passes; its inverse is the largest.
     """
     native = native_target.mean("top1")
@@ -171,7 +171,7 @@ def alive_gate(own_state: Branch, native_target: Branch, least: float) -> dict[s
 
 
 def known_gate(native_target: Branch, commonest: float) -> dict[str, Any]:
-    """The target's own top-1, which must be above that of always giving the commonest answer: a threshold, no test."""
+    """The target's own top-1, which must exceed that of always giving the commonest answer; a threshold, not a test."""
     value = native_target.mean("top1")
     return {"passed": value > commonest, "value": value, "threshold": commonest, "above": True}
 

@@ -1,4 +1,4 @@
-"""A fitted map kept among the artefacts, and one that was kept before put to use in another cell."""
+"""Saved maps: a fitted map is stored among the artefacts, and may be used in another cell."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ WEIGHTS = {"source_weights": "source", "target_weights": "target"}
 
 
 def description(config: BridgeConfig, inputs: dict[str, str], layers: dict[str, int], n_fit: int) -> dict[str, Scalar]:
-    """What the map of a cell is fitted for."""
+    """What the map of a cell is fitted for: models, layers and position."""
     pair = config.pair
     return {
         "pair": pair.name,
@@ -45,12 +45,12 @@ def keep(
     about: dict[str, Scalar],
     fitted_on: Sequence[Item],
 ) -> str:
-    """Keep a fitted map among the artefacts, with what it was fitted for and on, and say where.
+    """Store a fitted map among the artefacts, with what it was fitted for and on, and return where.
 
     Args:
         config: of the cell.
         session: holds the store.
-        inputs: what the results of the cell rest on.
+        inputs: fingerprints of the weights and items of the cell.
         adapter: the map with its normalisations.
         about: what it was fitted for.
         fitted_on: the items of its fit rows.
@@ -71,15 +71,14 @@ def keep(
 
 
 def put_to_use(map_: Saved, about: dict[str, Scalar], evaluated: Sequence[Item]) -> tuple[list[str], set[str]]:
-    """See that a map that was kept can be scored on the eval items.
+    """Check that a saved map can be scored on the eval items.
 
     Args:
         map_: the map.
         about: what a map of this cell would be fitted for.
         evaluated: the eval items.
 
-    Returns:
-        what a reader must be warned of, and the answers that the map was fitted on.
+    Returns: warnings, and the answers that the map was fitted on.
 
     Raises:
         DataError: some of the eval items were fit rows of the map.
@@ -100,7 +99,8 @@ def put_to_use(map_: Saved, about: dict[str, Scalar], evaluated: Sequence[Item])
     if n_seen:
         raise DataError(
             f"the map in {map_.path} was fitted on {n_seen} of the {len(evaluated)} eval items, so its score would "
-            "be in-sample; give the seed, data set and dataset.split of the cell that it comes from, or other items"
+            "be in-sample; wanted items that it was not fitted on: give the seed, data set and dataset.split of the "
+            "cell that it comes from, or other items"
         )
     return warnings, set(fitted_on["answers"])
 

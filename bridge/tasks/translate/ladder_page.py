@@ -1,4 +1,4 @@
-"""The ladder of a report: what share of the target's own score every map reaches, over the number of fit rows."""
+"""The ladder of a report: learning curves of maps, as shares of the target's own score over the number of fit rows."""
 
 import math
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ def section(some: Sequence[Ladder]) -> str:
         return ""
     panels = "".join(_panel(one) for one in some[:MANY_PANELS])
     more = len(some) - MANY_PANELS
-    told = f'<p class="quiet">{more} more ladders as numbers only.</p>' if more > 0 else ""
-    return f'<div class="panels wide">{panels}</div>{told}' + "".join(_numbers(one) for one in some)
+    note = f'<p class="quiet">{more} more ladders as numbers only.</p>' if more > 0 else ""
+    return f'<div class="panels wide">{panels}</div>{note}' + "".join(_numbers(one) for one in some)
 
 
 def _panel(one: Ladder) -> str:
@@ -60,10 +60,10 @@ def _panel(one: Ladder) -> str:
 def ladder_plot(one: Ladder) -> str:
     """The figure of one ladder as an inline SVG."""
     with mpl.rc_context(SETTINGS):
-        made = Figure(figsize=(6.4, 4.4))
-        draw_ladder(made.add_axes((0.095, 0.115, 0.67, 0.83)), one)
+        drawn = Figure(figsize=(6.4, 4.4))
+        draw_ladder(drawn.add_axes((0.095, 0.115, 0.67, 0.83)), one)
         return inline(
-            made, f"ladder {identity(one.cells)}", accessible(f"share of native top-1 of {len(one.rungs)} maps")
+            drawn, f"ladder {identity(one.cells)}", accessible(f"share of native top-1 of {len(one.rungs)} maps")
         )
 
 
@@ -74,11 +74,11 @@ def draw_ladder(ax: Axes, one: Ladder) -> None:
     gap = min((xs[b] - xs[a] for a, b in pairwise(sizes)), default=0.3)
     ends: list[tuple[float, str, str, bool]] = []
     for control in RIBBONS:
-        there = {n: bounds for n in sizes if (bounds := one.envelope(control, n)) is not None}
-        if not there:
+        envelopes = {n: bounds for n in sizes if (bounds := one.envelope(control, n)) is not None}
+        if not envelopes:
             continue
-        at = [xs[n] for n in there]
-        low, high = ([bounds[i] for bounds in there.values()] for i in (0, 1))
+        at = [xs[n] for n in envelopes]
+        low, high = ([bounds[i] for bounds in envelopes.values()] for i in (0, 1))
         if len(at) == 1:
             at, low, high = [at[0] - gap / 4, at[0] + gap / 4], low * 2, high * 2
         color = CONDITIONS.look(control).color
@@ -113,13 +113,13 @@ def draw_ladder(ax: Axes, one: Ladder) -> None:
 
 
 def _name(ax: Axes, ends: Sequence[tuple[float, str, str, bool]], top: float) -> None:
-    """Write what each line and ribbon is beside its end, moved apart where they would touch."""
+    """Label each line and ribbon beside its end; labels that would overlap are moved apart."""
     least = 0.052 * (top + 0.03)
     ordered = sorted(ends, key=lambda end: end[0])
     heights: list[float] = []
     for value, *_ in ordered:
         heights.append(max(value, heights[-1] + least) if heights else max(value, -0.01))
-    # What was pushed over the top moves down again, and what is below gives way.
+    # Labels above the top edge move down, and push those below them.
     limit = top - 0.01
     for i in range(len(heights) - 1, -1, -1):
         heights[i] = min(heights[i], limit)
@@ -161,7 +161,7 @@ def _look(rung: Rung, i: int) -> dict[str, Any]:
 
 
 def _numbers(one: Ladder) -> str:
-    """Every map and size: its share beside the hardest control, and what else tells maps apart."""
+    """A table of every map and size: its share, the hardest control, and further facts about the map."""
     whole = any(SHARE_F1 in c.scores.get("fitted", {}) for c in one.cells)
     heading = [
         "map",
@@ -220,7 +220,7 @@ def _row(rung: Rung, c: Comparison, whole: bool) -> list[str]:
         if training is None
         else f"{number(training['held_loss_nats'])} ({number(training['start_loss_nats'])}; "
         f"{number(-chance['uniform_logprob_nats'])}, {number(-chance['prior_logprob_nats'])})",
-        text(c.conclusion, "text long" if c.valid else "text long bad"),
+        text(c.verdict(), "text long" if c.valid else "text long bad"),
     ]
     return row
 
@@ -236,24 +236,26 @@ def write_ladders(some: Sequence[Ladder], path: str | Path) -> Path:
     """Write ladders as one figure, two in a row.
 
     Args:
-        some: what `bridge.results.ladders.ladders` gave.
+        some: from `bridge.results.ladders.ladders`.
         path: where to; .svg or .png.
 
     Raises:
         RecordError: no ladder, or `path` cannot be written.
     """
     if not some:
-        raise RecordError("no ladder to draw; run bridge experiment=interlingua first")
+        raise RecordError(
+            "no ladder to draw; wanted cells of at least two maps: run bridge experiment=interlingua first"
+        )
     path = Path(path)
     with mpl.rc_context(SETTINGS):
         n_columns = min(2, len(some))
         n_rows = -(-len(some) // n_columns)
-        made = Figure(figsize=(6.2 * n_columns, 4.6 * n_rows), facecolor="white")
+        drawn = Figure(figsize=(6.2 * n_columns, 4.6 * n_rows), facecolor="white")
         for i, one in enumerate(some):
             row, column = divmod(i, n_columns)
             left, bottom = (column + 0.085) / n_columns, (n_rows - 1 - row + 0.11) / n_rows
-            ax = made.add_axes((left, bottom, 0.68 / n_columns, 0.75 / n_rows))
+            ax = drawn.add_axes((left, bottom, 0.68 / n_columns, 0.75 / n_rows))
             draw_ladder(ax, one)
             ax.set_title(f"{one.pair}\n{one.title}", fontsize=9.5, weight="bold", pad=22, loc="left")
-        write_whole(path, png(made) if path.suffix == ".png" else standalone(made).encode())
+        write_whole(path, png(drawn) if path.suffix == ".png" else standalone(drawn).encode())
     return path

@@ -1,11 +1,11 @@
-"""What stands below the table of one cell: states, whole answers, chance, the fit and its training."""
+"""Lines below the table of one cell: states, whole answers, chance, the fit and its training."""
 
 from bridge.results.comparison import Comparison
 from bridge.results.verdicts import counted
 
 
 def lines(c: Comparison) -> list[str]:
-    """One line for each that the cell has."""
+    """The lines that apply to the cell."""
     return [line for line in (_states(c), _whole(c), _chance(c), _fit(c), _training(c)) if line]
 
 
@@ -36,7 +36,7 @@ def _chance(c: Comparison) -> str:
 
 def _fit(c: Comparison) -> str:
     fit = c.data["fit"]
-    # A map that was fitted before has no way back.
+    # A saved map has no cycle consistency, as no map back is fitted.
     cycle = fit.get("cycle")
     back = (
         ""

@@ -1,4 +1,4 @@
-"""What both models say themselves on the eval items: the same for every layer, map, injection and control."""
+"""Both models' own answers on the eval items: the same for every layer, map, injection and control."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from bridge.tasks.translate.metrics import TOKEN, WHOLE
 class Side:
     """One model with the tokens it reads, its gold token ids (m,) and its own final states (m, d) on the eval items.
 
-    `answers` (m, T), filled up with -1, where answers may have several tokens.
+    `answers` (m, T), padded with -1, if answers may have several tokens.
     """
 
     model: LoadedModel
@@ -47,7 +47,7 @@ class Native:
 
     Attributes:
         logits: (m, V) the target's own.
-        source_answers: what the source itself says, item by item.
+        source_answers: the source's own answer to each item.
         branches: the scores of `native_source` and `native_target`.
     """
 
@@ -74,7 +74,7 @@ class Native:
         native_logits: Tensor | None = None,
         continued: tuple[Tensor, Tensor] | None = None,
     ) -> Branch:
-        """Score logits (m, V) that involve no map, one row per eval item, and what was made of whole answers."""
+        """Score logits (m, V) that involve no map, one row per eval item, and the scores of whole answers."""
         metrics = self.scored(logits[None], slice(None), side, native_logits)
         if continued is not None and side.answers is not None:
             metrics |= {name: values[None] for name, values in whole_scores(*continued, side.answers).items()}
@@ -96,13 +96,13 @@ class Native:
 
 
 def whole_scores(logprob: Tensor, written: Tensor, answers: Tensor) -> dict[str, Tensor]:
-    """Scores (b,) of whole answers (b, T), from their log-probability and what was written in their place."""
+    """Scores (b,) of whole answers (b, T), from their log-probability and the greedy continuation."""
     values = (logprob.double(), token_f1(written, answers), exact_match(written, answers))
     return dict(zip((metric.name for metric in WHOLE), values, strict=True))
 
 
 def _continued(side: Side) -> tuple[Tensor, Tensor] | None:
-    """What a model itself makes of whole answers."""
+    """A model's own log-probability of whole answers, and its greedy continuation."""
     if side.answers is None:
         return None
     encoded = [list(tokens) for tokens in side.contexts]
@@ -111,8 +111,8 @@ def _continued(side: Side) -> tuple[Tensor, Tensor] | None:
         alike = torch.tensor([i for i, ids in enumerate(encoded) if len(ids) == length])
         for at in alike.split(ROWS_PER_PASS):
             opening = opened(side.model, torch.tensor([encoded[i] for i in at.tolist()]))
-            scored, said = answered(side.model, opening, side.answers[at])
-            logprob[at], written[at] = scored.cpu(), said.cpu()
+            scored, greedy = answered(side.model, opening, side.answers[at])
+            logprob[at], written[at] = scored.cpu(), greedy.cpu()
     return logprob, written
 
 

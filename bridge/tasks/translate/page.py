@@ -1,4 +1,4 @@
-"""What a report says of task=translate alone: the ladder of maps, what a fit had to go on, and definitions."""
+"""Report sections of task=translate: the ladder of maps, coverage of the items, facts about fits, and definitions."""
 
 from collections.abc import Sequence
 from html import escape
@@ -22,7 +22,7 @@ DEFINITIONS = (
     "answer is put in. <b>bag_of_words</b>: counts of the prompt's tokens are fitted and put in, in place of the "
     "source's states; what it reaches needs no model that read the prompt. "
     "<b>clustered</b>: random states that keep only which items share an answer are fitted and put in. "
-    "It is told the answers, so it is a mark to read a score against and is not tested.",
+    "It uses the answers, so it is a mark to read a score against and is not tested.",
     "<b>Dead</b>: the target's own states, put in without a map, reach less than 70 % of its native score, or "
     "the target does not know more than the commonest answer, so the cell says nothing about the map. "
     "<b>same_model</b> is the ceiling of the map itself: the target's own states through the same fit.",
@@ -32,7 +32,7 @@ DEFINITIONS = (
 
 
 def sections(comparisons: Sequence[Comparison]) -> list[Section]:
-    """The ladder of maps, where several stand beside each other, and which items were kept."""
+    """The ladder of maps, if there are several maps, and the coverage of the items."""
     # New answers are the headline.
     steps = [*ladders(comparisons, "new"), *ladders(comparisons)]
     coverage = Section("coverage", "Coverage of the items", _coverage(comparisons), within="gates")
@@ -43,7 +43,7 @@ def sections(comparisons: Sequence[Comparison]) -> list[Section]:
 
 
 def _coverage(cells: Sequence[Comparison]) -> str:
-    """How many items were loaded and kept, and why the others fell out, for each pair and data set."""
+    """How many items were loaded, kept, and dropped for which reason, for each pair and data set."""
     seen: dict[str, list[str]] = {}
     reasons: list[str] = list(dict.fromkeys(k for c in cells for k in c.data["coverage"]))
     for c in cells:
@@ -56,7 +56,7 @@ def _coverage(cells: Sequence[Comparison]) -> str:
 
 
 def run_facts(records: Sequence[Record]) -> dict[str, str]:
-    """Map and normalisation of some records of one setting, and what their fits had to go on."""
+    """Map and normalisation of some records of one setting, and facts about their fits."""
     config = records[0].data["config"]
     fits = [r.data["fit"] for r in records if r.ok]
     facts = {"map": str(config["map"]["name"]), "normalisation": _normalisation(config)}

@@ -35,27 +35,29 @@ class CellRows:
 def cell_rows(
     config: BridgeConfig, session: Session, rosetta: RosettaSet, parts: Split, layers: dict[str, int], n_states: int
 ) -> CellRows:
-    """States to fit on and states to carry, row by row from the same item at the end of the same text.
+    """States to fit on and states to carry; row i of both models is from the same item, after the same text.
 
     Args:
         config: of the cell.
-        session: gives models and states.
+        session: with the models and states.
         rosetta: the items.
-        parts: which of them are fitted and evaluated on.
+        parts: the fit items and the eval items.
         layers: "source" and "target".
-        n_states: how many states of an eval item the injection wants.
+        n_states: how many states of an eval item the injection takes.
 
     Raises:
-        ConfigError: a position that is unknown, or gives fewer states than the injection wants.
-        DataError: states that are one and the same for all items, or a tokenizer without places of its tokens.
+        ConfigError: a position that is unknown, or gives fewer states than the injection takes.
+        DataError: states that are the same for all items, or a tokenizer without offsets.
     """
     pair, position = config.pair, config.layer.position
     if position not in POSITIONS:
-        raise ConfigError(f"layer.position={position} is unknown; give {', '.join(POSITIONS[:-1])} or {POSITIONS[-1]}")
+        raise ConfigError(
+            f"layer.position={position} is unknown; wanted {', '.join(POSITIONS[:-1])} or {POSITIONS[-1]}: change it"
+        )
     if position == "mean" and n_states > 1:
         raise ConfigError(
-            f"layer.position=mean gives one state, the injection wants {n_states}; give layer.position=last or "
-            "injection.k=1"
+            f"layer.position=mean gives one state; wanted {n_states}, as many as the injection takes: give "
+            "layer.position=last or injection.k=1"
         )
     sides = (("source", pair.source, rosetta.contexts_source), ("target", pair.target, rosetta.contexts_target))
     at = "mean" if position == "mean" else "last" if n_states == 1 else f"last:{n_states}"
@@ -85,14 +87,14 @@ def cell_rows(
     ]
     at_rows = kept.nonzero().flatten().tolist()
     fit = about.rows(X[kept], Y[kept], item[kept], [[texts[i] for i in at_rows] for texts in read])
-    # Both last positions of an item are its last pair.
+    # The last pair of an item are both last positions.
     ends = torch.cat([item[1:] != item[:-1], torch.ones(1, dtype=torch.bool)])
     return CellRows(replace(fit, ends=ends[kept]), evaluation, every)
 
 
 @dataclass(frozen=True)
 class _About:
-    """What is known of every item of a Rosetta set."""
+    """Labels of every item of a Rosetta set."""
 
     rosetta: RosettaSet
     relations: Tensor
@@ -110,7 +112,7 @@ class _About:
     def rows(
         self, X: Tensor, Y: Tensor, items: Tensor, texts: Sequence[Sequence[tuple[int, ...]]] | None = None
     ) -> Rows:
-        """Rows of those items; with `texts` X and Y hold those rows alone, without they hold one for every item."""
+        """Rows of some items. With `texts`, X and Y hold these rows only; without, they hold one row for every item."""
         if texts is None:
             X, Y = X[items], Y[items]
             texts = [[side[i] for i in items.tolist()] for side in (self.rosetta.contexts_source,
@@ -120,7 +122,7 @@ class _About:
 
 
 def _check_distinct(states: Tensor, layer: int, model: str) -> None:
-    """Refuse states that say nothing of their item.
+    """Refuse states that are the same for all items.
 
     Raises:
         DataError: all are zero, or all the same.
@@ -128,6 +130,6 @@ def _check_distinct(states: Tensor, layer: int, model: str) -> None:
     if bool((states == states[0]).all()):
         what = "zero" if not bool(states[0].any()) else "one and the same state"
         raise DataError(
-            f"layer {layer} of {model} is {what} for all {len(states)} items; a prompt's last token alone decides it "
-            "there: choose a layer above, or prompts that end differently"
+            f"layer {layer} of {model} is {what} for all {len(states)} items; wanted states that differ, and there a "
+            "prompt's last token alone decides them: choose a layer above, or prompts that end differently"
         )

@@ -1,4 +1,4 @@
-"""What task=translate says of itself."""
+"""The declaration of task=translate."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class Translate(Task):
         """Both models, the items, and states of as many positions as the injection asks for."""
         k, at = config.injection.n_states, config.layer.position
         own = "mean" if k == 1 and at == "mean" else "last" if k == 1 else f"last:{k}"
-        # Scores of the models themselves need the last position of the final layer whatever is carried.
+        # The models' own answers are decoded from the last position of the final layer, whichever layer is carried.
         positions = dict.fromkeys(["last", own])
         states = [StatesNeed(side, position) for position in positions for side in ("source", "target")]
         if at == "aligned":
@@ -70,7 +70,7 @@ class Translate(Task):
         return compute(config, session, inputs)
 
     def setting(self, config: Mapping[str, Any]) -> str:
-        """The injection's name, with the context where the same prompt leaks the question."""
+        """The injection's name, with its context if that is the item's own prompt."""
         injection = config["injection"]
         same = injection.get("context") == "same"
         return str(injection["name"]) + (" (same prompt)" if same else "")
@@ -82,13 +82,13 @@ class Translate(Task):
         return lines(comparison)
 
     def gate_verdict(self, comparison: "Comparison") -> str | None:
-        """Dead, where nothing that is put in could be right; invalid, where the rows are out of step."""
+        """The reason why a cell is dead or invalid; see `bridge.tasks.translate.verdicts`."""
         from bridge.tasks.translate.verdicts import gate_verdict
 
         return gate_verdict(comparison.gates, comparison.mean("native_target"))
 
     def sections(self, comparisons: "Sequence[Comparison]") -> list[Section]:
-        """The ladder of maps, and which items were kept."""
+        """The ladder of maps, and the number of items kept."""
         from bridge.tasks.translate.page import sections
 
         return sections(comparisons)

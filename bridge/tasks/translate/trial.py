@@ -1,4 +1,4 @@
-"""One fitted map and what it is held against: each control is carried and scored once, when first asked for."""
+"""One fitted map and its controls: each control is carried and scored once, when it is first asked for."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,14 +21,15 @@ from bridge.tasks.translate.gates import alive_gate, known_gate, planted_gate
 from bridge.tasks.translate.native import Native, whole_scores
 from bridge.tasks.translate.task import Translate
 
-# Few enough for the cache, but never so few rows that the head of a large vocabulary is read again and again.
+# Few enough for the processor's cache, but enough rows that the weights of a large head are not read too often.
 LOGITS_AT_ONCE, ROWS_AT_LEAST = 2**22, 128
 
 
 class Trial:
-    """Everything that does not depend on which controls are asked for, and the controls asked for so far.
+    """The work that all controls of a cell share, with a cache of the controls that were scored so far.
 
-    No number depends on what was asked before or together with it: each control has a generator of its own, and
+    No number depends on which other controls are asked for, or in which order: each control has a generator of its own,
+        and
     all intervals and p values use the same resamples of the units.
 
     Args:
@@ -65,7 +66,8 @@ class Trial:
         self.checks = checks
         self.commonest = commonest
         self.thresholds = gates
-        # Held weakly: a trial and its scores that held each other would outlive the cell, with all states.
+        # A weak reference: with a strong one, the reference cycle of trial and scores would keep all states in memory
+        # after the cell.
         this = ref(self)
 
         def branch(name: str) -> Branch:
@@ -81,7 +83,7 @@ class Trial:
         self._features: dict[str, Any] = {}
 
     def result(self, controls: Sequence[str]) -> Result:
-        """What a record says of `controls`, beside the references and the gates."""
+        """The result of `controls`, the references and the gates."""
         gates = self.gates
         controls = [name for name in controls if name not in self.absent]
         references = [n for n in CONDITIONS.always if n != "gold_embedding" or isinstance(self.injection, SoftPrefix)]
@@ -115,7 +117,7 @@ class Trial:
 
     @cached_property
     def gates(self) -> dict[str, dict[str, Any]]:
-        """Whether any score means anything; the same for every control."""
+        """The validity gates; the same for every control."""
         Y, limits = self.evaluation.Y[:, -1], self.thresholds
         own, native = self.scores.branch("own_state"), self.scores.branch("native_target")
         return {
@@ -127,15 +129,15 @@ class Trial:
 
     @cached_property
     def fit(self) -> tuple[dict[str, Any], list[str]]:
-        """What the fit had to go on, and what a reader must be warned of."""
+        """Facts about the fit, and warnings."""
         return fit_facts(self.carrier, self.evaluation)
 
     def _carry(self, name: str) -> Tensor:
-        """States (n_draws, m, K, d_target) under a control; kept until they are scored."""
+        """States (n_draws, m, K, d_target) under a control; cached until they are scored."""
         if name not in self._carried:
             X, Y = self.evaluation.X, self.evaluation.Y
             answers = self.evaluation.answers.repeat_interleave(X.shape[1])
-            # At the k-th of K states the source had read all but the last K - 1 - k tokens.
+            # The k-th of K states comes after all but the last K - 1 - k tokens of the text.
             ends = range(X.shape[1] - 1, -1, -1)
             texts = [text[: len(text) - left] for text in self.evaluation.source for left in ends]
             carried = self.carrier.carry(name, X.flatten(0, 1), Y.flatten(0, 1), answers, texts)
@@ -143,7 +145,7 @@ class Trial:
         return self._carried[name]
 
     def _decoded(self, states: Tensor, name: str) -> Branch:
-        """Score the tokens that the target says when it holds `states` (n_draws, m, K, d_target)."""
+        """Score the tokens that the target decodes from `states` (n_draws, m, K, d_target)."""
         n_draws, m = states.shape[:2]
         if self.injection.n_states == 1:
             states = states[:, :, -1]

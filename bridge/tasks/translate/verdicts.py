@@ -1,11 +1,11 @@
-"""Why a cell of task=translate says nothing about its map."""
+"""The reasons why a cell of task=translate is dead or invalid."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def gate_verdict(gates: Mapping[str, Mapping[str, Any]], native_top1: float | None) -> str | None:
-    """The reason in words of its own; None where every gate passed, or where the name of the gate says it."""
+    """The reason in words; None if every gate passed, or if the name of the failed gate is enough."""
     failed = [name for name, gate in gates.items() if not gate["passed"]]
     if not failed:
         return None

@@ -30,9 +30,9 @@ def test_defaults_are_those_on_the_page() -> None:
 def test_the_commands_compose() -> None:
     (block,) = re.findall(r"```\n(.*?)```", PAGE, flags=re.DOTALL)
     lines = block.replace("\\\n", " ").replace(" && ", "\n").splitlines()
-    found = [[w for w in shlex.split(line, comments=True)[1:] if not w.startswith("-")] for line in lines]
-    assert len(found) == 4
-    for words in found:
+    commands = [[w for w in shlex.split(line, comments=True)[1:] if not w.startswith("-")] for line in lines]
+    assert len(commands) == 4
+    for words in commands:
         if words[0] in ("sweep", "report"):
             assert (ROOT / "sweeps" / f"{words[1]}.yaml").exists()
         else:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_the_verdict_counts_the_measures_that_are_above_each_null() -> None:
     )
     weak = made_up({(4, 4): (0.6, 0.4, 0.01, 0.30)})
     assert verdict(weak).endswith("0 of 1 measures above rows permuted inside their relation")
-    assert short(weak) == "of 1 measures 1 above shuffled, 0 above shuffled_within"
+    assert short(weak) == "of 1 measures 1 above shuffled, 0 above shuffled_within (this cell alone)"
     assert verdict(made_up(GRID, valid=False)) == short(made_up(GRID, valid=False)) == "invalid: gate planted failed"
 
 
@@ -111,49 +112,51 @@ def told_over_layers(data: dict[str, Any], measure: str) -> list[float | None]:
 
 @pytest.mark.parametrize("width", [80, 110])
 def test_the_table_fits_the_terminal_and_has_both_nulls_beside_each_value(bare_outputs: Path, width: int) -> None:
-    found = compared(bare_outputs, "task.n_permutations=19", f"task.measures=[{','.join(MEASURES)}]")
+    record = compared(bare_outputs, "task.n_permutations=19", f"task.measures=[{','.join(MEASURES)}]")
     console = Console(width=width, record=True, file=io.StringIO())
-    print_matrices(found, console)
+    print_matrices(record, console)
     text = console.export_text()
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert "…" not in text
     for name, measure in MEASURES.items():
         line, over = [line for line in lines if line.startswith(f"{measure.label} ")]
-        wanted = [f"{x:.2f}" for x in told_over_layers(found.data, name) if x is not None]
+        wanted = [f"{x:.2f}" for x in told_over_layers(record.data, name) if x is not None]
         assert [word for word in over.removeprefix(measure.label).split() if word != "-"] == wanted
-        chosen, deepest = best(found.data, name), final(found.data, name)
+        chosen, deepest = best(record.data, name), final(record.data, name)
         numbers = [f"{deepest.value:.3f}", chosen.label, f"{chosen.value:.3f}"]
         assert [word for word in line.split() if word in numbers] == numbers or deepest.value == chosen.value
         assert f"{chosen.nulls['shuffled']['q95']:.2f}" in line
         assert f"{chosen.nulls['shuffled_within']['q95']:.2f}" in line
-    assert verdict(found.data)[:30] in text
+    assert verdict(record.data)[:30] in text
     assert "planted passed" in text
 
 
 def test_many_cells_are_one_table_of_calibrated_scores(bare_outputs: Path) -> None:
-    found = [compared(bare_outputs, *FEW, f"dataset.size={n}") for n in (40, 60)]
+    record = [compared(bare_outputs, *FEW, f"dataset.size={n}") for n in (40, 60)]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(matrices_table(found))
+    console.print(matrices_table(record))
     rows = [line.split() for line in console.export_text().splitlines() if line.startswith("tiny")]
     assert [row[:3] for row in rows] == [["tiny", "40", "0"], ["tiny", "60", "0"]]
-    for row, r in zip(rows, found, strict=True):
+    for row, r in zip(rows, record, strict=True):
         assert row[3:] == [f"{best(r.data, m).nulls['shuffled']['calibrated']:.2f}" for m in measures(r.data)]
 
 
 def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_outputs: Path) -> None:
-    found = compared(bare_outputs, *FEW)
+    record = compared(bare_outputs, *FEW)
     alone = write_report(bare_outputs).read_text()
     assert alone.count('class="plot" role="img"') == 3
     assert "No cell was finished" not in alone
     assert "1 of task=similarity finished" in alone
-    assert verdict(found.data) in alone
+    assert verdict(record.data) in alone
     assert "What each control rules out" not in alone
     (over,) = re.findall(r"<h3>Over all layers</h3>(.*?)</table>", alone, flags=re.DOTALL)
-    for measure in measures(found.data):
-        mean, largest = (re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(found, measure))
+    for measure in measures(record.data):
+        mean, largest = (
+            re.findall(r"<tr[^>]*>.*?</tr>", over, flags=re.DOTALL)[1:][i] for i in places(record, measure)
+        )
         for row, statistic in ((mean, "mean"), (largest, "max")):
-            told = found.data["over_layers"][measure][statistic]
+            told = record.data["over_layers"][measure][statistic]
             assert MEASURES[measure].label in row
             assert f"{told['value']:.3f}" in row
             assert f"{told['nulls']['shuffled_within']['calibrated']:.2f}".replace("-", "−") in row
@@ -168,9 +171,9 @@ def test_the_report_maps_every_measure_and_mistakes_no_record_for_another(bare_o
     assert "1 cell finished, 1 valid, 0 dead, 0 otherwise invalid, 1 of task=similarity finished, 1 failed" in both
 
 
-def places(found: Record, measure: str) -> tuple[int, int]:
+def places(record: Record, measure: str) -> tuple[int, int]:
     """Rows of a measure in the table over all layers."""
-    first = 2 * measures(found.data).index(measure)
+    first = 2 * measures(record.data).index(measure)
     return first, first + 1
 
 
@@ -183,15 +186,15 @@ def test_a_map_writes_the_calibrated_scores_into_its_fields_bold_above_both_null
 
 
 def test_an_export_has_a_row_for_every_condition_measure_and_pair_of_layers(bare_outputs: Path) -> None:
-    found = compared(bare_outputs, *FEW)
+    record = compared(bare_outputs, *FEW)
     with write_export(bare_outputs).open() as file:
         rows = list(csv.DictReader(file))
-    # Of what was observed the angle as well.
-    assert len(rows) == 25 * (3 * 3 + 1)
-    pairs = {(m, p.source, p.target): p for m in measures(found.data) for p in layer_pairs(found.data, m)}
+    # The angle as well as the three measures, of what was observed and of both nulls.
+    assert len(rows) == 25 * 3 * (3 + 1)
+    pairs = {(m, p.source, p.target): p for m in measures(record.data) for p in layer_pairs(record.data, m)}
     for row in rows:
-        assert (row["task"], row["n_rows"], row["run_id"]) == ("similarity", "60", found.data["run_id"])
-        if row["metric"] not in measures(found.data):
+        assert (row["task"], row["n_rows"], row["run_id"]) == ("similarity", "60", record.data["run_id"])
+        if row["metric"] not in measures(record.data):
             continue
         pair = pairs[row["metric"], int(row["source_layer"]), int(row["target_layer"])]
         if row["kind"] == "estimate":
@@ -205,6 +208,17 @@ def test_an_export_has_a_row_for_every_condition_measure_and_pair_of_layers(bare
     assert len(draws) == 25 * 3 * 2 * 19
     assert {(row["source_layer"], row["target_layer"]) for row in draws} == {(str(i), str(j)) for _, i, j in pairs}
     assert {row["control"] for row in draws} == {"shuffled", "shuffled_within"}
+    at = ("control", "source_layer", "target_layer")
+    angles: dict[tuple[str, ...], list[float]] = {}
+    for row in draws:
+        if row["metric"] == "procrustes":
+            angles.setdefault(tuple(row[k] for k in at), []).append(math.acos(min(1.0, float(row["score"]))))
+    of_nulls = [r for r in rows if r["metric"] == "procrustes_angle_rad" and r["control"] != "observed"]
+    assert len(of_nulls) == len(angles) == 50
+    for row in of_nulls:
+        drawn = angles[tuple(row[k] for k in at)]
+        wanted = [sum(drawn) / 19, min(drawn), max(drawn)]
+        assert [float(row[k]) for k in ("mean", "low", "high")] == pytest.approx(wanted, abs=1e-6)
     write_cell(bare_outputs)
     with write_export(bare_outputs).open() as file:
         mixed = list(csv.DictReader(file))
@@ -213,21 +227,21 @@ def test_an_export_has_a_row_for_every_condition_measure_and_pair_of_layers(bare
 
 
 def test_wandb_gets_scalars_and_a_table_from_one_cell_and_a_run_of_its_own_from_one_of_many(bare_outputs: Path) -> None:
-    found = compared(bare_outputs, *FEW)
-    flat = flat_scores(found.data)
-    assert flat["value/cka_linear"] == final(found.data, "cka_linear").value
-    assert flat["best/procrustes"] == best(found.data, "procrustes").value
-    assert flat["p_shuffled_within/mutual_knn"] == final(found.data, "mutual_knn").nulls["shuffled_within"]["p"]
-    WandbTracker("bridge", None, None, "offline", 2.0).send(found)
+    record = compared(bare_outputs, *FEW)
+    flat = flat_scores(record.data)
+    assert flat["value/cka_linear"] == final(record.data, "cka_linear").value
+    assert flat["best/procrustes"] == best(record.data, "procrustes").value
+    assert flat["p_shuffled_within/mutual_knn"] == final(record.data, "mutual_knn").nulls["shuffled_within"]["p"]
+    WandbTracker("bridge", None, None, "offline", 2.0).send(record)
     (path,) = wandb_files(bare_outputs)
     (history,) = sent(path)[2]
     table = {k.removeprefix("points/"): history.pop(k) for k in list(history) if k.startswith("points/")}
-    assert (table["_type"], table["nrows"]) == ("table-file", 250)
+    assert (table["_type"], table["nrows"]) == ("table-file", 300)
     assert {k: v for k, v in history.items() if k != "_step"} == flat
-    ((curve, row),) = Plan("s", WANDB, ("dataset.size",)).rows(found.data["config"], ("dataset.size=60",), found.data)
+    ((curve, row),) = Plan("s", WANDB, ("dataset.size",)).rows(record.data["config"], ("dataset.size=60",), record.data)
     assert (curve.x, curve.control, curve.name) == (None, "cell", "dataset.size=60")
-    assert row.values == flat == get("similarity").flat(found.data)
-    curves = Plan("s", WANDB | {"x": "source_layer"}, ()).rows(found.data["config"], (), found.data)
+    assert row.values == flat == get("similarity").flat(record.data)
+    curves = Plan("s", WANDB | {"x": "source_layer"}, ()).rows(record.data["config"], (), record.data)
     assert len({curve.id for curve, _ in curves}) == 3 * 5
     assert {row.x for _, row in curves} == {0.0, 1.0, 2.0, 3.0, 4.0}
 
@@ -238,11 +252,11 @@ def test_a_failed_cell_is_sent_as_one(bare_outputs: Path) -> None:
 
 
 def test_a_record_is_whole_json_without_any_nan(bare_outputs: Path) -> None:
-    found = compared(bare_outputs, "task.measures=[pwcca]", "dataset.size=30")
-    text = (found.folder / "record.json").read_text()
+    record = compared(bare_outputs, "task.measures=[pwcca]", "dataset.size=30")
+    text = (record.folder / "record.json").read_text()
     assert "NaN" not in text
     last = json.loads(text)["points"][-1]
     assert last["axes"] == {"source_layer": 4, "target_layer": 4, "n_rows": 30}
     assert last["contrasts"]["shuffled"]["pwcca"]["calibrated"] is None
-    assert not (found.folder / "items.parquet").exists()
-    assert isinstance(found, Record)
+    assert not (record.folder / "items.parquet").exists()
+    assert isinstance(record, Record)

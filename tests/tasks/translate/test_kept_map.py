@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from declared import point
-from untrained import SMALL
+from untrained import SMALL, make_models
 
 from bridge.config import compose_config, to_plain
 from bridge.errors import BridgeError, ConfigError
@@ -18,11 +18,14 @@ from bridge.session import Session
 from bridge.tasks.translate.metrics import STATES
 
 LATE = ("injection=late_layer", "layer=2", "dataset.split.eval_size=12", "dataset.size=40")
+OTHER_WEIGHTS, OTHER_WIDTH = "pair.target.zoo.n_steps=1", "pair.target.zoo.width=48"
 NOT_FITTED_AGAIN = {"shuffled", "shuffled_within", "bag_of_words", "clustered", "same_model"}
 
 
 @pytest.fixture(scope="module")
 def session(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
+    make_models(untrained, OTHER_WEIGHTS)
+    make_models(untrained, OTHER_WIDTH)
     outputs = tmp_path_factory.mktemp("kept")
     (outputs / "artefacts").mkdir()
     (outputs / "artefacts" / "model").symlink_to(untrained / "model")
@@ -80,11 +83,11 @@ def test_another_layer_is_warned_of_in_one_line(session: Session, folder: Path) 
 
 
 def test_other_weights_are_warned_of_and_other_widths_are_refused(session: Session, folder: Path) -> None:
-    data = cell(session, "map=saved", f"map.path={folder}", "pair.target.zoo.n_steps=1").data
+    data = cell(session, "map=saved", f"map.path={folder}", OTHER_WEIGHTS).data
     assert data["warnings"] == [f"the map in {folder} was fitted for target=tiny-mistral with other weights"]
-    text = f"^the map in {folder} was fitted for widths 32 -> 32, got 32 -> 48; give the pair that it was fitted for"
+    text = f"^the map in {folder} was fitted for widths 32 -> 32, got 32 -> 48; wanted equal widths: give the pair that it was fitted for"
     with pytest.raises(BridgeError, match=text):
-        cell(session, "map=saved", f"map.path={folder}", "pair.target.zoo.width=48")
+        cell(session, "map=saved", f"map.path={folder}", OTHER_WIDTH)
 
 
 def test_items_that_the_map_was_fitted_on_are_never_scored(session: Session, folder: Path) -> None:
@@ -126,9 +129,12 @@ def test_a_kept_map_can_be_kept_again(session: Session, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], r"^map.path must be given; add map.path=\.\.\. to the command line$"),
-        (["map.path=12ab"], r"^no map 12ab in .*/artefacts; those there: .+$"),
-        (["map.path={outputs}"], r"^no map in .*: .*map.json cannot be read \(No such file or directory\); name a fol"),
+        ([], r"^no value for map.path; wanted one: add map.path=\.\.\. to the command line$"),
+        (["map.path=12ab"], r"^no map 12ab in .*/artefacts; wanted one of .+: check the key$"),
+        (
+            ["map.path={outputs}"],
+            r"^no map in .*, as .*map.json cannot be read \(No such file or directory\); wanted a saved map: ",
+        ),
         (["map.path={folder}", "map.training.loss=target"], r"^Saved cannot be trained through the target; wanted"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from declared import point
-from untrained import SMALL
+from untrained import SMALL, make_models
 
 from bridge.config import compose_config, conf_dir
 from bridge.errors import BridgeError, ConfigError, FitError
@@ -15,10 +15,17 @@ from bridge.records.record import Record
 from bridge.run import run
 from bridge.session import Session
 
+# Two widths that exceed the number of fit rows.
+UNEQUAL = ("pair.source.zoo.width=48", "pair.target.zoo.width=64")
+
 
 @pytest.fixture(scope="module")
-def session(untrained: Path) -> Session:
-    return Session(untrained, "cpu", 64)
+def session(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
+    make_models(untrained, *UNEQUAL)
+    outputs = tmp_path_factory.mktemp("ladder")
+    (outputs / "artefacts").mkdir()
+    (outputs / "artefacts" / "model").symlink_to(untrained / "model")
+    return Session(outputs, "cpu", 64)
 
 
 def cell(session: Session, *overrides: str) -> Record:
@@ -64,13 +71,13 @@ def test_one_token_answers_have_no_whole_scores(session: Session) -> None:
 
 def test_every_wording_gives_more_rows_and_no_subject_is_on_both_sides(session: Session) -> None:
     words = ("dataset.wordings=all", "dataset.split.by=subject", "layer=2", "control.names=[fitted,mean]")
-    found = cell(session, *words)
+    record = cell(session, *words)
     once = cell(session, "layer=2", "control.names=[fitted,mean]")
-    assert found.data["coverage"]["loaded"] > 4 * once.data["coverage"]["loaded"]
-    evaluated = {row["subject"] for row in found.items().to_pylist()}
+    assert record.data["coverage"]["loaded"] > 4 * once.data["coverage"]["loaded"]
+    evaluated = {row["subject"] for row in record.items().to_pylist()}
     items = session.items(compose_config(*SMALL, *words[:2]).dataset)
     assert 0 < sum(i.subject in evaluated for i in items) < len(items)
-    assert point(found.data)["n"] == sum(i.subject in evaluated for i in items)
+    assert point(record.data)["n"] == sum(i.subject in evaluated for i in items)
     with pytest.raises(
         ConfigError, match="dataset.wordings=all asks each fact several times.*give dataset.split.by=sub"
     ):
@@ -101,7 +108,7 @@ def test_a_map_trained_through_the_target_says_so_and_so_do_its_controls(session
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["map=orthogonal", "map.training.loss=target"], "Orthogonal cannot be trained through the target"),
         (["map=lora_target", "layer.position=aligned"], "layer.position=aligned gives many rows of one answer"),
@@ -113,8 +120,8 @@ def test_a_map_trained_through_the_target_says_so_and_so_do_its_controls(session
         (["dataset.answers=any", "injection=lm_head"], "LmHead decodes one token"),
     ],
 )
-def test_bad_input_gets_one_line(session: Session, words: list[str], told: str) -> None:
-    with pytest.raises(BridgeError, match=told) as caught:
+def test_bad_input_gets_one_line(session: Session, words: list[str], message: str) -> None:
+    with pytest.raises(BridgeError, match=message) as caught:
         cell(session, *words, "seed=5")
     assert "\n" not in str(caught.value)
 
@@ -127,15 +134,14 @@ SMALLER = {"relative": ["map.n_anchors=16"], "mlp": ["map.n_steps=10"]}
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_map_runs_between_models_of_unequal_widths(session: Session, option: str, direction: str) -> None:
-    widths = ["pair.source.zoo.width=96", "pair.target.zoo.width=128"]
-    words = [*widths, f"map={option}", f"direction={direction}", "map.training.n_steps=10"]
+    words = [*UNEQUAL, f"map={option}", f"direction={direction}", "map.training.n_steps=10"]
     words.append("control.names=[fitted,mean]")
-    found = cell(session, *LATE, *words, *SMALLER.get(option.removesuffix("_target"), []))
-    fit = found.data["fit"]
-    assert (fit["d_source"], fit["d_target"]) == ((96, 128) if direction == "forward" else (128, 96))
-    assert found.data["gates"]["planted"]["passed"]
+    record = cell(session, *LATE, *words, *SMALLER.get(option.removesuffix("_target"), []))
+    fit = record.data["fit"]
+    assert (fit["d_source"], fit["d_target"]) == ((48, 64) if direction == "forward" else (64, 48))
+    assert record.data["gates"]["planted"]["passed"]
     assert "training" in fit if option.endswith("_target") else "training" not in fit
-    assert point(found.data)["scores"]["fitted"]["relative_error"]["mean"] > 0
+    assert point(record.data)["scores"]["fitted"]["relative_error"]["mean"] > 0
 
 
 def test_every_map_of_the_configuration_is_there() -> None:

@@ -52,7 +52,10 @@ def test_a_figure_of_ladders_is_the_same_bytes_twice(tmp_path: Path, one: Ladder
     first = write_ladders([one, one], tmp_path / name).read_bytes()
     assert first.startswith(start)
     assert write_ladders([one, one], tmp_path / name).read_bytes() == first
-    with pytest.raises(RecordError, match="no ladder to draw; run bridge experiment=interlingua first"):
+    with pytest.raises(
+        RecordError,
+        match="no ladder to draw; wanted cells of at least two maps: run bridge experiment=interlingua first",
+    ):
         write_ladders([], tmp_path / name)
 
 

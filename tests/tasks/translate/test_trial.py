@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,27 @@ INJECTIONS = {
 Cell = Callable[..., Record]
 
 
+# Commands one after the other in one process, each with a session of its own.
+COMMANDS = """
+import json, sys
+from bridge.cli import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as stop:
+        assert stop.code == 0, stop.code
+"""
+# Cells are composed once, however often they are computed.
+composed = cache(compose_config)
+
+
 @pytest.fixture
 def cell(bare_outputs: Path) -> Cell:
     """Run a cell in a session of its own, or in a given one."""
 
     def compute(*overrides: str, session: Session | None = None) -> Record:
-        config = compose_config(*SMALL, f"paths.outputs={bare_outputs}", "recompute=true", *overrides)
+        config = deepcopy(composed(*SMALL, "recompute=true", *overrides))
+        config.paths.outputs = str(bare_outputs)
         return run(config, session or Session(bare_outputs, "cpu", 64))
 
     return compute
@@ -97,11 +114,12 @@ def test_a_session_that_saw_other_settings_first_leaves_the_record_of_another_pr
         for control in ("random", "fitted")
     ]
     here = [told(cell(*overrides, session=session)) for overrides in settings]
-    for at in (5, len(settings) - 1):
-        words = [*SMALL, f"paths.outputs={bare_outputs}", "recompute=true", *settings[at]]
-        code = [sys.executable, "-m", "bridge", *words]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        subprocess.run(code, check=True, capture_output=True, cwd=bare_outputs, env=environment)
+    chosen = (5, len(settings) - 1)
+    words = [[*SMALL, f"paths.outputs={bare_outputs}", "recompute=true", *settings[at]] for at in chosen]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    code = [sys.executable, "-c", COMMANDS, json.dumps(words)]
+    subprocess.run(code, check=True, capture_output=True, cwd=bare_outputs, env=environment)
+    for at in chosen:
         (folder,) = (p for p in (bare_outputs / "runs").iterdir() if p.name == here[at]["run_id"])
         there = told(Record(folder, {}))
         # How a path was written, and whether there is a terminal, is no result.
@@ -161,11 +179,12 @@ def test_cells_that_differ_in_their_controls_alone_share_one_fit(cell: Cell, bar
 
 
 def test_scores_do_not_depend_on_how_many_rows_are_decoded_at_once(cell: Cell, monkeypatch) -> None:
-    whole = told(cell("injection=late_layer_same_prompt", "layer=2", "control.n_draws=5"))
+    words = ("injection=late_layer_same_prompt", "layer=2", "control.n_draws=5", "dataset.split.eval_size=24")
+    whole = told(cell(*words))
     for logits, rows in ((1, 7), (5000, 1), (60000, 1)):
         monkeypatch.setattr(bridge.tasks.translate.trial, "LOGITS_AT_ONCE", logits)
         monkeypatch.setattr(bridge.tasks.translate.trial, "ROWS_AT_LEAST", rows)
-        parts = told(cell("injection=late_layer_same_prompt", "layer=2", "control.n_draws=5"))
+        parts = told(cell(*words))
         assert parts["items"].keys() == whole["items"].keys()
         for name, values in parts["items"].items():
             if isinstance(values[0], float):
