@@ -178,11 +178,11 @@ def held(outputs: Path, run_ids: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def wait_for(condition: Callable[[], Any], what: str, limit_s: float = 240) -> Any:
-    """Wait until a condition holds, and return what it gave."""
+def wait_for(condition: Callable[[], Any], what: str, limit_s: float = 240, state: Callable[[], str] = str) -> Any:
+    """Wait until a condition holds, and return what it gave; where it never does, `state` explains."""
     end = time.monotonic() + limit_s
-    while not (found := condition()):
+    while not (value := condition()):
         if time.monotonic() > end:
-            raise AssertionError(f"after {limit_s:.0f} s still not: {what}")
+            raise AssertionError(f"after {limit_s:.0f} s still not: {what}\n{state()}")
         time.sleep(0.1)
-    return found
+    return value

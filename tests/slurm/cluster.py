@@ -128,9 +128,9 @@ class Cluster:
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
         }
 
-    def ask(self, *words: str) -> str:
+    def ask(self, *words: str, limit_s: float = 60) -> str:
         """Run a SLURM command to its end and return what it said."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=limit_s)
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
@@ -141,6 +141,12 @@ class Cluster:
         found = [Job(*line.split("|")) for line in lines]
         return [job for job in found if not states or job.state in states]
 
+    def state(self) -> str:
+        """Why jobs wait and nodes are down, and the end of the controller's log: for the message of a test that waits."""
+        waits = self.ask("squeue", "-h", "-t", "all", "-o", "%i %T %r %N %j")
+        nodes = self.ask("sinfo", "-h", "-N", "-o", "%N %T %E")
+        return f"{waits}\n{nodes}\n{(self.folder / 'slurmctld.log').read_text()[-3000:]}"
+
     def unfinished(self) -> list[Job]:
         """Jobs that run or will."""
         return self.jobs("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED")
@@ -150,7 +156,7 @@ class Cluster:
         end = time.monotonic() + limit_s
         while left := self.unfinished():
             if time.monotonic() > end:
-                raise TimeoutError(f"still there after {limit_s:.0f} s: {left}")
+                raise TimeoutError(f"still there after {limit_s:.0f} s: {left}\n{self.state()}")
             time.sleep(0.2)
 
     def cancel_all(self) -> None:
@@ -168,7 +174,7 @@ class Keeper:
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Write the configuration, start the daemons, wait until every node is idle."""
+        """Write the configuration, start the daemons, wait until every node is idle and a job has run."""
         folder = self.cluster.folder
         (folder / "bin").mkdir()
         (folder / "state").mkdir()
@@ -197,6 +203,7 @@ class Keeper:
             (folder / f"spool.{name}").mkdir()
             self._spawn("slurmd", "-D", "-N", name)
         self._wait_until_idle()
+        self._run_a_job()
 
     def _spawn(self, program: str, *words: str) -> None:
         path = which(program)
@@ -222,6 +229,17 @@ class Keeper:
                 return
             time.sleep(0.1)
         raise TimeoutError(f"the nodes are not idle after {limit_s:.0f} s: {state}")
+
+    def _run_a_job(self, tries: int = 5) -> None:
+        """See one job through. The first job of a fresh controller was once seen to wait for ever; a second one is tried."""
+        for _ in range(tries):
+            try:
+                self.cluster.ask("sbatch", "--wait", "--mem=10M", "-o", os.devnull, "--wrap", "true", limit_s=30)
+            except subprocess.TimeoutExpired:
+                self.cluster.cancel_all()
+            else:
+                return
+        raise TimeoutError(f"no job runs: {self.cluster.state()}")
 
     def stop(self) -> None:
         """Cancel what runs, then stop the daemons: a step whose daemon is gone would hang for a minute."""

@@ -47,7 +47,11 @@ def test_no_daemon_and_no_job_outlives_tests_that_were_killed(slurm: Cluster, tm
         assert other.stdout.readline().strip() == str(own.folder)
         said = tmp_path / "said"
         own.ask("sbatch", "--mem=10M", "-o", str(said), "--wrap", "echo $$; exec sleep 300")
-        job = int(wait_for(lambda: said.exists() and said.read_text().strip(), "the job has started"))
+
+        def started() -> str:
+            return said.read_text().strip() if said.exists() else ""
+
+        job = int(wait_for(started, "the job has started", limit_s=60, state=own.state))
         names = ["slurmctld", *(f"slurmd.{node}" for node in NODES)]
         pids = [job, *(int((own.folder / f"{name}.pid").read_text()) for name in names)]
         assert [runs(pid) for pid in pids] == [True] * 4
