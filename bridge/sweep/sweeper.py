@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 
 from bridge.config import to_plain, typed, warn_of_draws
 from bridge.errors import ConfigError
@@ -29,6 +29,7 @@ from bridge.sweep.axes import (
     steps,
     united,
 )
+from bridge.sweep.composer import Composer
 from bridge.sweep.grid import adhoc_name, expand, make
 from bridge.sweep.handover import Handover
 from bridge.sweep.launcher import launch
@@ -56,10 +57,7 @@ def plan(
     Raises:
         ConfigError, HydraException: the grid is empty, has a cell twice, or has the name of another grid.
     """
-
-    def compose(overrides: Sequence[str]) -> DictConfig:
-        return _without_hydra(config, context, overrides)
-
+    compose = Composer(config, context.config_loader)
     all_axes = [parse(grid(config, i), arguments, context) for i in range(n_grids(config))]
     given = parse({}, arguments, context)
     zipped, excluded = resolved(config.sweep.zip), Exclusions(resolved(config.sweep.exclude))
@@ -234,7 +232,7 @@ def launch_overrides(
         raise ConfigError(
             f"{own[0]} has no effect here; wanted hydra/sweeper=grid: leave the other sweeper or {own[0]} out"
         )
-    configs = [to_plain(typed(_without_hydra(config, context, overrides))) for overrides in job_overrides]
+    configs = [to_plain(typed(cell)) for cell in map(Composer(config, context.config_loader), job_overrides)]
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
@@ -257,13 +255,3 @@ def _finished(overrides: Sequence[str]) -> JobReturn:
     done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
     done.return_value = None
     return done
-
-
-def _without_hydra(config: DictConfig, context: HydraContext, overrides: Sequence[str]) -> DictConfig:
-    """The config of one cell as Hydra composes it, without Hydra's own node and the sweep's axes."""
-    composed = context.config_loader.load_sweep_config(config, list(overrides))
-    with flag_override(composed, ["struct", "readonly"], False):
-        del composed["hydra"]
-        for key in OWN_KEYS:
-            OmegaConf.update(composed, key, [], merge=False)
-    return composed

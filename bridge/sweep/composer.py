@@ -1,0 +1,103 @@
+"""Composes the cells of a grid as Hydra does, at two fifths of the time.
+
+For each composition Hydra reads thirty files and schemas anew, and two thirds of them are for its own node, which no
+cell has. Here each is read once, and Hydra's own node is left out.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import GroupDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from bridge.sweep.axes import OWN_KEYS
+
+
+class Files(CachingConfigRepository):
+    """What has been read of a search path, without what files say of Hydra's own node."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Read a file or a schema, the first time that it is asked for."""
+        read = f"config_path={config_path}" in self.cache
+        result: ConfigResult | None = super().load_config(config_path)
+        if result is not None and not read:
+            defaults = result.defaults_list or []
+            result.defaults_list = [d for d in defaults if not (isinstance(d, GroupDefault) and _of_hydra(d.group))]
+            if isinstance(result.config, DictConfig) and "hydra" in result.config:
+                result.config.pop("hydra", None)
+        return result
+
+    def copies(self, paths: Iterable[str]) -> "Files":
+        """Some of the files alone, of which a merge may change the content."""
+        some = copy.copy(self)
+        some.cache = {}
+        for path in paths:
+            key = f"config_path={path}"
+            result = some.cache[key] = copy.copy(self.cache[key])
+            assert result is not None
+            result.config = copy.deepcopy(result.config)
+        return some
+
+
+def _of_hydra(group: str | None) -> bool:
+    return (group or "").lstrip("/").startswith("hydra/")
+
+
+class Composer:
+    """Composes cells of one command.
+
+    Args:
+        config: Hydra's, of the whole command.
+        loader: Hydra's.
+
+    Example:
+        >>> compose = Composer(config, context.config_loader)  # doctest: +SKIP
+        >>> compose(["layer=2", "map=ridge"]).layer.source  # doctest: +SKIP
+        2
+    """
+
+    def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
+        assert isinstance(loader, ConfigLoaderImpl)
+        self._config, self._loader = config, loader
+        self._name: str = config.hydra.job.config_name
+        self._common: list[str] = list(config.hydra.overrides.hydra)
+        self._files = Files(loader.repository)
+        parsed = OverridesParser.create().parse_overrides(self._common)
+        loader._process_config_searchpath(self._name, parsed, self._files)
+
+    def __call__(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of one cell, unresolved, without Hydra's own node and without the axes of the sweep.
+
+        Raises:
+            HydraException: a key, an option or a value that does not exist.
+        """
+        try:
+            config = self._compose(overrides)
+        except OmegaConfBaseException as error:
+            raise ConfigCompositionException().with_traceback(error.__traceback__) from error
+        # Resolvers such as ``now`` give every cell the value that the command has.
+        OmegaConf.copy_cache(from_config=self._config, to_config=config)
+        with flag_override(config, ["struct", "readonly"], False):
+            config.pop("hydra", None)
+            for key in OWN_KEYS:
+                OmegaConf.update(config, key, [], merge=False)
+        return config
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides([*self._common, *overrides])
+        own = [override for override in parsed if not override.is_hydra_override()]
+        defaults = create_defaults_list(self._files, self._name, own, prepend_hydra=False, skip_missing=False)
+        # A merge changes both sides, so that only copies of what was read are merged.
+        paths = (default.config_path for default in defaults.defaults if default.config_path)
+        config = self._loader._compose_config_from_defaults_list(defaults.defaults, self._files.copies(paths))
+        OmegaConf.set_struct(config, True)
+        self._loader._apply_overrides_to_config(defaults.config_overrides, config)
+        return config
