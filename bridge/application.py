@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bridge.config import build, conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
+from bridge.building import build
+from bridge.config import conf_dir, quote_layer, to_plain, typed, warn_of_draws, without_effect
 from bridge.errors import BridgeError, interrupted
 from bridge.records.record import refuse_older
 from bridge.schema import BridgeConfig, register

@@ -1,33 +1,30 @@
-"""The resolved config as dataclasses, the objects that are built from it, and the run id.
+"""The resolved config as dataclasses, and the run id.
 
 Below this module code sees dataclasses, never a DictConfig.
 """
 
-import importlib
-import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from bridge.composer import Composer
 from bridge.errors import ConfigError, layer_out_of_range
 from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 from bridge.tasks import registry
 from bridge.tasks.base import Task
 
-T = TypeVar("T")
 # In control.names: every control that the task has.
 ALL = "all"
-# What an error advises where a class is not one of bridge.
-CHOOSE = "choose it by a group option, such as map=ridge"
 log = logging.getLogger("bridge")
 TARGETS = {node._target_: node for _, _, node in SCHEMAS if hasattr(node, "_target_")}
 
@@ -56,7 +53,8 @@ def compose_config(*overrides: str) -> BridgeConfig:
     """
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return typed(compose("config", [quote_layer(o) for o in overrides]))
+        compose = Composer(GlobalHydra.instance().config_loader(), "config")
+        return typed(compose([quote_layer(o) for o in overrides]))
 
 
 def quote_layer(override: str) -> str:
@@ -208,47 +206,6 @@ def without_effect(config: BridgeConfig, overrides: Sequence[str]) -> list[str]:
 def uses(task: Task) -> str:
     """The config groups that a task uses, in a sentence."""
     return f"it uses {', '.join(task.uses) or 'no group but task'}"
-
-
-def build(node: Any, **more: Any) -> Any:
-    """Build the object that a config node names in ``_target_``.
-
-    Args:
-        node: a config dataclass with ``_target_``; those of its fields that the class takes are passed on.
-        more: further arguments.
-
-    Raises:
-        ConfigError: ``_target_`` lies outside ``bridge.``, or is no class there.
-    """
-    return make(_class(node._target_), node, **more)
-
-
-def built(plain: Mapping[str, Any]) -> Any:
-    """As `build`, from a config node that `to_plain` made plain.
-
-    Raises:
-        ConfigError: as `build`.
-    """
-    kind = _class(plain["_target_"])
-    takes = inspect.signature(kind).parameters
-    return kind(**{name: value for name, value in plain.items() if name in takes})
-
-
-def _class(target: str) -> Any:
-    if not target.startswith("bridge."):
-        raise ConfigError(f"_target_={target} lies outside bridge.; wanted a class of bridge: {CHOOSE}")
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"_target_={target} is not a class of bridge ({error}); wanted one: {CHOOSE}") from error
-
-
-def make(kind: Callable[..., T], node: Any, **more: Any) -> T:
-    """An object of a class, from those fields of a config node that the class takes."""
-    takes = inspect.signature(kind).parameters
-    values = {f.name: getattr(node, f.name) for f in fields(node) if f.name in takes}
-    return kind(**{k: v.value if isinstance(v, Enum) else v for k, v in values.items()}, **more)
 
 
 def to_plain(config: BridgeConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bridge.config import build
+from bridge.building import build
 from bridge.data import items as data_items
 from bridge.data.items import Item
 from bridge.models.fingerprints import fingerprint

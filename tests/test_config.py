@@ -9,8 +9,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from bridge.building import build
 from bridge.config import (
-    build,
     compose_config,
     conf_dir,
     from_plain,

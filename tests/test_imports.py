@@ -15,7 +15,7 @@ TIERS = (
     ("results", "tasks.base", "tasks.registry"),
     ("data", "models", "activations"),
     ("controls", "carry", "injection", "training"),
-    ("schema", "config", "session"),
+    ("schema", "composer", "building", "config", "session"),
     ("show",),
     ("tasks",),
     ("run", "tracking", "sweep", "report", "export"),

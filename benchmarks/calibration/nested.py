@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.calibration.rates import Rates
+from bridge.building import build
 from bridge.carry.carrier import Carrier
 from bridge.carry.rows import Rows
-from bridge.config import build, compose_config
+from bridge.config import compose_config
 from bridge.permutations import permutations
 from bridge.seeds import seeded
 from bridge.statistics.families import draw_family_p

@@ -16,19 +16,6 @@ from bridge.results.curves import place_of, settings, telling
 from bridge.results.joining import sortable
 from bridge.tasks.base import Task
 
-# The maps of the October 2025 plan in its order, then those that were added for comparison.
-ORDER = (
-    "orthogonal",
-    "linear",
-    "affine",
-    "lora",
-    "linear_target",
-    "affine_target",
-    "lora_target",
-    "mlp",
-    "mlp_target",
-)
-
 
 def along(task: Task) -> Axis | None:
     """The axis of a ladder: the first that is not searched and is set by a config key."""
@@ -150,8 +137,8 @@ def _names(cells: Sequence[Comparison]) -> list[str]:
 
 
 def _place(rung: Rung) -> tuple[int, str]:
-    name = rung.name.split()[0]
-    return (ORDER.index(name) if name in ORDER else len(ORDER), rung.name)
+    name, rungs = rung.name.split()[0], rung.cells[0].task.rungs
+    return (rungs.index(name) if name in rungs else len(rungs), rung.name)
 
 
 def hardest(c: Comparison, metric: str) -> tuple[str, dict[str, Any]] | None:

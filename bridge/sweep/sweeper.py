@@ -8,8 +8,9 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
+from bridge.composer import Composer
 from bridge.config import to_plain, typed, warn_of_draws
 from bridge.errors import ConfigError
 from bridge.records import record
@@ -29,8 +30,7 @@ from bridge.sweep.axes import (
     steps,
     united,
 )
-from bridge.sweep.composer import Composer
-from bridge.sweep.grid import adhoc_name, expand, make
+from bridge.sweep.grid import Compose, adhoc_name, expand, make
 from bridge.sweep.handover import Handover
 from bridge.sweep.launcher import launch
 from bridge.tracking.base import tracker_of
@@ -57,7 +57,7 @@ def plan(
     Raises:
         ConfigError, HydraException: the grid is empty, has a cell twice, or has the name of another grid.
     """
-    compose = Composer(config, context.config_loader)
+    compose = _composer(config, context)
     all_axes = [parse(grid(config, i), arguments, context) for i in range(n_grids(config))]
     given = parse({}, arguments, context)
     zipped, excluded = resolved(config.sweep.zip), Exclusions(resolved(config.sweep.exclude))
@@ -232,7 +232,7 @@ def launch_overrides(
         raise ConfigError(
             f"{own[0]} has no effect here; wanted hydra/sweeper=grid: leave the other sweeper or {own[0]} out"
         )
-    configs = [to_plain(typed(cell)) for cell in map(Composer(config, context.config_loader), job_overrides)]
+    configs = [to_plain(typed(cell)) for cell in map(_composer(config, context), job_overrides)]
     outputs = Path(config.paths.outputs)
     name = config.sweep.name or adhoc_name(configs)
     check_name(name)
@@ -255,3 +255,19 @@ def _finished(overrides: Sequence[str]) -> JobReturn:
     done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
     done.return_value = None
     return done
+
+
+def _composer(config: DictConfig, context: HydraContext) -> Compose:
+    """Composes cells of a command: without the sweep's axes, which no cell has."""
+    cell = Composer(context.config_loader, config.hydra.job.config_name, config.hydra.overrides.hydra)
+
+    def compose(overrides: Sequence[str]) -> DictConfig:
+        composed = cell(overrides)
+        # Resolvers such as ``now`` give every cell the value that the command has.
+        OmegaConf.copy_cache(from_config=config, to_config=composed)
+        with flag_override(composed, ["struct", "readonly"], False):
+            for key in OWN_KEYS:
+                OmegaConf.update(composed, key, [], merge=False)
+        return composed
+
+    return compose

@@ -91,6 +91,7 @@ class Task:
         gates: the meaning of each validity gate, by name.
         reference: the condition whose score is the denominator of shares; None if there is none.
         noun: the plural for its items, in the names of parts ("new answers").
+        rungs: the maps of a ladder in their order; others follow by name.
         heading: of the column with the result of `setting`.
         curves: whether trackers join its points into curves by default; if not, they send one run for each cell.
         own_report: whether its own sections replace the common ones in a report.
@@ -107,6 +108,7 @@ class Task:
     gates: Mapping[str, str] = {}
     reference: str | None = None
     noun: str = "items"
+    rungs: tuple[str, ...] = ()
     heading: str = "setting"
     curves: bool = True
     own_report: bool = False

@@ -70,7 +70,7 @@ def tracker_of(settings: Mapping[str, Any]) -> Tracker:
 
         return NoTracker()
     # Imported here because it loads the modules that compose configs, which a status or an export does not need.
-    from bridge.config import built
+    from bridge.building import built
 
     tracker: Tracker = built(node)
     return tracker

@@ -164,7 +164,7 @@ def streamed(manifest: Manifest) -> StreamedTracker:
     """The tracker for ``bridge sync``: that of the sweep, or Weights & Biases if it has none."""
     tracker = tracker_of(manifest.settings)
     if isinstance(tracker, NoTracker):
-        from bridge.config import build
+        from bridge.building import build
         from bridge.schema.tracker import WandbConfig
 
         tracker = build(WandbConfig())

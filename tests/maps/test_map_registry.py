@@ -39,7 +39,8 @@ class HalfWay(Ridge):
 '''
 USED = """
 import sys
-from bridge.config import build, compose_config, from_plain, run_id, to_plain
+from bridge.building import build
+from bridge.config import compose_config, from_plain, run_id, to_plain
 assert "bridge.maps.ridge" not in sys.modules
 config = compose_config("map=half_way", "map.ways=one", "seed=7")
 assert to_plain(config)["map"]["ways"] == "one" and from_plain(to_plain(config)) == config

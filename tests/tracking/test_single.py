@@ -12,7 +12,8 @@ from synthetic_records import TASK, write_cell, write_failed
 from untrained import SMALL
 from wandb_files import sent, wandb_files
 
-from bridge.config import build, compose_config
+from bridge.building import build
+from bridge.config import compose_config
 from bridge.errors import ConfigError
 from bridge.records.record import Record
 from bridge.tracking.none import NoTracker

@@ -2,7 +2,8 @@
 
 import torch
 
-from bridge.config import make, resolve_layer
+from bridge.building import make
+from bridge.config import resolve_layer
 from bridge.data.splitting import split
 from bridge.errors import ConfigError
 from bridge.results.points import Result

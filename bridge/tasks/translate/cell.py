@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bridge.activations.checking import content_hash
+from bridge.building import build
 from bridge.carry.carrier import Carrier
-from bridge.config import build, resolve_layer, to_plain
+from bridge.config import resolve_layer, to_plain
 from bridge.data.items import Item
 from bridge.data.rosetta import RosettaSet
 from bridge.data.splitting import Split, labels, numbered, split

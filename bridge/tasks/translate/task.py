@@ -51,6 +51,18 @@ class Translate(Task):
     reference = "native_target"
     noun = "answers"
     heading = "injection"
+    # The maps of the October 2025 plan in its order; docs/interlingua.md has it.
+    rungs = (
+        "orthogonal",
+        "linear",
+        "affine",
+        "lora",
+        "linear_target",
+        "affine_target",
+        "lora_target",
+        "mlp",
+        "mlp_target",
+    )
 
     def needs(self, config: "BridgeConfig") -> Needs:
         """Both models, the items, and states of as many positions as the injection asks for."""

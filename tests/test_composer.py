@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 
+from bridge.composer import Composer
 from bridge.config import conf_dir
 from bridge.schema import register
-from bridge.sweep.composer import Composer
 
 COMMAND = ["hydra/launcher=slurm", "hydra.job.name=another"]
 GROUPS = ("pair", "injection", "control", "dataset", "map", "normalize", "task", "tracker")
@@ -21,7 +22,7 @@ GROUPS = ("pair", "injection", "control", "dataset", "map", "normalize", "task",
 def composer() -> Iterator[Composer]:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield Composer(compose("config", COMMAND, return_hydra_config=True), GlobalHydra.instance().config_loader())
+        yield Composer(GlobalHydra.instance().config_loader(), "config", COMMAND)
 
 
 def by_hydra(overrides: Sequence[str]) -> DictConfig:
@@ -55,10 +56,20 @@ def test_every_option_of_every_group_is_composed_as_by_hydra(composer: Composer)
     ],
 )
 def test_overrides_are_applied_as_by_hydra(composer: Composer, overrides: list[str]) -> None:
-    theirs = by_hydra(overrides)
-    with flag_override(theirs, ["struct"], False):
-        theirs.sweep.zip = theirs.sweep.exclude = theirs.sweep.grids = []
-    assert OmegaConf.to_yaml(composer(overrides)) == OmegaConf.to_yaml(theirs)
+    assert OmegaConf.to_yaml(composer(overrides)) == OmegaConf.to_yaml(by_hydra(overrides))
+
+
+@pytest.mark.usefixtures("composer")
+def test_a_search_path_of_the_command_line_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map/own.yaml").write_text("defaults: [ridge]\npenalty: 0.5\n")
+    loader = GlobalHydra.instance().config_loader()
+    with pytest.raises(HydraException, match="own"):
+        Composer(loader, "config")(["map=own"])
+    path = f"hydra.searchpath=[file://{tmp_path}]"
+    assert OmegaConf.to_yaml(Composer(loader, "config", [path])(["map=own"])) == OmegaConf.to_yaml(
+        compose("config", [path, "map=own"])
+    )
 
 
 def test_a_cell_does_not_change_the_next_one(composer: Composer) -> None:

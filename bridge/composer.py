@@ -1,7 +1,7 @@
-"""Composes the cells of a grid as Hydra does, at two fifths of the time.
+"""Composes configs as Hydra does, at two fifths of the time.
 
 For each composition Hydra reads thirty files and schemas anew, and two thirds of them are for its own node, which no
-cell has. Here each is read once, and Hydra's own node is left out.
+cell has. Here each is read once by each `Composer`, and Hydra's own node is left out.
 """
 
 import copy
@@ -15,10 +15,8 @@ from hydra.core.default_element import GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-
-from bridge.sweep.axes import OWN_KEYS
 
 
 class Files(CachingConfigRepository):
@@ -52,47 +50,39 @@ def _of_hydra(group: str | None) -> bool:
 
 
 class Composer:
-    """Composes cells of one command.
+    """Composes configs from one search path.
 
     Args:
-        config: Hydra's, of the whole command.
         loader: Hydra's.
+        name: of the primary config.
+        hydra: overrides of Hydra's own node, of which the search path counts.
 
     Example:
-        >>> compose = Composer(config, context.config_loader)  # doctest: +SKIP
+        >>> compose = Composer(context.config_loader, "config")  # doctest: +SKIP
         >>> compose(["layer=2", "map=ridge"]).layer.source  # doctest: +SKIP
         2
     """
 
-    def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
+    def __init__(self, loader: ConfigLoader, name: str, hydra: Sequence[str] = ()) -> None:
         assert isinstance(loader, ConfigLoaderImpl)
-        self._config, self._loader = config, loader
-        self._name: str = config.hydra.job.config_name
-        self._common: list[str] = list(config.hydra.overrides.hydra)
+        self._loader, self._name = loader, name
         self._files = Files(loader.repository)
-        parsed = OverridesParser.create().parse_overrides(self._common)
+        parsed = OverridesParser.create().parse_overrides(list(hydra))
         loader._process_config_searchpath(self._name, parsed, self._files)
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The config of one cell, unresolved, without Hydra's own node and without the axes of the sweep.
+        """The config that Hydra composes, unresolved and without Hydra's own node.
 
         Raises:
             HydraException: a key, an option or a value that does not exist.
         """
         try:
-            config = self._compose(overrides)
+            return self._compose(overrides)
         except OmegaConfBaseException as error:
             raise ConfigCompositionException().with_traceback(error.__traceback__) from error
-        # Resolvers such as ``now`` give every cell the value that the command has.
-        OmegaConf.copy_cache(from_config=self._config, to_config=config)
-        with flag_override(config, ["struct", "readonly"], False):
-            config.pop("hydra", None)
-            for key in OWN_KEYS:
-                OmegaConf.update(config, key, [], merge=False)
-        return config
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        parsed = OverridesParser.create().parse_overrides([*self._common, *overrides])
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
         own = [override for override in parsed if not override.is_hydra_override()]
         defaults = create_defaults_list(self._files, self._name, own, prepend_hydra=False, skip_missing=False)
         # A merge changes both sides, so that only copies of what was read are merged.
