@@ -113,9 +113,16 @@ def pairing_gate(rows: tuple[Tensor, Tensor, Tensor], threshold: float, seed: in
             continue
         moved = permutations(len(Z), N_PERMUTED, seeded(seed, f"pairing {null}"), labels)
         orders = torch.cat([torch.arange(len(Z))[None], moved]).to(leading.device)
-        errors = torch.cat([(residual @ leading[some]).square().sum((1, 2)) for some in orders.split(N_AT_ONCE)])
+        errors = torch.cat([_errors(residual, leading[some]) for some in orders.split(N_AT_ONCE)])
         p[null] = (1 + int((errors[1:] <= errors[0]).sum())) / len(errors)
     return _at_most(max(p.values()), threshold) | {"p": p, "n": len(Z)}
+
+
+def _errors(residual: Tensor, targets: Tensor) -> Tensor:
+    """Squared held-out errors (b,) of targets (b, n, k), by one matrix product: b small ones take ten times as long."""
+    b, n, k = targets.shape
+    held_out = residual @ targets.permute(1, 0, 2).reshape(n, b * k)
+    return held_out.square().sum(0).view(b, k).sum(1)
 
 
 def _held_out_residual(Z: Tensor) -> Tensor:
