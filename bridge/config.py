@@ -18,7 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from bridge.composer import Composer
 from bridge.errors import ConfigError, layer_out_of_range
-from bridge.schema import SCHEMAS, BridgeConfig, Direction, SplitBy, TaskConfig, Wordings, register, register_layer
+from bridge.schema import (
+    SCHEMAS,
+    BridgeConfig,
+    Direction,
+    SplitBy,
+    TaskConfig,
+    Wordings,
+    ZooConfig,
+    register,
+    register_layer,
+)
 from bridge.statistics.levels import ALPHA, ENOUGH_DRAWS, draws_needed, least_p
 from bridge.tasks import registry
 from bridge.tasks.base import Task
@@ -247,7 +257,12 @@ def _typed_node(kind: Any, value: Any) -> Any:
         return kind[value]
     if not is_dataclass(kind):
         return value
-    kind = registry.get(value["name"]).config if kind is TaskConfig else TARGETS.get(value.get("_target_"), kind)
+    if kind is TaskConfig:
+        kind = registry.get(value["name"]).config
+    elif kind is ZooConfig:
+        kind = next(k for k in ZooConfig.__subclasses__() if {f.name for f in fields(k)} == value.keys())
+    else:
+        kind = TARGETS.get(value.get("_target_"), kind)
     hints = _hints(kind)
     return kind(**{name: _typed_node(hints[name], inner) for name, inner in value.items()})
 

@@ -12,7 +12,7 @@ from bridge.building import build
 from bridge.data import items as data_items
 from bridge.data.items import Item
 from bridge.models.fingerprints import fingerprint
-from bridge.models.recipe import KIND, ZooSpec
+from bridge.models.recipe import KIND, Spec, spec_of
 from bridge.records import contexts
 from bridge.records.artefacts import Artefacts
 from bridge.schema import BridgeConfig, DatasetConfig, MapConfig, ModelConfig, PairConfig
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bridge.activations.checking import Checker
     from bridge.activations.store import Store
     from bridge.activations.tokens import TokenStates
+    from bridge.data.prompts import Prompts
     from bridge.data.rosetta import RosettaSet
     from bridge.maps.base import Map
     from bridge.models.encoding import Text
@@ -197,6 +198,33 @@ class Session:
             self._sets[key] = rosetta
         return self._sets[key]
 
+    def prompts(self, config: BridgeConfig) -> "Prompts":
+        """The items in both models' tokens, for a task that asks for no answer.
+
+        Where items have answers they are those of the Rosetta set, so that tasks on one data set have the same rows.
+        """
+        from bridge.data.prompts import Prompts
+
+        items, _ = self._source(config.dataset)
+        if any(item.answer.strip() for item in items):
+            known = self.rosetta(config)
+            return Prompts(known.items, known.contexts_source, known.contexts_target, known.coverage)
+        return self.cached("prompts", self._rosetta_key(config), lambda: self._encoded(config))
+
+    def _encoded(self, config: BridgeConfig) -> "Prompts":
+        from bridge.data.prompts import prompts_of
+        from bridge.models.encoding import encode
+        from bridge.models.kinds import kind_of
+        from bridge.models.loading import load_tokenizer
+
+        def encoder(model: ModelConfig) -> Callable[[Sequence[str]], list[list[int]]]:
+            tokenizer = load_tokenizer(self.path(model), model.revision, model.trust_remote_code)
+            return lambda texts: encode(tokenizer, texts, kind_of(model.kind.value).ends_texts)
+
+        prompts = prompts_of(self.items(config.dataset), encoder(config.pair.source), encoder(config.pair.target))
+        contexts.note(self.outputs, self._rosetta_key(config), (prompts.contexts_source, prompts.contexts_target))
+        return prompts
+
     def noted_contexts(self, config: BridgeConfig) -> contexts.Contexts | None:
         """The contexts in both models' tokens, as `rosetta` wrote them to disk; None if it did not."""
         return contexts.noted(self.outputs, self._rosetta_key(config))
@@ -261,8 +289,8 @@ def _key(model: ModelConfig) -> str:
     return json.dumps(_plain(asdict(model)), sort_keys=True)
 
 
-def _spec(model: ModelConfig) -> ZooSpec:
-    return ZooSpec(**_plain(model.zoo))
+def _spec(model: ModelConfig) -> Spec:
+    return spec_of(_plain(model.zoo))
 
 
 def _plain(node: Any) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def half_written(outputs: Path) -> list[Path]:
 def test_an_unknown_pair_is_refused_with_those_there_are(bridge: Bridge, bare_outputs: Path) -> None:
     line = bridge("pair=tinny").line
     assert "Could not find 'pair/tinny'" in line
-    options = "custom, llama31_mistral, llama3_mistral, pythia_70m_seeds, tiny, tiny_same"
+    options = "custom, dyck3, llama31_mistral, llama3_mistral, pythia_70m_seeds, tiny, tiny_same"
     assert line == f"In 'config': Could not find 'pair/tinny'. Available options in 'pair': {options}"
     assert [p.name for p in bare_outputs.iterdir()] == ["artefacts"]
 
@@ -618,7 +618,7 @@ def test_help_and_cfg_answer_in_seconds_without_transformers(bridge: Bridge, tmp
     said = shell("--help", cwd=tmp_path)
     assert said.code == 0
     assert "bridge -m layer=1,2,3" in said.out
-    assert "pair: custom, llama31_mistral" in said.out
+    assert "pair: custom, dyck3, llama31_mistral" in said.out
     assert os.times().children_user - before < 5
     assert [p.name for p in tmp_path.iterdir()] == ["outputs"]  # the fixture's
     said = bridge("--cfg", "job")

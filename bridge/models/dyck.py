@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
-from bridge.data.dyck import CONTEXT, MAX_DEPTH, NO_LABEL
+from bridge.data.dyck import BOS, CONTEXT, EOS, MAX_DEPTH, NO_LABEL, PAD
 
 WAVELENGTHS = (4.0, 16.0, 64.0)
 HEADS = ("bracket", "depth", "validity")
@@ -48,7 +48,8 @@ class DyckConfig(transformers.PretrainedConfig):  # type: ignore[misc]
         self.intermediate_size = intermediate_size
         self.max_position_embeddings = max_position_embeddings
         self.initializer_range = initializer_range
-        super().__init__(pad_token_id=0, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False, **more)
+        tokens = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "tie_word_embeddings": False}
+        super().__init__(**tokens | more)
 
 
 class Norm(nn.Module):

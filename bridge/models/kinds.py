@@ -17,6 +17,7 @@ class Kind:
         has_head: it must have an output head, whose logits are over tokens.
         ends_texts: whether an end-of-text token that the tokenizer adds is kept; a model that continues a text must not
             read one.
+        module: of bridge, which makes the class known to transformers; empty where transformers has it.
         unused: prefixes of the names of weights that may be missing, since nothing reads them.
         options: keyword arguments of a forward pass.
     """
@@ -26,6 +27,7 @@ class Kind:
     loader: str
     has_head: bool
     ends_texts: bool = False
+    module: str = ""
     unused: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -36,6 +38,14 @@ KINDS: dict[str, Kind] = {
         Kind("causal", "a causal language model", "AutoModelForCausalLM", has_head=True, options={"use_cache": False}),
         # Pooling is over the states of tokens, not through the pooler that some encoders were trained with.
         Kind("embedder", "an embedder", "AutoModel", has_head=False, ends_texts=True, unused=("pooler.",)),
+        Kind(
+            "dyck",
+            "a reader of Dyck-3 strings",
+            "AutoModel",
+            has_head=False,
+            ends_texts=True,
+            module="bridge.models.dyck",
+        ),
     )
 }
 

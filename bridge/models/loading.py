@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def load(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is unknown; wanted one of {', '.join(DTYPES)}: change it")
     what = kind_of(kind)
+    if what.module:
+        import_module(what.module)
     where = _device(device) if device_map is None else None
     identity = fingerprint(name, revision)
     if Path(name).expanduser().is_dir() and not any(Path(name).expanduser().glob("*.safetensors")):

@@ -16,8 +16,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ from transformers.utils import logging as transformers_logging
 from bridge.data.attributes import attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
 from bridge.errors import BridgeError, ModelError, StoreError
-from bridge.models.recipe import KIND, ZooSpec
+from bridge.models.recipe import KIND, DyckSpec, Spec, ZooSpec, spec_of
 from bridge.records.artefacts import Artefacts
 
 COPY_PROMPT = "Again {word} gives"
@@ -191,26 +191,38 @@ def train(spec: ZooSpec, folder: Path, name: str = "a model", bar_position: int 
 
 def _child(argument: str) -> None:
     """The body of a training process: it reads what to train as JSON from stdin, and prints an error to stdout."""
-    root, name, fields, bar_position = json.loads(argument)
+    root, wanted, bar_position = json.loads(argument)
     transformers_logging.disable_progress_bar()
     # Warnings were printed by the parent process already. The parent stops this process by SIGTERM, which becomes an
     # exit, so that the store removes its temporary folder.
     logging.disable(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    spec = ZooSpec(**fields)
+    store, specs = Artefacts(root), {name: spec_of(fields) for name, fields in wanted.items()}
     try:
-        Artefacts(root).ensure(KIND, spec.made_from(), lambda folder: train(spec, folder, name, bar_position))
+        if all(isinstance(spec, DyckSpec) for spec in specs.values()):
+            from bridge.models.cohort import ensure_cohort
+
+            ensure_cohort([s for s in specs.values() if isinstance(s, DyckSpec)], store, bar_position)
+            return
+        for name, spec in specs.items():
+            store.ensure(KIND, spec.made_from(), _trainer(name, spec, bar_position))
     except BridgeError as error:
         print(json.dumps([type(error).__name__, str(error)]))
         sys.exit(1)
 
 
-def _start(store: Artefacts, name: str, spec: ZooSpec, bar_position: int) -> subprocess.Popen[str]:
+def _trainer(name: str, spec: Spec, bar_position: int) -> Callable[[Path], None]:
+    assert isinstance(spec, ZooSpec)
+    return lambda folder: train(spec, folder, name, bar_position)
+
+
+def _start(store: Artefacts, specs: dict[str, Spec], bar_position: int) -> subprocess.Popen[str]:
     # Not multiprocessing: that would import a user's script a second time.
     path = os.pathsep.join(p for p in (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")) if p)
     code = "import sys; from bridge.models.zoo import _child; _child(sys.argv[1])"
+    wanted = {name: asdict(spec) for name, spec in specs.items()}
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, json.dumps([str(store.root.absolute()), name, asdict(spec), bar_position])],
+        [sys.executable, "-P", "-c", code, json.dumps([str(store.root.absolute()), wanted, bar_position])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
@@ -219,8 +231,10 @@ def _start(store: Artefacts, name: str, spec: ZooSpec, bar_position: int) -> sub
     )
 
 
-def ensure(wanted: dict[str, ZooSpec], store: Artefacts) -> dict[str, Path]:
-    """Train the models that do not exist yet, all at once in one process each, and return all folders.
+def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
+    """Train the models that do not exist yet, all at once, and return all folders.
+
+    Each model has a process of its own, but seeds of one Dyck-3 recipe, which are trained as one batched model.
 
     Args:
         wanted: name -> spec.
@@ -236,7 +250,15 @@ def ensure(wanted: dict[str, ZooSpec], store: Artefacts) -> dict[str, Path]:
     missing = [name for name, spec in wanted.items() if store.find(KIND, spec.made_from()) is None]
     if missing:
         log.info("training %s once (about a minute on two cores)", " and ".join(missing))
-    trainers = {name: _start(store, name, wanted[name], i) for i, name in enumerate(missing)}
+    together: dict[Any, list[str]] = {}
+    for name in missing:
+        spec = wanted[name]
+        recipe = replace(spec, seed=0, checkpoint=None) if isinstance(spec, DyckSpec) else name
+        together.setdefault(recipe, []).append(name)
+    trainers = {
+        " and ".join(names): _start(store, {name: wanted[name] for name in names}, i)
+        for i, names in enumerate(together.values())
+    }
     try:
         answers = {name: trainer.communicate()[0] for name, trainer in trainers.items()}
     finally:

@@ -15,6 +15,7 @@ from bridge.schema.dataset import (
     Answers,
     AttributesConfig,
     DatasetConfig,
+    DyckConfig,
     FactsConfig,
     HuggingFaceConfig,
     JsonConfig,
@@ -45,9 +46,11 @@ from bridge.schema.method import (
     TaskConfig,
 )
 from bridge.schema.model import (
+    DyckZooConfig,
     LayerConfig,
     ModelConfig,
     PairConfig,
+    WordsZooConfig,
     ZooConfig,
 )
 from bridge.schema.sweep import (
@@ -99,6 +102,8 @@ class BridgeConfig:
 # Every schema that a YAML file of the same group can extend: (group, name, class).
 SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("pair", "pair", PairConfig),
+    ("zoo", "words", WordsZooConfig),
+    ("zoo", "dyck", DyckZooConfig),
     ("layer", "layer", LayerConfig),
     ("injection", "lm_head", LmHeadConfig),
     ("injection", "late_layer", LateLayerConfig),
@@ -106,6 +111,7 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("control", "control", ControlConfig),
     ("dataset", "facts", FactsConfig),
     ("dataset", "attributes", AttributesConfig),
+    ("dataset", "dyck", DyckConfig),
     ("dataset", "json", JsonConfig),
     ("dataset", "squad", SquadConfig),
     ("dataset", "relations", RelationsConfig),
@@ -171,6 +177,8 @@ __all__ = [
     "ControlConfig",
     "DatasetConfig",
     "Direction",
+    "DyckConfig",
+    "DyckZooConfig",
     "FactsConfig",
     "GridSweeperConfig",
     "HuggingFaceConfig",
@@ -201,6 +209,7 @@ __all__ = [
     "Unit",
     "WandbConfig",
     "Wordings",
+    "WordsZooConfig",
     "ZooConfig",
     "register",
     "register_layer",

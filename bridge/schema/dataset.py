@@ -31,6 +31,13 @@ class Wordings(Enum):
     all = "all"
 
 
+class Nesting(Enum):
+    """Which Dyck-3 strings: like those of training, or those that nest brackets as no training string does."""
+
+    trained = "trained"
+    held_out = "held_out"
+
+
 class Answers(Enum):
     """Which answers an item may have."""
 
@@ -84,6 +91,20 @@ class AttributesConfig(DatasetConfig):
     relation: list[str] = field(default_factory=lambda: ["color"])
     n_missing: int = 0
     words: str = "both"
+
+
+@dataclass
+class DyckConfig(DatasetConfig):
+    """Strings of brackets, without answers."""
+
+    _target_: str = "bridge.data.dyck_strings.DyckStrings"
+    name: str = "dyck"
+    unit: Unit = Unit.item
+    n_strings: int = 1200
+    min_length: int = 2
+    max_length: int = 24
+    nesting: Nesting = Nesting.trained
+    strings_seed: int = 0
 
 
 @dataclass

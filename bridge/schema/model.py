@@ -20,6 +20,7 @@ class ModelKind(Enum):
 
     causal = "causal"
     embedder = "embedder"
+    dyck = "dyck"
 
 
 class Pooling(Enum):
@@ -44,9 +45,21 @@ class TokenizerKind(Enum):
     bpe = "bpe"
 
 
+class Cohort(Enum):
+    """What the seeds of Dyck-3 models share: nothing, or the embeddings and heads of the trained seed 0, frozen."""
+
+    independent = "independent"
+    shared = "shared"
+
+
 @dataclass
 class ZooConfig:
-    """A small model that bridge trains itself; these fields determine its weights."""
+    """A small model that bridge trains itself; the fields of its family determine its weights."""
+
+
+@dataclass
+class WordsZooConfig(ZooConfig):
+    """A language model of facts and of invented nouns."""
 
     architecture: Architecture = MISSING
     tokenizer: TokenizerKind = MISSING
@@ -55,6 +68,21 @@ class ZooConfig:
     width: int = 128
     n_steps: int = 260
     vocab_size: int = 3200
+
+
+@dataclass
+class DyckZooConfig(ZooConfig):
+    """A reader of Dyck-3 strings."""
+
+    seed: int = 0
+    cohort: Cohort = Cohort.independent
+    n_blocks: int = 2
+    width: int = 64
+    n_steps: int = 1500
+    batch_size: int = 32
+    max_length: int = 24
+    # The weights after this step of the same training, one of those that are kept; null: the last.
+    checkpoint: int | None = None
 
 
 @dataclass

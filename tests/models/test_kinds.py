@@ -97,7 +97,7 @@ def test_a_causal_model_is_an_embedder_too_where_it_is_asked_to_be(tmp_path: Pat
 
 def test_what_is_not_known_gets_one_line(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^kind='oracle' is no kind of models; wanted one of causal, embedder: change it$"
+        ConfigError, match=r"^kind='oracle' is no kind of models; wanted one of causal, embedder, dyck: change it$"
     ):
         load(str(tmp_path), kind="oracle")
     with pytest.raises(ConfigError, match=r"^pooling='max' is unknown; wanted one of mean, last, cls: change it$"):

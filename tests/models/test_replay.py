@@ -20,7 +20,8 @@ from bridge.models.replay import context_cache, replay
 
 LAYERS = range(5)
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
-FLOAT32_INSIDE = ("gptj",)
+# GPT-J, and every family with an RMSNorm, rounds to float32 inside: the last bit of a float64 can decide how.
+FLOAT32_INSIDE, RMS_NORM = ("gptj",), "RMSNorm"
 
 
 def ids_of(lm, *lengths, seed=0):
@@ -80,7 +81,8 @@ def test_in_float64_the_difference_from_the_hooked_pass_vanishes(family):
         (replay(lm.model, lm.anatomy, states, layer, cache) - hooked_logits(lm, ids, states, layer)).abs().max()
         for layer in LAYERS
     )
-    assert worst < (1e-5 if family in FLOAT32_INSIDE else 1e-11)
+    rounds = family in FLOAT32_INSIDE or any(RMS_NORM in type(module).__name__ for module in lm.model.modules())
+    assert worst < (1e-5 if rounds else 1e-11)
 
 
 @pytest.mark.parametrize("layer", [1, 3])

@@ -44,16 +44,16 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
         "source": _layers(chosen, "source", n_blocks["source"], pair.source.name),
         "target": _layers(chosen, "target", n_blocks["target"], pair.target.name),
     }
-    rosetta = session.rosetta(config)
+    prompts = session.prompts(config)
     by = config.dataset.split
-    parts = split(rosetta.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
-    names = {name: k for k, name in enumerate(sorted({item.relation for item in rosetta.items}))}
-    relations = torch.tensor([names[rosetta.items[i].relation] for i in parts.fit.tolist()])
+    parts = split(prompts.items, by.by.value, config.dataset.size, by.eval_fraction, by.eval_size, config.seed)
+    names = {name: k for k, name in enumerate(sorted({item.relation for item in prompts.items}))}
+    relations = torch.tensor([names[prompts.items[i].relation] for i in parts.fit.tolist()])
     task.check(len(parts.fit))
 
     def states(model: ModelConfig, side: str) -> dict[int, torch.Tensor]:
         device = session.model(model).device
-        texts = rosetta.contexts_source if side == "source" else rosetta.contexts_target
+        texts = prompts.contexts_source if side == "source" else prompts.contexts_target
         return {n: session.states(model, texts, n, position)[parts.fit].to(device) for n in layers[side]}
 
     strict = chosen.layers != "all" or any(x is not None for x in (chosen.source_layers, chosen.target_layers))
@@ -64,7 +64,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
         "n_rows": len(parts.fit),
         "n_left": len(parts.pool),
         "n_permutations": chosen.n_permutations,
-        "coverage": rosetta.coverage,
+        "coverage": prompts.coverage,
     }
     return result
 
