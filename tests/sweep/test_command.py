@@ -387,7 +387,13 @@ def test_what_a_finished_sweep_has_left_is_known_without_torch(computed: Shell) 
         f"assert sweep_verb({words}, exit) == 0; print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=computed.outputs.parent, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=computed.outputs.parent,
+        # The code that computed it, whichever checkout is installed.
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "nothing left to do" in done.stdout
     assert not {"torch", "hydra", "transformers"} & set(done.stdout.split())
