@@ -1,0 +1,71 @@
+"""Orthogonal matrices from files, so that published rotations can be tested."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from bridge.errors import DataError
+
+Floats = NDArray[np.float64]
+FORMATS = (".npy", ".safetensors", ".txt", ".csv")
+# The largest entry of R'R - I; a matrix that was stored in float32 has about 1e-6, one in bfloat16 about 1e-2.
+TOLERANCE = 1e-4
+
+
+def orthogonal_matrix(path: str | Path, name: str | None = None, tolerance: float = TOLERANCE) -> Floats:
+    """An orthogonal matrix in float64, made exactly orthogonal from what rounding left of it.
+
+    Args:
+        path: a file of numpy (.npy), of safetensors, or of text (.txt, .csv) with one row a line, numbers separated by
+            blanks or commas.
+        name: of the tensor in a safetensors file; it may be left out where there is one.
+        tolerance: the largest entry of R'R - I that counts as rounding.
+
+    Returns:
+        (d, d), the orthogonal matrix nearest to the one in the file.
+
+    Raises:
+        DataError: there is no such file, or no square, finite, orthogonal matrix in it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"no file {path}; wanted a matrix in one of {', '.join(FORMATS)}: correct the path")
+    if path.suffix not in FORMATS:
+        raise DataError(f"{path} ends in '{path.suffix}'; wanted one of {', '.join(FORMATS)}: convert the file")
+    try:
+        R = _read(path, name)
+    except (OSError, ValueError, EOFError, SafetensorError) as error:
+        raise DataError(
+            f"{path} cannot be read as a matrix ({' '.join(str(error).split())[:200]}); wanted one of numbers: write "
+            "the file again"
+        ) from error
+    if R.ndim != 2 or R.shape[0] != R.shape[1] or len(R) < 2:
+        raise DataError(f"{path} has a matrix of shape {R.shape}; wanted a square one: give a rotation")
+    if not np.isfinite(R).all():
+        raise DataError(f"{path} has entries that are not finite; wanted finite ones: give a rotation")
+    defect = float(np.abs(R.T @ R - np.eye(len(R))).max())
+    if defect > tolerance:
+        raise DataError(
+            f"{path} is not orthogonal: R'R differs from I by up to {defect:.2g}; wanted at most {tolerance:g}: give "
+            "an orthogonal matrix, without a scale"
+        )
+    U, _, Vh = np.linalg.svd(R)
+    return np.asarray(U @ Vh)
+
+
+def _read(path: Path, name: str | None) -> Floats:
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+    if path.suffix in (".txt", ".csv"):
+        lines = [line.replace(",", " ").split() for line in path.read_text().splitlines() if line.strip()]
+        return np.array([[float(number) for number in line] for line in lines], dtype=np.float64)
+    with safe_open(path, "pt") as tensors:
+        names = list(tensors.keys())
+        wanted = names[0] if name is None and len(names) == 1 else name
+        if wanted not in names:
+            raise DataError(
+                f"{path} holds {', '.join(names) or 'no tensor'}; wanted the name of one of them, got {name}: give it"
+            )
+        return np.asarray(tensors.get_tensor(wanted).double().numpy())
