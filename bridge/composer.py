@@ -66,9 +66,9 @@ class Composer:
     def __init__(self, loader: ConfigLoader, name: str, hydra: Sequence[str] = ()) -> None:
         assert isinstance(loader, ConfigLoaderImpl)
         self._loader, self._name = loader, name
-        self._files = Files(loader.repository)
-        parsed = OverridesParser.create().parse_overrides(list(hydra))
-        loader._process_config_searchpath(self._name, parsed, self._files)
+        # The search path may also be named in the primary config, in Hydra's own node.
+        _, searched = loader._parse_overrides_and_create_caching_repo(name, list(hydra))
+        self._files = Files(searched.delegate)
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """The config that Hydra composes, unresolved and without Hydra's own node.

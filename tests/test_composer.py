@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -70,6 +71,18 @@ def test_a_search_path_of_the_command_line_is_searched(tmp_path: Path) -> None:
     assert OmegaConf.to_yaml(Composer(loader, "config", [path])(["map=own"])) == OmegaConf.to_yaml(
         compose("config", [path, "map=own"])
     )
+
+
+@pytest.mark.usefixtures("composer")
+def test_a_search_path_of_a_primary_config_of_ones_own_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map/own.yaml").write_text("defaults: [ridge]\npenalty: 0.5\n")
+    node = OmegaConf.create({"defaults": ["config", {"override map": "own"}, "_self_"],
+                             "hydra": {"searchpath": [f"file://{tmp_path}"]}})  # fmt: skip
+    ConfigStore.instance().store("config_with_search_path", node)
+    config = Composer(GlobalHydra.instance().config_loader(), "config_with_search_path")([])
+    assert OmegaConf.to_yaml(config) == OmegaConf.to_yaml(compose("config_with_search_path"))
+    assert config.map.penalty == 0.5
 
 
 def test_a_cell_does_not_change_the_next_one(composer: Composer) -> None:

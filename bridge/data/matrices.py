@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from bridge.errors import DataError
+from bridge.statistics.haar import checked
 
 Floats = NDArray[np.float64]
 FORMATS = (".npy", ".safetensors", ".txt", ".csv")
@@ -41,16 +42,10 @@ def orthogonal_matrix(path: str | Path, name: str | None = None, tolerance: floa
             f"{path} cannot be read as a matrix ({' '.join(str(error).split())[:200]}); wanted one of numbers: write "
             "the file again"
         ) from error
-    if R.ndim != 2 or R.shape[0] != R.shape[1] or len(R) < 2:
-        raise DataError(f"{path} has a matrix of shape {R.shape}; wanted a square one: give a rotation")
-    if not np.isfinite(R).all():
-        raise DataError(f"{path} has entries that are not finite; wanted finite ones: give a rotation")
-    defect = float(np.abs(R.T @ R - np.eye(len(R))).max())
-    if defect > tolerance:
-        raise DataError(
-            f"{path} is not orthogonal: R'R differs from I by up to {defect:.2g}; wanted at most {tolerance:g}: give "
-            "an orthogonal matrix, without a scale"
-        )
+    try:
+        R = checked(R, tolerance)
+    except ValueError as error:
+        raise DataError(f"{path} holds no rotation ({error}); wanted an orthogonal matrix: give one") from error
     U, _, Vh = np.linalg.svd(R)
     return np.asarray(U @ Vh)
 

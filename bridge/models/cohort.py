@@ -1,8 +1,9 @@
 """Trains many seeds of one small model at once, as one batched model.
 
 The parameters of all seeds are stacked, and one pass computes every seed's loss on that seed's own batch: small matrix
-products are then large enough to use the processor well. Nothing passes between seeds. Each is the model that it would
-be if it were trained alone, up to rounding.
+products are then large enough to use the processor well. Nothing passes between seeds: each step is the one that the
+seed would make alone, up to rounding. Over many steps training makes rounding large, so a seed's weights also depend on
+how many it was trained with. Records name the weights that they are of by their hash.
 
 Source: "Model ensembling" in the documentation of torch.func.
 """
@@ -93,7 +94,7 @@ def train_cohort(
         The trained models on the CPU, in the order of `specs`.
 
     Raises:
-        ModelError: a loss is not finite.
+        ModelError: a loss is not finite at a kept step; its weights are not kept.
     """
     n_steps, kept = specs[0].n_steps, set(specs[0].kept)
     shape, frozen = config_of(specs[0]), {k: v.to(device) for k, v in (frozen or {}).items()}
@@ -116,6 +117,8 @@ def train_cohort(
     each = torch.zeros(len(specs))
     with bar:
         for step in range(n_steps + 1):
+            if step in kept or step == n_steps:
+                _check_finite(specs, each)
             if keep is not None and step in kept:
                 for i in range(len(specs)):
                     keep(i, step, _weights(stacked, frozen, i))
@@ -130,14 +133,17 @@ def train_cohort(
             optimizer.step()
             bar.update()
             bar.set_postfix(loss=f"{each.max().item():.3f}")
-    if not torch.isfinite(each).all():
-        bad = [spec.seed for spec, finite in zip(specs, torch.isfinite(each).tolist(), strict=True) if not finite]
-        raise ModelError(
-            f"training seeds {bad} ended with a loss that is not finite; wanted a finite one: try other seeds"
-        )
     for i, model in enumerate(started):
         model.load_state_dict(_weights(stacked, frozen, i))
     return started
+
+
+def _check_finite(specs: Sequence[DyckSpec], each: Tensor) -> None:
+    bad = [spec.seed for spec, finite in zip(specs, torch.isfinite(each).tolist(), strict=True) if not finite]
+    if bad:
+        raise ModelError(
+            f"training seeds {bad} came to a loss that is not finite; wanted a finite one: try other seeds"
+        )
 
 
 def ensure_cohort(specs: Sequence[DyckSpec], store: Artefacts, bar_position: int = 0) -> None:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -231,6 +232,15 @@ def _start(store: Artefacts, specs: dict[str, Spec], bar_position: int) -> subpr
     )
 
 
+def _stop(trainer: subprocess.Popen[str]) -> None:
+    """End a training process, and wait for its end."""
+    while trainer.poll() is None:
+        trainer.terminate()
+        # Python drops an exit that is raised in a destructor, so one signal may have no effect.
+        with suppress(subprocess.TimeoutExpired):
+            trainer.wait(5)
+
+
 def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
     """Train the models that do not exist yet, all at once, and return all folders.
 
@@ -263,8 +273,7 @@ def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
         answers = {name: trainer.communicate()[0] for name, trainer in trainers.items()}
     finally:
         for trainer in trainers.values():
-            trainer.terminate()
-            trainer.wait()
+            _stop(trainer)
     for name, trainer in trainers.items():
         if trainer.returncode == 0:
             continue

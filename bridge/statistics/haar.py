@@ -158,8 +158,12 @@ def _turned(R: Floats, determinant: int) -> Floats:
     return R
 
 
-def checked(R: Floats) -> Floats:
+def checked(R: Floats, tolerance: float = ORTHOGONAL) -> Floats:
     """The matrix in float64.
+
+    Args:
+        R: any array.
+        tolerance: the largest entry of R'R - I that counts as rounding.
 
     Raises:
         ValueError: not square, not finite, or not orthogonal.
@@ -170,9 +174,9 @@ def checked(R: Floats) -> Floats:
     if not np.isfinite(R).all():
         raise ValueError("a matrix with entries that are not finite; wanted finite ones: give a rotation")
     error = np.abs(R.T @ R - np.eye(len(R))).max()
-    if error > ORTHOGONAL:
+    if error > tolerance:
         raise ValueError(
-            f"R'R differs from I by up to {error:.2g}; wanted at most {ORTHOGONAL:g}: give an orthogonal matrix"
+            f"R'R differs from I by up to {error:.2g}; wanted at most {tolerance:g}: give an orthogonal matrix"
         )
     return R
 

@@ -86,7 +86,7 @@ def test_what_is_no_rotation_is_refused(
 )
 def test_a_file_of_something_else_is_refused_by_its_name(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"{name} (cannot be read as a matrix|has a matrix of shape)"):
+    with pytest.raises(DataError, match=rf"{name} cannot be read as a matrix|{name} holds no rotation"):
         orthogonal_matrix(tmp_path / name)
 
 

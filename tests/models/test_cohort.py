@@ -9,7 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 
 from bridge.activations.extract import extract
 from bridge.data.dyck import NO_LABEL, generate, held_out, label
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, ModelError
+from bridge.models import cohort
 from bridge.models.cohort import SHARED, Batches, ensure_cohort, make_tokenizer, rate, tensors, train_cohort
 from bridge.models.dyck import DyckConfig, DyckModel, accuracies, losses
 from bridge.models.loading import load
@@ -121,6 +122,14 @@ def test_a_shared_cohort_has_the_embeddings_and_heads_of_seed_0(tmp_path: Path) 
         assert torch.equal(parameter, zero[name]) == (name in SHARED), name
     # And every head and every embedding is among them.
     assert {name for name in model if not name.startswith("layers")} == set(SHARED)
+
+
+def test_weights_of_a_training_that_failed_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cohort, "LEARNING_RATE", float("nan"))
+    with pytest.raises(ModelError, match=r"^training seeds \[1, 2\] came to a loss that is not finite; wanted"):
+        ensure_cohort([ONE, TWO], Artefacts(tmp_path))
+    for spec in (ONE, TWO):
+        assert Artefacts(tmp_path).find(KIND, spec.made_from()) is None
 
 
 def test_a_checkpoint_that_is_not_kept_is_refused(tmp_path: Path) -> None:

@@ -115,6 +115,22 @@ def test_a_training_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "model").iterdir()] == [".locks"]
 
 
+def test_a_training_that_drops_its_first_signal_is_stopped_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "def first(*_):\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGTERM, first)\n"
+        f"open({str(tmp_path / 'begun')!r}, 'w').close()\n"
+        "time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        zoo._stop(process)
+        assert process.returncode == -15
+
+
 def test_a_training_that_is_killed_is_an_error_that_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
