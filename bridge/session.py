@@ -54,7 +54,7 @@ class Session:
         self._items: dict[str, tuple[list[Item], str]] = {}
         self._sets: dict[str, RosettaSet] = {}
         self._paths: dict[str, str] = {}
-        self._states: dict[str, dict[int, Tensor]] = {}
+        self._states: dict[str, dict[float, Tensor]] = {}
         self._identities: dict[str, str] = {}
         self._cache: dict[str, tuple[str, Any]] = {}
         self._checkers: dict[str, Checker] = {}
@@ -262,8 +262,8 @@ class Session:
         return self._states[key][layer]
 
     def token_states(
-        self, model: ModelConfig, texts: "Sequence[Text]", layers: Sequence[int]
-    ) -> "dict[int, TokenStates]":
+        self, model: ModelConfig, texts: "Sequence[Text]", layers: Sequence[float]
+    ) -> "dict[float, TokenStates]":
         """States of every token of the texts, special ones too, in shards from the store where they are there."""
         from bridge.activations.tokens import token_states
 

@@ -27,8 +27,8 @@ class Checker:
     def __init__(self, lm: LoadedModel) -> None:
         self.lm = lm
         self._alone: dict[Tokens, tuple[Tensor, Tensor]] = {}
-        self._means: dict[Tokens, dict[int, Tensor]] = {}
-        self._padded: dict[tuple[Tokens, ...], dict[int, Tensor]] = {}
+        self._means: dict[Tokens, dict[float, Tensor]] = {}
+        self._padded: dict[tuple[Tokens, ...], dict[float, Tensor]] = {}
 
     def replay_error(self, texts: Sequence[Tokens], states: Tensor, layer: int) -> float:
         """Largest difference between the model's own logits and those that it gives with a stored state in its stream.
@@ -85,13 +85,13 @@ class Checker:
         """States (N+1, d) at the last position and logits (V,) of one text."""
         if text not in self._alone:
             n = self.lm.anatomy.n_blocks
-            states: dict[int, Tensor] = {}
+            states: dict[float, Tensor] = {}
             with torch.inference_mode(), watching(self.lm, range(n + 1), lambda at, s: states.update({at: s[0, -1]})):
                 logits = self._logits(text)
             self._alone[text] = torch.stack([states[layer].to("cpu") for layer in range(n + 1)]), logits
         return self._alone[text]
 
-    def _mean(self, text: Tokens) -> dict[int, Tensor]:
+    def _mean(self, text: Tokens) -> dict[float, Tensor]:
         if text not in self._means:
             layers = range(self.lm.anatomy.n_blocks + 1)
             means = extract(self.lm, [text], layers, position="mean")

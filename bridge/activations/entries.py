@@ -18,7 +18,7 @@ _verified: set[tuple[str, int, int]] = set()
 def entry_name(
     fingerprint: str,
     texts: Sequence[str | tuple[int, ...]],
-    layer: int | None,
+    layer: float | None,
     position: str = "last",
     positions: Sequence[Sequence[int]] | None = None,
     dtype: str = "float32",
@@ -29,7 +29,7 @@ def entry_name(
     made_by = [FORMAT_VERSION, version("transformers"), fingerprint, dtype, attn_implementation]
     parts = [*made_by, position, places, list(texts)]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-    return digest if layer is None else f"{digest}-layer{layer}"
+    return digest if layer is None else f"{digest}-layer{layer:g}"
 
 
 def sound(folder: Path) -> Path:
@@ -60,11 +60,11 @@ def missing(
     root: Path,
     fingerprint: str,
     texts: Sequence[str | tuple[int, ...]],
-    layers: Sequence[int],
+    layers: Sequence[float],
     position: str = "last",
     dtype: str = "float32",
     attn_implementation: str | None = None,
-) -> list[int]:
+) -> list[float]:
     """The layers whose states `Store.states` would have to extract for the same arguments.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bridge.activations.positions import wanted_tokens
+from bridge.activations.sites import EMBED, watch_embeddings, watch_middle
 from bridge.errors import ConfigError, DataError, ModelError, layer_out_of_range
 from bridge.models.encoding import Text, shown
 from bridge.models.loading import LoadedModel
@@ -33,12 +35,12 @@ class Batch:
 def extract(
     lm: LoadedModel,
     texts: Sequence[Text],
-    layers: Sequence[int],
+    layers: Sequence[float],
     position: str = "last",
     positions: Sequence[Sequence[int]] | None = None,
     batch_size: int = 64,
     padding: Padding = "none",
-) -> dict[int, Tensor]:
+) -> dict[float, Tensor]:
     """Raw residual states of a model at some layers and positions of some texts.
 
     Layer l is the residual stream after l blocks, before the final norm; 0 is what enters the first block.
@@ -48,7 +50,7 @@ def extract(
 
     Args:
         texts: n texts, each as it is written or as its token ids.
-        layers: each in 0..N.
+        layers: each in 0..N, or the depth of another site (`bridge.activations.sites`).
         position: "last"; "mean" over the text's tokens but the special ones the tokenizer adds; "last:K"; "all" for
             every token, special ones too; or "index".
         positions: for "index", the token positions wanted of each text, special tokens counted.
@@ -92,7 +94,7 @@ def extract(
 def estimate_bytes(
     lm: LoadedModel,
     texts: Sequence[Text],
-    layers: Sequence[int],
+    layers: Sequence[float],
     position: str = "last",
     positions: Sequence[Sequence[int]] | None = None,
 ) -> int:
@@ -105,11 +107,11 @@ def estimate_bytes(
 def _states(
     lm: LoadedModel,
     batch: Batch,
-    layers: list[int],
+    layers: list[float],
     rows: list[int],
     columns: list[int],
     counts: list[int] | None,
-) -> dict[int, Tensor]:
+) -> dict[float, Tensor]:
     """The wanted positions of one batch at every layer; with `counts`, the mean of each text's positions."""
 
     at = torch.tensor([rows, columns])
@@ -120,7 +122,7 @@ def _states(
             return picked
         return torch.stack([part.float().mean(0) for part in picked.split(counts)]).to(picked.dtype)
 
-    kept: dict[int, Tensor] = {}
+    kept: dict[float, Tensor] = {}
     extra: dict[str, Tensor] = {}
     if batch.mask is not None:
         extra["attention_mask"] = batch.mask
@@ -132,24 +134,27 @@ def _states(
 
 
 @contextmanager
-def watching(lm: LoadedModel, layers: Sequence[int], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+def watching(lm: LoadedModel, layers: Sequence[float], see: Callable[[float, Tensor], None]) -> Iterator[None]:
     """A context manager: `see` gets every state at `layers`, and blocks above them are skipped."""
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         see(0, args[0] if args else kwargs["hidden_states"])
 
-    def left(layer: int) -> Callable[..., None]:
+    def left(layer: float) -> Callable[..., None]:
         return lambda module, args, output: see(layer, lm.anatomy.state_of(output))
 
     blocks = lm.anatomy.blocks
     with ExitStack() as stack:
-        stack.enter_context(skipped(lm.anatomy, blocks[max(layers) :]))
+        stack.enter_context(skipped(lm.anatomy, blocks[math.ceil(max(layers)) :]))
         for layer in layers:
-            if layer == 0:
-                handle = blocks[0].register_forward_pre_hook(entered, with_kwargs=True)
+            if layer == EMBED:
+                watch_embeddings(lm, see, stack)
+            elif layer == 0:
+                stack.callback(blocks[0].register_forward_pre_hook(entered, with_kwargs=True).remove)
+            elif layer % 1:
+                watch_middle(lm, int(layer), see, stack)
             else:
-                handle = blocks[layer - 1].register_forward_hook(left(layer))
-            stack.callback(handle.remove)
+                stack.callback(blocks[int(layer) - 1].register_forward_hook(left(layer)).remove)
         yield
 
 
@@ -172,12 +177,12 @@ def _batches(
         yield Batch(here, table.to(device), mask.to(device) if any(pads) else None, starts)
 
 
-def _check_layers(lm: LoadedModel, layers: Sequence[int]) -> None:
+def _check_layers(lm: LoadedModel, layers: Sequence[float]) -> None:
     n_blocks = lm.anatomy.n_blocks
     if not layers:
         raise ConfigError(f"no layer was given for {lm.name}; wanted at least one of 0..{n_blocks}: name one")
     for layer in layers:
-        if not 0 <= layer <= n_blocks:
+        if layer != EMBED and not (0 <= layer <= n_blocks and 2 * layer % 1 == 0):
             raise layer_out_of_range(layer, lm.name, n_blocks)
 
 
@@ -191,7 +196,7 @@ def _check_lengths(lm: LoadedModel, texts: Sequence[Text], ids: list[list[int]])
             )
 
 
-def _check_finite(lm: LoadedModel, result: dict[int, Tensor], offsets: list[int]) -> None:
+def _check_finite(lm: LoadedModel, result: dict[float, Tensor], offsets: list[int]) -> None:
     item_of_row = torch.arange(len(offsets) - 1).repeat_interleave(torch.tensor(offsets).diff())
     for layer, states in result.items():
         n_bad = len(item_of_row[~torch.isfinite(states).all(dim=1)].unique())

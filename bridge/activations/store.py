@@ -50,13 +50,13 @@ class Store:
         fingerprint: str,
         load: Callable[[], LoadedModel],
         texts: Sequence[Text],
-        layers: Sequence[int],
+        layers: Sequence[float],
         position: str = "last",
         positions: Sequence[Sequence[int]] | None = None,
         dtype: str = "float32",
         attn_implementation: str | None = None,
         batch_size: int = 64,
-    ) -> dict[int, Tensor]:
+    ) -> dict[float, Tensor]:
         """The states `extract` would give: read from disk where stored, and extracted in one pass otherwise.
 
         Args:
@@ -143,7 +143,7 @@ class Store:
             )
         return lm
 
-    def _announce(self, lm: LoadedModel, n_texts: int, layers: list[int], n_bytes: int) -> None:
+    def _announce(self, lm: LoadedModel, n_texts: int, layers: list[float], n_bytes: int) -> None:
         """Log the size of an extraction, and refuse it beforehand when the disk has no room."""
         log.info("extracting %d texts at layers %s of %s: %s", n_texts, layers, lm.name, readable(n_bytes))
         if shutil.disk_usage(self.root).free < n_bytes:

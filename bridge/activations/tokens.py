@@ -78,12 +78,12 @@ def token_states(
     fingerprint: str,
     load: Callable[[], LoadedModel],
     texts: Sequence[Tokens],
-    layers: Sequence[int],
+    layers: Sequence[float],
     dtype: str = "float32",
     attn_implementation: str | None = None,
     batch_size: int = 64,
     shard_tokens: int = SHARD_TOKENS,
-) -> dict[int, TokenStates]:
+) -> dict[float, TokenStates]:
     """States of every token, special ones included, from the store where they are stored.
 
     Each shard holds whole texts and is an entry of the store, so that a stored shard is not extracted again, and of a
@@ -94,7 +94,7 @@ def token_states(
         fingerprint: of the model, from `bridge.models.fingerprint`.
         load: loads the model; called only when a shard is missing.
         texts: n texts as token ids.
-        layers: each in 0..N.
+        layers: each in 0..N, or the depth of another site (`bridge.activations.sites`).
         dtype, attn_implementation, batch_size: as in `Store.states`.
         shard_tokens: tokens of a shard at most, unless one text alone has more.
 
@@ -109,7 +109,7 @@ def token_states(
     if not lengths or min(lengths) == 0:
         what = f"text {lengths.index(0)} has no tokens" if lengths else "no texts"
         raise DataError(f"{what}; wanted texts of at least one token: leave that text out")
-    shards: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    shards: dict[float, list[Tensor]] = {layer: [] for layer in layers}
     for start, stop in _cuts(lengths, shard_tokens):
         some = store.states(
             fingerprint,
