@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bridge.activations.inside import watch_embeddings, watch_middle
 from bridge.activations.positions import wanted_tokens
-from bridge.activations.sites import EMBED, watch_embeddings, watch_middle
+from bridge.activations.sites import EMBED
 from bridge.errors import ConfigError, DataError, ModelError, layer_out_of_range
 from bridge.models.encoding import Text, shown
 from bridge.models.loading import LoadedModel

@@ -5,7 +5,8 @@ import torch
 from families import FAMILIES, loaded, prompts, shared
 
 from bridge.activations.extract import extract
-from bridge.activations.sites import EMBED, depths_of, every_site, has_site, site_depth, site_name
+from bridge.activations.inside import depths_of, every_site, has_site
+from bridge.activations.sites import EMBED, site_depth, site_name
 from bridge.errors import ConfigError, ModelError
 
 TEXTS = prompts(7, 3, 7, 1, 5)

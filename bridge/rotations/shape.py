@@ -1,0 +1,88 @@
+"""What a fitted rotation looks like: its distance from I and from signed permutations, whether it looks like a Haar
+draw, and how much of it the rows determine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bridge.rotations.fits import RANK_TOLERANCE, fit_rotations
+from bridge.statistics.haar import HaarTest, haar_test, plain_ks, to_signed_permutation
+
+# A direction is stable where the fits of two halves of the strings map it to within this cosine.
+STABLE_COSINE = 0.9
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one orthogonal matrix looks like.
+
+    Attributes:
+        distance: ||R - I||_F.
+        to_signed_permutation: the Frobenius distance to the nearest signed permutation.
+        haar: the calibrated test.
+        plain_ks_p: p of a Kolmogorov-Smirnov test that takes the angles for independent.
+    """
+
+    distance: float
+    to_signed_permutation: float
+    haar: HaarTest
+    plain_ks_p: float
+
+
+def shape_of(R: Tensor, n_draws: int, seed: int) -> Shape:
+    """The shape of an orthogonal matrix R (d, d).
+
+    Args:
+        R: the matrix.
+        n_draws: Haar draws of the test's null.
+        seed: of these draws.
+    """
+    matrix = R.cpu().numpy()
+    return Shape(
+        distance=distance(R),
+        to_signed_permutation=to_signed_permutation(matrix),
+        haar=haar_test(matrix, n_draws, np.random.default_rng([seed, 7])),
+        plain_ks_p=plain_ks(matrix),
+    )
+
+
+def distance(R: Tensor) -> float:
+    """||R - I||_F. Haar draws have a mean near sqrt(2d) and a standard deviation near 1 / sqrt(2d)."""
+    return float((R - torch.eye(len(R), dtype=R.dtype, device=R.device)).norm())
+
+
+def rank(X: Tensor) -> int:
+    """How many directions the centered rows X (n, d) vary in."""
+    values = torch.linalg.eigvalsh(X.T @ X)
+    return int((values > RANK_TOLERANCE * values[-1]).sum())
+
+
+@dataclass(frozen=True)
+class SplitHalf:
+    """How well the fits of two halves of the strings agree.
+
+    Attributes:
+        distance: ||R1 - R2||_F over sqrt(2d); 0 for the same, about 1 for two unrelated rotations.
+        n_stable: how many principal axes of the source both map to within a cosine of 0.9.
+    """
+
+    distance: float
+    n_stable: int
+
+
+def split_half(X: Tensor, Y: Tensor, half: Tensor, axes: Tensor, seed: int) -> SplitHalf:
+    """Compare the rotations that are fitted on two halves of the rows.
+
+    Args:
+        X: (n, d) centered states of the source.
+        Y: (n, d) of the target.
+        half: (n,) whether a row belongs to the first half.
+        axes: (d, d) principal axes of the source as columns.
+        seed: of undetermined directions; each half has its own.
+    """
+    first = fit_rotations(X[half], Y[half], seed)
+    second = fit_rotations(X[~half], Y[~half], seed + 1)
+    cosines = ((axes.T @ first) * (axes.T @ second)).sum(1)
+    return SplitHalf(float((first - second).norm() / (2 * len(first)) ** 0.5), int((cosines > STABLE_COSINE).sum()))
