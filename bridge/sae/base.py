@@ -112,8 +112,10 @@ class SAE(nn.Module):
             return torch.zeros_like(features).scatter_(-1, top.indices, top.values)
         if self.kind == "relu_l1":
             return features
-        threshold = self.threshold if self.thresholds is None else self.thresholds
-        return features * (pre > threshold)
+        if self.thresholds is not None:
+            return features * (pre > self.thresholds)
+        assert self.threshold is not None
+        return features * (pre > self.threshold)
 
     def decode(self, features: Tensor) -> Tensor:
         """(..., m) -> (..., d)."""

@@ -22,8 +22,8 @@ class SAESpec:
         seed: of the batches and, without `start_seed`, of the start.
         start_seed: of the start alone. SAEs that share it start from the same decoder: a control only, since their
             features then match whatever the states are.
-        normalize: whether states are centered and scaled to a mean norm of sqrt(d) in training. Scale and mean are folded
-            back into the weights, so the SAE works on states as they are. Without it only the mean is taken off.
+        normalize: whether states are centered and scaled to a mean norm of sqrt(d) in training. Scale and mean are
+            folded back into the weights, so the SAE works on states as they are. Without it, they are only centered.
         frozen_decoder: whether the decoder keeps its random start, the frozen-random baseline (Korznikov 2026,
             arXiv 2602.14111).
 

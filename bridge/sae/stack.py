@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,18 +22,19 @@ class Stack:
         self.specs, self.kind = specs, specs[0].kind
         n, m, d = start.shape
         self.W_dec = start / start.norm(dim=2, keepdim=True)
-        self.W_enc = self.W_dec.mT.contiguous()
-        self.b_enc, self.b_dec = start.new_zeros(n, 1, m), start.new_zeros(n, 1, d)
+        # (s, m, d) too, so that a feature's gradient is a row.
+        self.W_enc = self.W_dec.clone()
+        self.b_enc, self.b_dec = start.new_zeros(n, m), start.new_zeros(n, d)
         self.thawed = [i for i, spec in enumerate(specs) if not spec.frozen_decoder]
-        self.l1 = start.new_tensor([spec.l1 if spec.kind == "relu_l1" else 0.0 for spec in specs])[:, None, None]
+        self.l1 = start.new_tensor([spec.l1 for spec in specs])[:, None, None]
         self.k = [spec.k for spec in specs]
         self.gradients = [torch.zeros_like(t) for t in self.parameters]
         # Slices share the memory of the stack, and Adam moves every slice on its own.
         groups = []
         for i, spec in enumerate(specs):
-            parameters = self.parameters if i in self.thawed else self.parameters[1:]
-            slices = [torch.nn.Parameter(t[i]) for t in parameters]
-            for parameter, gradient in zip(slices, self.gradients[-len(slices) :], strict=True):
+            first = 0 if i in self.thawed else 1
+            slices = [torch.nn.Parameter(t[i]) for t in self.parameters[first:]]
+            for parameter, gradient in zip(slices, self.gradients[first:], strict=True):
                 parameter.grad = gradient[i]
             groups.append({"params": slices, "lr": spec.learning_rate})
         self.optimizer = torch.optim.Adam(groups, fused=True)
@@ -42,38 +44,15 @@ class Stack:
         """The decoder first, which a frozen SAE does not train."""
         return [self.W_dec, self.W_enc, self.b_enc, self.b_dec]
 
-    def kept(self, pre: Tensor) -> Tensor:
-        """(s, rows, m), which pre-activations a batch keeps."""
-        positive = pre > 0
-        if self.kind == "topk":
-            top = pre.topk(max(self.k), dim=2)
-            if min(self.k) < max(self.k):
-                counts = torch.tensor(self.k)[:, None, None]
-                top.values.masked_fill_(torch.arange(max(self.k)) >= counts, -1.0)
-            return torch.zeros_like(positive).scatter_(2, top.indices, top.values > 0)
-        if self.kind == "batch_topk":
-            n_rows = pre.shape[1]
-            flat = pre.flatten(1)
-            least = [row.kthvalue(len(row) - k * n_rows + 1).values for row, k in zip(flat, self.k, strict=True)]
-            return positive & (pre >= torch.stack(least)[:, None, None])
-        return positive
-
     def step(self, X: Tensor, share: float) -> None:
         """One step on (s, rows, d), with a share of the learning rate."""
-        dW_dec, dW_enc, db_enc, db_dec = self.gradients
-        centered = X - self.b_dec
-        pre = torch.baddbmm(self.b_enc, centered, self.W_enc)
-        kept = self.kept(pre)
-        features = pre * kept
-        # The error's derivative of the mean over rows of its square.
-        error = torch.bmm(features, self.W_dec).sub_(centered).mul_(2.0 / X.shape[1])
-        torch.bmm(features.mT, error, out=dW_dec)
-        back = torch.bmm(error, self.W_dec.mT).add_(self.l1 / X.shape[1]).mul_(kept)
-        torch.bmm(centered.mT, back, out=dW_enc)
-        torch.sum(back, 1, keepdim=True, out=db_enc)
+        centered = X - self.b_dec[:, None]
+        pre = torch.baddbmm(self.b_enc[:, None], centered, self.W_enc.mT)
+        error = self._dense(pre, centered) if self.kind == "relu_l1" else self._sparse(pre, centered)
+        dW_dec, _, db_enc, db_dec = self.gradients
         # b_dec is added to the reconstruction, and subtracted from what is encoded.
-        torch.sum(error, 1, keepdim=True, out=db_dec)
-        db_dec.sub_(torch.bmm(db_enc, self.W_enc.mT))
+        torch.sum(error, 1, out=db_dec)
+        db_dec.sub_(torch.bmm(db_enc[:, None], self.W_enc)[:, 0])
         if self.thawed:
             # A change along a row would be undone by its norm.
             dW_dec.sub_(self.W_dec * (dW_dec * self.W_dec).sum(2, keepdim=True))
@@ -83,8 +62,59 @@ class Stack:
         for i in self.thawed:
             self.W_dec[i].div_(self.W_dec[i].norm(dim=1, keepdim=True))
 
+    def _dense(self, pre: Tensor, centered: Tensor) -> Tensor:
+        """The derivative by the reconstruction; fills the gradients of all but b_dec."""
+        dW_dec, dW_enc, db_enc, _ = self.gradients
+        features, n_rows = pre.relu(), pre.shape[1]
+        error = torch.bmm(features, self.W_dec).sub_(centered).mul_(2.0 / n_rows)
+        torch.bmm(features.mT, error, out=dW_dec)
+        back = torch.baddbmm(self.l1 / n_rows, error, self.W_dec.mT).mul_(pre > 0)
+        torch.bmm(back.mT, centered, out=dW_enc)
+        torch.sum(back, 1, out=db_enc)
+        return error
+
+    def _sparse(self, pre: Tensor, centered: Tensor) -> Tensor:
+        """The same from the few features that are kept; all SAEs are one matrix of blocks on a diagonal."""
+        dW_dec, dW_enc, db_enc, _ = self.gradients
+        n, n_rows, m = pre.shape
+        rows, columns = self.kept(pre)
+        values = pre.view(-1)[rows * m + columns]
+        columns = columns + rows // n_rows * m
+        W_dec, inputs = self.W_dec.view(n * m, -1), centered.view(n * n_rows, -1)
+        firsts = torch.searchsorted(rows, torch.arange(n * n_rows))
+        error = _weighted_sums(columns, W_dec, firsts, values).sub_(inputs).mul_(2.0 / n_rows)
+        back = (W_dec[columns] * error[rows]).sum(1)
+        # By feature, each with its rows.
+        order = columns.argsort(stable=True)
+        firsts, rows = torch.searchsorted(columns[order], torch.arange(n * m)), rows[order]
+        for gradient, weights, vectors in ((dW_dec, values, error), (dW_enc, back, inputs)):
+            gradient.copy_(_weighted_sums(rows, vectors, firsts, weights[order]).view_as(gradient))
+        db_enc.zero_().view(-1).index_add_(0, columns, back)
+        return error.view_as(centered)
+
+    def kept(self, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows, counted through the stack, and columns of what a batch (s, rows, m) keeps, in the order of the rows."""
+        m = pre.shape[2]
+        least = torch.from_numpy(self._least(pre.numpy())).clamp_min_(torch.finfo(pre.dtype).tiny)
+        places = (pre >= least).view(-1).nonzero()[:, 0]
+        return places // m, places % m
+
+    def _least(self, pre: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        """(s, rows or 1, 1), the smallest that is kept; numpy finds it several times faster than torch."""
+        found = []
+        for one, k in zip(pre, self.k, strict=True):
+            one = one if self.kind == "topk" else one.reshape(1, -1)
+            place = one.shape[1] - k * (pre.shape[1] // len(one))
+            found.append(np.partition(one, place, axis=1)[:, place, None])
+        return np.stack(found)
+
     def sae(self, i: int) -> SAE:
         """The i-th, for states as it was trained on."""
         threshold = 0.0 if self.kind == "batch_topk" else None
         k = None if self.kind == "relu_l1" else self.k[i]
-        return SAE(self.kind, self.W_enc[i], self.b_enc[i, 0], self.W_dec[i], self.b_dec[i, 0], k, threshold)
+        return SAE(self.kind, self.W_enc[i].mT, self.b_enc[i], self.W_dec[i], self.b_dec[i], k, threshold)
+
+
+def _weighted_sums(places: Tensor, vectors: Tensor, firsts: Tensor, weights: Tensor) -> Tensor:
+    """For each bag of places, which starts where `firsts` says, the weighted sum of the vectors there."""
+    return torch.nn.functional.embedding_bag(places, vectors, firsts, mode="sum", per_sample_weights=weights)
