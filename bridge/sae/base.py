@@ -33,7 +33,7 @@ class SAE(nn.Module):
         apply_b_dec_to_input: whether b_dec is subtracted from x first.
 
     Raises:
-        DataError: tensors that do not fit one another, or a kind without what it needs.
+        DataError: tensors that do not fit one another, or a kind without what it needs or with what it does not use.
     """
 
     W_enc: Tensor
@@ -69,6 +69,12 @@ class SAE(nn.Module):
         needed = {"topk": ("k", k), "batch_topk": ("threshold", threshold), "jumprelu": ("thresholds", thresholds)}
         if kind in needed and needed[kind][1] is None:
             raise DataError(f"an SAE of the kind {kind} without {needed[kind][0]}; wanted it: give it")
+        used = {"k": ("topk", "batch_topk"), "threshold": ("batch_topk",), "thresholds": ("jumprelu",)}
+        for name, given in (("k", k), ("threshold", threshold), ("thresholds", thresholds)):
+            if given is not None and kind not in used[name]:
+                raise DataError(
+                    f"an SAE of the kind {kind} with {name}; wanted it of {' or '.join(used[name])}: drop it"
+                )
         if k is not None and not 1 <= k <= m:
             raise DataError(f"an SAE of {m} features with k = {k}; wanted 1..{m}: change k")
         self.kind, self.k, self.threshold, self.apply_b_dec_to_input = kind, k, threshold, apply_b_dec_to_input

@@ -99,7 +99,7 @@ class Stack:
         places = (pre >= least).view(-1).nonzero()[:, 0]
         return places // m, places % m
 
-    def _least(self, pre: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def _least(self, pre: np.ndarray) -> np.ndarray:
         """(s, rows or 1, 1), the smallest that is kept; numpy finds it several times faster than torch."""
         found = []
         for one, k in zip(pre, self.k, strict=True):

@@ -126,7 +126,9 @@ class _Scaled:
             n_kept = min(sae.k * len(self.X), int((tops > 0).sum()))
             # Half way to the next value, so that rounding does not move what is kept.
             at = tops.topk(min(n_kept + 1, len(tops))).values.clamp_min(0.0)
-            threshold = 0.0 if n_kept < sae.k * len(self.X) else float((at[n_kept - 1] + at[-1]) / 2.0) / self.scale
+            # In float32, so that files hold the same number.
+            middle = (at[n_kept - 1] + at[-1]) / 2.0 / self.scale
+            threshold = 0.0 if n_kept < sae.k * len(self.X) else float(middle)
         return SAE(
             sae.kind,
             sae.W_enc.clone(),
