@@ -18,12 +18,12 @@ class Stack:
         specs: of the s SAEs, of one kind.
     """
 
-    def __init__(self, start: Tensor, specs: Sequence[SAESpec]) -> None:
+    def __init__(self, start: Tensor, specs: Sequence[SAESpec], encoder_norm: float = 1.0) -> None:
         self.specs, self.kind = specs, specs[0].kind
         n, m, d = start.shape
         self.W_dec = start / start.norm(dim=2, keepdim=True)
         # (s, m, d) too, so that a feature's gradient is a row.
-        self.W_enc = self.W_dec.clone()
+        self.W_enc = self.W_dec * encoder_norm
         self.b_enc, self.b_dec = start.new_zeros(n, m), start.new_zeros(n, d)
         self.thawed = [i for i, spec in enumerate(specs) if not spec.frozen_decoder]
         self.l1 = start.new_tensor([spec.l1 for spec in specs])[:, None, None]

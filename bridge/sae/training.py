@@ -68,11 +68,15 @@ def train_saes(X: Sequence[Tensor], specs: Sequence[SAESpec], starts: Sequence[T
 
 @torch.no_grad()
 def train_group(
-    X: Sequence[Tensor], specs: Sequence[SAESpec], starts: Sequence[Tensor] | None = None, n_features: int | None = None
+    X: Sequence[Tensor],
+    specs: Sequence[SAESpec],
+    starts: Sequence[Tensor] | None = None,
+    n_features: int | None = None,
+    encoder_norm: float = 1.0,
 ) -> list[SAE]:
     """SAEs of one shape as one model; `n_features` in place of expansion * d."""
     m = n_features or specs[0].expansion * X[0].shape[-1]
-    states = [_Scaled(x, spec.normalize) for x, spec in zip(X, specs, strict=True)]
+    states = [Scaled(x, spec.normalize) for x, spec in zip(X, specs, strict=True)]
     if starts is None:
         starts = [_start(spec, m, X[0].shape[-1]) for spec in specs]
     for spec, start in zip(specs, starts, strict=True):
@@ -82,7 +86,7 @@ def train_group(
             raise FitError(
                 f"a start of {tuple(start.shape)}; wanted {(m, X[0].shape[-1])}: give one decoder row a feature"
             )
-    stack = Stack(torch.stack([s.to(torch.float32) for s in starts]), specs)
+    stack = Stack(torch.stack([s.to(torch.float32) for s in starts]), specs, encoder_norm)
     generators = [seeded(spec.seed, "sae batches") for spec in specs]
     n_steps, n_rows = specs[0].n_steps, specs[0].batch_size
     for step in range(n_steps):
@@ -96,7 +100,7 @@ def _start(spec: SAESpec, m: int, d: int) -> Tensor:
     return torch.randn(m, d, generator=seeded(seed, "sae start"))
 
 
-class _Scaled:
+class Scaled:
     """States as they are trained on: without their mean and, with `normalize`, of a mean norm of sqrt(d)."""
 
     def __init__(self, X: Tensor, normalize: bool) -> None:
@@ -112,10 +116,16 @@ class _Scaled:
         self.scale = X.shape[1] ** 0.5 / norm if normalize else 1.0
 
     def batch(self, n_rows: int, generator: torch.Generator) -> Tensor:
+        """(n_rows, d), rows drawn with replacement."""
         return self.scaled(self.X[torch.randint(len(self.X), (n_rows,), generator=generator)])
 
     def scaled(self, X: Tensor) -> Tensor:
+        """Rows as they are trained on, in float32."""
         return (X.to(torch.promote_types(X.dtype, torch.float32)) - self.mean.to(X.dtype)).float() * self.scale
+
+    def unscaled(self, X: Tensor) -> Tensor:
+        """Back to states as they are, in float32."""
+        return (X.double() / self.scale + self.mean).float()
 
     def folded(self, sae: SAE) -> SAE:
         """The SAE for states as they are; a batch_topk's threshold is read from all rows."""

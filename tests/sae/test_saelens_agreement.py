@@ -6,10 +6,18 @@ Not collected with the other tests, since SAELens brings a hundred packages alon
 from pathlib import Path
 
 import pytest
+import sae_lens
 import torch
-from sae_lens import SAE as Theirs
-from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, JumpReLUSAE, JumpReLUSAEConfig
-from sae_lens import StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    JumpReLUSAE,
+    JumpReLUSAEConfig,
+    StandardSAE,
+    StandardSAEConfig,
+    TopKSAE,
+    TopKSAEConfig,
+)
 from torch import Tensor
 
 from bridge.sae.base import SAE
@@ -22,7 +30,7 @@ def states(seed: int = 0) -> Tensor:
     return torch.randn(200, D, generator=torch.Generator().manual_seed(seed)) * 3 + 1
 
 
-def theirs(kind: str, applied: bool) -> Theirs:
+def theirs(kind: str, applied: bool) -> "sae_lens.SAE":
     shape = {"d_in": D, "d_sae": M, "apply_b_dec_to_input": applied}
     if kind == "standard":
         sae = StandardSAE(StandardSAEConfig(**shape))
@@ -61,7 +69,9 @@ def test_a_batch_topk_that_saelens_trained_encodes_alike_here(tmp_path: Path) ->
     assert ours.kind == "batch_topk"
     assert ours.threshold == pytest.approx(0.7)
     with torch.no_grad():
-        torch.testing.assert_close(ours.encode(X), Theirs.load_from_disk(tmp_path).encode(X), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            ours.encode(X), sae_lens.SAE.load_from_disk(tmp_path).encode(X), rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -72,7 +82,7 @@ def test_what_is_written_here_encodes_alike_in_saelens(kind: str, applied: bool,
     more = {"topk": {"k": K}, "batch_topk": {"threshold": 0.5}, "jumprelu": {"thresholds": torch.rand(M, generator=g)}}
     sae = SAE(kind, *parts, apply_b_dec_to_input=applied, **more.get(kind, {}))
     save_sae(sae, tmp_path)
-    loaded, X = Theirs.load_from_disk(tmp_path), states()
+    loaded, X = sae_lens.SAE.load_from_disk(tmp_path), states()
     with torch.no_grad():
         torch.testing.assert_close(loaded.encode(X), sae.encode(X), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(loaded(X), sae(X), rtol=1e-5, atol=1e-4)
