@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 TIERS = (
     ("errors", "permutations", "seeds", "svd"),
     ("records",),
-    ("normalize", "maps", "metrics", "similarity", "statistics"),
+    ("normalize", "maps", "metrics", "sae", "similarity", "statistics"),
     ("results", "tasks.base", "tasks.registry"),
     ("data", "models", "activations"),
     ("controls", "carry", "injection", "training"),
@@ -22,7 +22,7 @@ TIERS = (
     ("shell", "application", "cli", "__main__"),
 )
 RANK = {room: rank for rank, tier in enumerate(TIERS) for room in tier}
-CORE = ("normalize", "maps", "metrics", "similarity", "statistics")
+CORE = ("normalize", "maps", "metrics", "sae", "similarity", "statistics")
 FILES = sorted((ROOT / "bridge").rglob("*.py"))
 
 

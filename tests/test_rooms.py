@@ -10,8 +10,8 @@ from bridge.tasks import registry
 
 ROOT = Path(__file__).parents[1]
 TASKS = registry.own()
-# A folder of measures has the name of the task that shows them.
-MEASURES = "bridge.similarity"
+# Folders of measures have the name of the task that shows them.
+MEASURES = ("bridge.sae", "bridge.similarity")
 
 
 def homes(path: Path) -> bool:
