@@ -1,6 +1,5 @@
 """A cell of task=rotation: a rotation for each site, its controls, and what it looks like."""
 
-import re
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +12,13 @@ from bridge.data.matrices import orthogonal_matrix
 from bridge.errors import ConfigError
 from bridge.results.points import PointScores, Result, result_of
 from bridge.results.scores import Branch, Part
+from bridge.rotations.axes import step_of
 from bridge.rotations.fits import NULLS, MatchedRows, axes, fit_rotations, null_rotations
 from bridge.rotations.inputs import InputFeatures, predict
 from bridge.rotations.scores import by_band, by_string
 from bridge.rotations.shape import distance, rank, shape_of, split_half
 from bridge.rotations.states import SiteStates, alone_error, site_states
-from bridge.schema import BridgeConfig, ModelConfig
+from bridge.schema import BridgeConfig
 from bridge.schema.rotation import RotationConfig
 from bridge.seeds import seeded
 from bridge.session import Session
@@ -50,7 +50,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     read = features(states.fit), features(states.held)
     sites = [Site(states, depth, chosen, config.seed, given, read) for depth in bar]
     part = Part.whole(states.held.units, chosen.n_resamples, config.seed)
-    step = _step(config.pair.target)
+    step = step_of(config.pair.target)
     points = [
         PointScores(
             Rotation(), {"depth": site.depth, "step": step}, {"all": part}, config.dataset.unit.value, site.branch
@@ -191,16 +191,6 @@ def _summary(values: Tensor) -> dict[str, Any] | None:
 
 def _at_most(value: float, threshold: float) -> dict[str, Any]:
     return {"passed": value <= threshold, "value": value, "threshold": threshold}
-
-
-def _step(model: ModelConfig) -> int:
-    """The training step of a model: of a zoo model its checkpoint, of another the number in its revision; or 0."""
-    zoo = model.zoo
-    if zoo is not None:
-        kept = getattr(zoo, "checkpoint", None)
-        return int(getattr(zoo, "n_steps", 0) if kept is None else kept)
-    number = re.search(r"(\d+)$", model.revision or "")
-    return int(number[1]) if number else 0
 
 
 def _check(config: RotationConfig) -> None:

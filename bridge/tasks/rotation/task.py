@@ -1,13 +1,11 @@
 """The declaration of task=rotation."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from bridge.activations.sites import site_name
-from bridge.results.axes import Axis
 from bridge.results.conditions import Condition, Conditions, Look
 from bridge.results.metrics import Metric
+from bridge.rotations.axes import SITE, STEP
 from bridge.schema.rotation import RotationConfig
 from bridge.tasks.base import Needs, Section, Task
 
@@ -22,21 +20,6 @@ if TYPE_CHECKING:
 
 # Where the bands of principal components lie, from that of the largest variance.
 BANDS = ("first eighth", "second eighth", "second quarter", "second half")
-STEP_KEYS = ("pair.source.zoo.checkpoint", "pair.target.zoo.checkpoint",
-             "pair.source.revision", "pair.target.revision")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SiteAxis(Axis):
-    """The site, by its depth in blocks; tables name it."""
-
-    def label(self, axes: Mapping[str, Any]) -> str:
-        """The name of the site."""
-        return site_name(axes[self.name])
-
-
-SITE = SiteAxis("depth", "depth of the site (blocks)", "site", "site", searched=True)
-STEP = Axis("step", "training step", "step", "step", STEP_KEYS, log=True)
 
 
 class Rotation(Task):
