@@ -31,6 +31,8 @@ class Side:
         string: (m,) the string of each token, 0 to n - 1.
         token: (m,) the id of each token, for the target.
         rows: (m,) where each token's state lies.
+        texts: the tokens of each string, for the target.
+        places: for each string, the positions of its tokens.
     """
 
     items: list[Item]
@@ -38,6 +40,8 @@ class Side:
     string: Tensor
     token: Tensor
     rows: Tensor
+    texts: list[Tokens]
+    places: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ def site_states(config: BridgeConfig, session: Session, sites: str | Sequence[st
             string=torch.tensor([n for n, _, _ in places]),
             token=torch.tensor([contexts["target"][i][t] for _, i, t in places]),
             rows=torch.tensor([starts[i] + t for _, i, t in places]),
+            texts=[contexts["target"][i] for i in chosen],
+            places=[wanted[i] for i in chosen],
         )
 
     def states(model: ModelConfig, texts: Sequence[Tokens]) -> dict[float, Tensor]:
