@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,13 +47,9 @@ def has_loss(lm: LoadedModel) -> bool:
 
 
 def _dyck(lm: LoadedModel, ids: Tensor) -> Tensor:
-    from bridge.data.dyck import NO_LABEL, Strings, label
+    from bridge.data.dyck import NO_LABEL
 
-    rows = ids.cpu().numpy().astype(np.int64)
-    known = label(Strings(rows, np.full(len(rows), rows.shape[1])))
-    bracket, depth, validity = (
-        torch.from_numpy(part).to(ids.device) for part in (known.bracket, known.depth, known.validity)
-    )
+    bracket, depth, validity = (part.to(ids.device) for part in _labels(tuple(map(tuple, ids.tolist()))))
     output = lm.model(input_ids=ids)
     # Of two classes, the first has the logit 0.
     validity_logits = torch.stack([torch.zeros_like(output.validity), output.validity], -1)
@@ -61,3 +59,14 @@ def _dyck(lm: LoadedModel, ids: Tensor) -> Tensor:
         own = logits.double().log_softmax(-1).gather(-1, labels.clamp_min(0)[..., None])[..., 0]
         total -= (own * there).sum(1) / there.sum(1).clamp_min(1)
     return total.cpu()
+
+
+@lru_cache(256)
+def _labels(rows: tuple[tuple[int, ...], ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Bracket, depth and validity of Dyck-3 strings of one length; the same batch is asked for again and again."""
+    from bridge.data.dyck import Strings, label
+
+    ids = np.array(rows, dtype=np.int64)
+    known = label(Strings(ids, np.full(len(ids), ids.shape[1])))
+    bracket, depth, validity = (torch.from_numpy(part) for part in (known.bracket, known.depth, known.validity))
+    return bracket, depth, validity

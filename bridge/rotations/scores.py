@@ -21,15 +21,15 @@ def by_string(error: Tensor, Y: Tensor, string: Tensor, n_strings: int) -> Tenso
         n_strings: how many.
 
     Returns:
-        (..., n_strings); 1 without error, 0 for the mean in place of every state, negative below that.
+        (..., n_strings) float64; 1 without error, 0 for the mean in place of every state, negative below that.
 
     Example:
         >>> Y = torch.tensor([[1.0], [-1.0], [2.0]])
         >>> by_string(Y * 0.5, Y, torch.tensor([0, 0, 1]), 2).tolist()
-        [0.8333333134651184, 0.6666666865348816]
+        [0.8333333333333334, 0.6666666666666667]
     """
-    squares = error.square().sum(-1)
-    total = Y.square().sum() / n_strings
+    squares = error.square().sum(-1).double()
+    total = Y.square().sum(-1).double().sum() / n_strings
     sums = squares.new_zeros(*squares.shape[:-1], n_strings).index_add_(-1, string, squares)
     return 1 - sums / total
 

@@ -19,7 +19,7 @@ from bridge.sae.measures import dead, decoder_cosines, firing_correlation, l0
 from bridge.seeds import seeded
 
 # Draws of a control for which more is computed than explained variance.
-N_DESCRIBED = 3
+N_DESCRIBED = 2
 # The least loss, in nats a token, that the mean state in place of every state must cost.
 LEAST_LOSS = 1e-3
 
@@ -83,6 +83,9 @@ class Site:
         self.rows = MatchedRows(X - self.means[0], Y - self.means[1], states.fit.token)
         self.X, self.Y = (a - mean for a, mean in zip(states.at(depth, states.held), self.means, strict=True))
         self.held = states.held
+        # An SAE is float32, and so is everything that goes through it.
+        self.x, self.y = self.X.float(), self.Y.float()
+        self.mean_x, self.mean_y = (mean.float() for mean in self.means)
         self.R = fit_rotations(self.rows.X, self.rows.Y, seed)
 
     @torch.no_grad()
@@ -95,7 +98,7 @@ class Site:
         totals: dict[str, list[float]] = {}
         for draw in range(n_draws):
             outcome = self._outcome(name, self.R if rotations is None else rotations[draw], generator)
-            own = self.Y if outcome.own is None else outcome.own
+            own = self.y if outcome.own is None else outcome.own
             strings.append(by_string(outcome.states - own, own, self.held.string, len(self.held.items)))
             if draw < N_DESCRIBED:
                 for metric, value in self._described(name, outcome).items():
@@ -103,42 +106,46 @@ class Site:
         return Branch({"ev": torch.stack(strings)}, {metric: _summary(some) for metric, some in totals.items()})
 
     def _outcome(self, name: str, R: Tensor, generator: torch.Generator) -> Outcome:
-        trained = self.trained
+        trained, R = self.trained, R.float()
         if name in ("rotated", *NULLS):
-            return self._through(trained.source, self.Y, R)
-        identity = torch.eye(len(R), dtype=R.dtype)
+            return self._through(trained.source, self.y, R)
+        identity = torch.eye(len(R))
         if name == "recentred":
-            return self._through(trained.source, self.Y, identity)
+            return self._through(trained.source, self.y, identity)
         if name == "frozen":
             assert trained.frozen is not None
-            return self._through(trained.frozen, self.Y, R)
+            return self._through(trained.frozen, self.y, R)
         if name == "shared_start":
             assert trained.shared is not None
-            return self._through(trained.shared[0], self.Y, identity)
+            return self._through(trained.shared[0], self.y, identity)
         if name == "gaussian":
             own = self._gaussian(generator)
             return Outcome(self._through(trained.source, own, R).states, own=own)
         if name == "source":
-            features = trained.source.encode(self.X + self.means[0])
-            return Outcome((trained.source.decode(features) - self.means[0]) @ R, features)
+            features = trained.source.encode(self.x + self.mean_x)
+            return Outcome((trained.source.decode(features) - self.mean_x) @ R, features)
         if name == "crosscoder":
             assert trained.crosscoder is not None
-            return Outcome(trained.crosscoder.across((self.X + self.means[0]).float(), 0) - self.means[1])
+            return Outcome(trained.crosscoder.across(self.x + self.mean_x, 0) - self.mean_y)
         sae = {"raw": trained.source, "native": trained.target, "second": trained.second}[name]
-        features = sae.encode(self.Y + self.means[1])
-        return Outcome(sae.decode(features) - self.means[1], features, sae.W_dec.double())
+        features = sae.encode(self.y + self.mean_y)
+        return Outcome(sae.decode(features) - self.mean_y, features, sae.W_dec)
 
     def _through(self, sae: SAE, Y: Tensor, R: Tensor) -> Outcome:
         """An SAE of the source on centered states of the target that are rotated back into the source and forth."""
-        features = sae.encode(Y @ R.T + self.means[0])
-        return Outcome((sae.decode(features) - self.means[0]) @ R, features, sae.W_dec.double() @ R)
+        features = sae.encode(Y @ R.T + self.mean_x)
+        return Outcome((sae.decode(features) - self.mean_x) @ R, features, sae.W_dec @ R)
 
     def _gaussian(self, generator: torch.Generator) -> Tensor:
         """As many rows as are held out, of the covariance that the target's rows have in the fit."""
-        covariance = self.rows.Y.T @ self.rows.Y / len(self.rows.Y)
-        values, vectors = torch.linalg.eigh(covariance)
-        noise = torch.randn(self.Y.shape, generator=generator, dtype=torch.float64)
-        return noise * values.clamp_min(0).sqrt() @ vectors.T
+        noise = torch.randn(self.y.shape, generator=generator)
+        return noise @ self._root.float()
+
+    @cached_property
+    def _root(self) -> Tensor:
+        """A root of the covariance of the target's rows."""
+        values, vectors = torch.linalg.eigh(self.rows.Y.T @ self.rows.Y / len(self.rows.Y))
+        return values.clamp_min(0).sqrt()[:, None] * vectors.T
 
     def _described(self, name: str, outcome: Outcome) -> dict[str, float]:
         """Sparsity, likeness to the target's own features, and the loss that the reconstructions recover."""
@@ -165,7 +172,7 @@ class Site:
 
     @cached_property
     def _target_features(self) -> Tensor:
-        return self.trained.target.encode(self.Y + self.means[1])
+        return self.trained.target.encode(self.y + self.mean_y)
 
     @cached_property
     def _own_losses(self) -> Tensor:
@@ -175,29 +182,29 @@ class Site:
     def _loss_above_own(self, states: Tensor) -> float:
         """The mean loss with centered states (m, d) at the site, minus that of the model as it is."""
         assert self.lm is not None
-        losses = losses_with(self.lm, self.held.texts, self.held.places, self.depth, states + self.means[1])
+        losses = losses_with(self.lm, self.held.texts, self.held.places, self.depth, states + self.mean_y)
         return float((losses - self._own_losses).mean())
 
     @cached_property
     def _loss_of_mean(self) -> float:
-        return self._loss_above_own(torch.zeros_like(self.Y))
+        return self._loss_above_own(torch.zeros_like(self.y))
 
     @cached_property
     @torch.no_grad()
     def own_ev(self) -> float:
         """Explained variance of the source's SAE on the source's own held-out states."""
         sae = self.trained.source
-        error = sae(self.X + self.means[0]) - self.means[0] - self.X
-        return float(1 - error.square().sum() / self.X.square().sum())
+        error = sae(self.x + self.mean_x) - self.mean_x - self.x
+        return float(1 - error.square().sum() / self.x.square().sum())
 
     @cached_property
     @torch.no_grad()
     def planted(self) -> float:
         """How far the source's SAE, rotated, explains a rotated copy of the source differently from the source."""
         R = null_rotations("random", self.rows, 1, self.seed + 1)[0]
-        moved = self.X @ R
+        moved = (self.X @ R).float()
         fitted = fit_rotations(self.rows.X, self.rows.X @ R, self.seed)
-        error = self._through(self.trained.source, moved, fitted).states - moved
+        error = self._through(self.trained.source, moved, fitted.float()).states - moved
         return abs(float(1 - error.square().sum() / moved.square().sum()) - self.own_ev)
 
 
