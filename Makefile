@@ -11,7 +11,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Tests start many processes, and every one would compile bridge anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run report test test-quick test-slurm chaos mutants lint bench clean
+.PHONY: help run report test test-quick test-slurm test-saelens chaos mutants lint bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -33,6 +33,10 @@ test-quick: $(VENV)/.installed-dev  ## the tests that train nothing, compute no 
 
 test-slurm: $(VENV)/.installed-dev  ## the tests on a real SLURM, started on this machine (apt-get install slurm-wlm)
 	@BRIDGE_REQUIRE_SLURM=1 $(PY) -m pytest -n 2 --dist worksteal -m slurm tests/slurm
+
+test-saelens: $(VENV)/.installed-dev  ## install SAELens, and see that its SAEs encode alike here and ours there
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[saelens]'
+	@$(PY) -m pytest -n 0 -W ignore::DeprecationWarning tests/sae/test_saelens_agreement.py
 
 chaos: $(VENV)/.installed-dev  ## kill a random worker every few seconds until a sweep of 200 cells is done
 	@$(PY) -m pytest -n 0 -s -m slow tests/test_chaos.py

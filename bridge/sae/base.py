@@ -73,7 +73,7 @@ class SAE(nn.Module):
         for name, given in (("k", k), ("threshold", threshold), ("thresholds", thresholds)):
             if given is not None and kind not in used[name]:
                 raise DataError(
-                    f"an SAE of the kind {kind} with {name}; wanted it of {' or '.join(used[name])}: drop it"
+                    f"an SAE of the kind {kind} with {name}; wanted {' or '.join(used[name])} with it: drop it"
                 )
         if k is not None and not 1 <= k <= m:
             raise DataError(f"an SAE of {m} features with k = {k}; wanted 1..{m}: change k")
@@ -100,7 +100,7 @@ class SAE(nn.Module):
         """
         if X.shape[-1] != self.width:
             raise FitError(
-                f"states of width {X.shape[-1]}; wanted {self.width}, the SAE's: give those of its own model"
+                f"states of width {X.shape[-1]}; wanted {self.width} for this SAE: give those of its own model"
             )
         X = X.to(self.W_enc.dtype)
         return (X - self.b_dec if self.apply_b_dec_to_input else X) @ self.W_enc + self.b_enc

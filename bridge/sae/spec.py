@@ -34,7 +34,7 @@ class SAESpec:
     kind: str = "topk"
     expansion: int = 8
     k: int = 16
-    l1: float = 0.1
+    l1: float = 1.0
     n_steps: int = 4000
     batch_size: int = 512
     learning_rate: float = 1e-3

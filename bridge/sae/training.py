@@ -83,9 +83,7 @@ def train_group(
         if spec.kind != "relu_l1" and spec.k > m:
             raise FitError(f"k = {spec.k} for {m} features; wanted at most {m}: lower sae.k")
         if start.shape != (m, X[0].shape[-1]):
-            raise FitError(
-                f"a start of {tuple(start.shape)}; wanted {(m, X[0].shape[-1])}: give one decoder row a feature"
-            )
+            raise FitError(f"a start of {tuple(start.shape)}; wanted {(m, X[0].shape[-1])}: give a decoder of it")
     stack = Stack(torch.stack([s.to(torch.float32) for s in starts]), specs, encoder_norm)
     generators = [seeded(spec.seed, "sae batches") for spec in specs]
     n_steps, n_rows = specs[0].n_steps, specs[0].batch_size
