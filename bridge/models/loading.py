@@ -68,7 +68,7 @@ def load(
 
     Raises:
         ConfigError: dtype, kind or device is unknown, or the device does not exist.
-        ModelError: the model is not found, has no safetensors weights, or is not of this kind.
+        ModelError: the model or its revision is not found, it has no safetensors weights, or is not of this kind.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is unknown; wanted one of {', '.join(DTYPES)}: change it")
