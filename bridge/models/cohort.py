@@ -22,6 +22,8 @@ from bridge.records.artefacts import Artefacts
 
 # Batches that are written at once for each seed.
 POOL = 8
+# The probability to open a bracket in hard strings, which are deeper than others.
+P_OPEN_HARD = 0.75
 # Of the model whose embeddings and heads a shared cohort has.
 FIRST_SEED = 0
 Reader = DyckModel | DyckNeoXModel
@@ -51,11 +53,13 @@ class Batches(Iterator[tuple[Tensor, ...]]):
         return self._pools[lengths].pop()
 
     def _strings(self, n: int, lengths: tuple[int, int]) -> Strings:
-        """Every second string is written with the second probability to open a bracket."""
-        probabilities = self._spec.p_open, self._spec.p_open_second
-        halves = [generate((n + 1) // 2, self._rng, lengths, self._spec.p_valid, p) for p in probabilities]
-        ids, n_tokens = (np.stack(part, axis=1) for part in zip(*((h.ids, h.lengths) for h in halves), strict=True))
-        return Strings(ids.reshape(-1, ids.shape[-1])[:n], n_tokens.reshape(-1)[:n])
+        """Strings, of which every second is a hard one where the recipe has such."""
+        if not self._spec.hard_half:
+            return generate(n, self._rng, lengths, self._spec.p_valid)
+        plain = generate((n + 1) // 2, self._rng, lengths, self._spec.p_valid)
+        hard = generate((n + 1) // 2, self._rng, lengths, self._spec.p_valid, P_OPEN_HARD, other_kind=True)
+        ids = np.stack([plain.ids, hard.ids], axis=1).reshape(-1, plain.ids.shape[1])
+        return Strings(ids[:n], np.stack([plain.lengths, hard.lengths], axis=1).reshape(-1)[:n])
 
 
 def tensors(strings: Strings, labels: Labels) -> list[Tensor]:

@@ -58,15 +58,14 @@ class DyckSpec:
     cohort: Literal["independent", "shared"] = "independent"
     n_blocks: int = 2
     width: int = 64
-    n_steps: int = 1500
+    n_steps: int = 5000
     n_warmup: int = 200
     learning_rate: float = 5e-3
     batch_size: int = 64
     max_length: int = 24
     one_length: bool = True
-    p_valid: float = 0.5
-    p_open: float = 0.55
-    p_open_second: float = 0.75
+    p_valid: float = 0.3
+    hard_half: bool = True
     validity_weight: float = 4.0
     checkpoint: int | None = None
 

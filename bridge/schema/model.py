@@ -86,7 +86,7 @@ class DyckZooConfig(ZooConfig):
     cohort: Cohort = Cohort.independent
     n_blocks: int = 2
     width: int = 64
-    n_steps: int = 1500
+    n_steps: int = 5000
     # Steps in which the learning rate rises to this peak.
     n_warmup: int = 200
     learning_rate: float = 5e-3
@@ -94,10 +94,9 @@ class DyckZooConfig(ZooConfig):
     max_length: int = 24
     # Strings of a batch have one length, which changes from batch to batch: nothing is padded.
     one_length: bool = True
-    p_valid: float = 0.5
-    # The probability to open a bracket, of every first and of every second string.
-    p_open: float = 0.55
-    p_open_second: float = 0.75
+    p_valid: float = 0.3
+    # Every second string is deeper and, if it is not valid, broken by the kind of one bracket alone.
+    hard_half: bool = True
     # Of its loss, where those of the other heads have 1.
     validity_weight: float = 4.0
     # The weights after this step of the same training, one of those that are kept; null: the last.

@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from bridge.activations.extract import extract
-from bridge.data.dyck import EOS, NO_LABEL, PAD, generate, held_out, label
+from bridge.config import compose_config, to_plain
+from bridge.data.dyck import CONTEXT, EOS, NO_LABEL, OPENING, PAD, generate, held_out, label
 from bridge.errors import ConfigError, ModelError
 from bridge.models.cohort import Batches, ensure_cohort, make_reader, make_tokenizer, schedule_of, tensors, train_cohort
 from bridge.models.dyck import DyckConfig, DyckModel, accuracies, losses
 from bridge.models.dyck_neox import DyckNeoXModel
 from bridge.models.loading import load
-from bridge.models.recipe import KIND, DyckSpec
+from bridge.models.recipe import KIND, DyckSpec, spec_of
 from bridge.records.artefacts import Artefacts
+from bridge.session import Session
 
 SMALL = {"n_steps": 3, "n_warmup": 2, "batch_size": 4, "max_length": 12, "width": 16}
 ONE, TWO = DyckSpec(seed=1, **SMALL), DyckSpec(seed=2, **SMALL)  # type: ignore[arg-type]
@@ -70,10 +72,17 @@ def test_the_strings_of_a_batch_may_have_any_lengths() -> None:
     assert set(((ids != PAD).sum(1) - 2).tolist()) == {2, 4, 6, 8, 10, 12}
 
 
-def test_every_second_string_opens_brackets_with_the_second_probability() -> None:
-    spec = replace(ONE, batch_size=1000, max_length=24, one_length=False, p_valid=1.0, p_open=0.2, p_open_second=0.9)
-    depths = next(Batches(spec))[2].amax(1).float()
-    assert depths[::2].mean() < 3 < 5 < depths[1::2].mean()
+def test_every_second_string_is_a_hard_one_where_the_recipe_says_so() -> None:
+    spec = replace(ONE, batch_size=1000, max_length=24, one_length=False, p_valid=0.0)
+    ids, _, depth, _ = next(Batches(spec))
+    assert depth[1::2].amax(1).float().mean() > depth[::2].amax(1).float().mean() + 1
+    n_open = ((ids >= OPENING[0]) & (ids <= OPENING[-1])).sum(1)
+    balanced = n_open * 2 == (ids >= OPENING[0]).sum(1)
+    assert balanced[1::2].all()
+    assert balanced[::2].float().mean() < 0.6
+    ids = next(Batches(replace(spec, hard_half=False)))[0]
+    n_open = ((ids >= OPENING[0]) & (ids <= OPENING[-1])).sum(1)
+    assert (n_open * 2 == (ids >= OPENING[0]).sum(1))[1::2].float().mean() < 0.6
 
 
 def test_the_share_of_valid_strings_is_the_recipes() -> None:
@@ -198,6 +207,23 @@ def test_a_checkpoint_that_is_not_kept_is_refused(tmp_path: Path) -> None:
         ensure_cohort([DyckSpec(seed=1, checkpoint=2, **SMALL)], Artefacts(tmp_path))  # type: ignore[arg-type]
 
 
+def test_the_device_of_a_session_is_where_seeds_are_trained(tmp_path: Path) -> None:
+    pair = compose_config("pair=dyck3_fast", "pair.source.zoo.n_steps=1").pair
+    with pytest.raises(ConfigError, match=r"^device='tpu9' is unknown; wanted a device of torch: give auto, cpu, cuda"):
+        Session(tmp_path, "tpu9", 4).locate(pair)
+
+
+def test_the_papers_full_recipe_runs() -> None:
+    plain = to_plain(compose_config("experiment=dyck_paper", "pair.source.zoo.n_steps=2"))
+    spec = spec_of(plain["pair"]["source"]["zoo"])
+    assert isinstance(spec, DyckSpec)
+    shape = (spec.batch_size, spec.max_length, spec.n_warmup, spec.learning_rate, spec.validity_weight, spec.p_valid)
+    assert shape == (512, 62, 500, 3e-3, 1.0, 0.5)
+    assert next(Batches(spec))[0].shape == (512, CONTEXT)
+    (model,) = train_cohort([spec])
+    assert sum(p.numel() for p in model.parameters()) == 104_448
+
+
 def test_tokens_are_those_that_strings_are_written_with() -> None:
     strings = generate(50, np.random.default_rng(0))
     tokenizer = make_tokenizer()
@@ -208,13 +234,12 @@ def test_tokens_are_those_that_strings_are_written_with() -> None:
 
 def test_a_short_training_learns_to_read() -> None:
     torch.set_num_threads(1)
-    (model,) = train_cohort([DyckSpec(seed=5, n_steps=200, max_length=16)])
+    (model,) = train_cohort([DyckSpec(seed=5, n_steps=250, n_warmup=50, batch_size=32, max_length=12)])
     rng = np.random.default_rng(0)
-    for strings in (generate(500, rng, (2, 16)), held_out(200, rng, (6, 16))):
+    for strings in (generate(500, rng, (2, 12)), held_out(200, rng, (6, 12))):
         ids, *labels = tensors(strings, label(strings))
         with torch.inference_mode():
             right = accuracies(model(ids), *labels)
-        # Validity is learnt last.
-        assert right["bracket"] > 0.93, right
+        assert right["bracket"] > 0.88, right
         assert right["depth"] > 0.93, right
-        assert right["validity"] > 0.85, right
+        assert right["validity"] > 0.9, right
