@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from bridge.composer import Composer
 from bridge.errors import ConfigError, layer_out_of_range
@@ -123,7 +123,7 @@ def typed(config: DictConfig) -> BridgeConfig:
     Raises:
         ConfigError: a value is missing (``pair.source.name`` of ``pair=custom``) or out of range.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(_missing(OmegaConf.to_container(config, resolve=False)))
     if missing:
         raise ConfigError(f"no value for {', '.join(missing)}; wanted one: add {missing[0]}=... to the command line")
     result: BridgeConfig = OmegaConf.to_object(config)  # type: ignore[assignment]
@@ -143,6 +143,13 @@ def typed(config: DictConfig) -> BridgeConfig:
         given = f"dataset.split.eval_fraction={result.dataset.split.eval_fraction}"
         raise ConfigError(f"{given} is out of range; wanted a number between 0 and 1: change it")
     return settled(result)
+
+
+def _missing(node: Any, key: str = "") -> list[str]:
+    """The keys without a value; keys that follow such a key by an interpolation are not among them."""
+    if isinstance(node, dict):
+        return [found for name, inner in node.items() for found in _missing(inner, f"{key}.{name}".lstrip("."))]
+    return [key] if node == MISSING else []
 
 
 def settled(config: BridgeConfig) -> BridgeConfig:

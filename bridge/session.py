@@ -74,7 +74,7 @@ class Session:
         if not all(map(self.is_there, both)):
             from bridge.models.zoo import ensure
 
-            ensure(specs, self.artefacts)
+            ensure(specs, self.artefacts, self.device)
         folders = {name: self.artefacts.path(KIND, spec.made_from()) for name, spec in specs.items()}
         self._paths |= {_key(m): str(folders[m.name]) for m in both}
 

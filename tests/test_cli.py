@@ -107,7 +107,9 @@ def half_written(outputs: Path) -> list[Path]:
 def test_an_unknown_pair_is_refused_with_those_there_are(bridge: Bridge, bare_outputs: Path) -> None:
     line = bridge("pair=tinny").line
     assert "Could not find 'pair/tinny'" in line
-    options = "custom, dyck3, llama31_mistral, llama3_mistral, pythia_70m_seeds, tiny, tiny_same"
+    options = (
+        "custom, dyck3, dyck3_fast, llama31_mistral, llama3_mistral, pythia_70m_seeds, text_seeds, tiny, tiny_same"
+    )
     assert line == f"In 'config': Could not find 'pair/tinny'. Available options in 'pair': {options}"
     assert [p.name for p in bare_outputs.iterdir()] == ["artefacts"]
 

@@ -24,6 +24,7 @@ from bridge.controls.names import CONTROLS
 from bridge.errors import ConfigError
 from bridge.injection import LateLayer
 from bridge.maps.orthogonal import Orthogonal
+from bridge.models.recipe import DyckSpec, spec_of
 from bridge.schema import LAYER_FRACTIONS, LAYER_NUMBERS, BridgeConfig, LayerConfig, MapConfig, register
 
 register()
@@ -36,6 +37,7 @@ NEEDS = {
     "dataset=relations": ["dataset.path=x", "dataset.prompt='{input} gives'"],
     "dataset=huggingface": ["dataset.repository=a/b"],
     "map=saved": ["map.path=x"],
+    "pair=text_seeds": ["pair.source.zoo.text=x.txt"],
 }
 
 
@@ -44,7 +46,7 @@ STORED = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("la
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 67
+    assert len(YAML) == 70
     assert len(STORED) == len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
@@ -132,6 +134,18 @@ def test_no_yaml_file_names_a_class() -> None:
     assert not [p for p in [*YAML, conf_dir() / "config.yaml"] if "_target_" in p.read_text()]
 
 
+@pytest.mark.parametrize("option", ["experiment=dyck_paper", "pair=dyck3", "pair=dyck3_fast", "pair=text_seeds"])
+def test_two_seeds_of_one_recipe_differ_in_the_seed_alone(option: str) -> None:
+    pair = compose_config(option, *NEEDS.get(option, [])).pair
+    source, target = vars(pair.source.zoo), vars(pair.target.zoo)
+    assert {field for field in source if source[field] != target[field]} == {"seed"}
+    assert spec_of(to_plain(pair.source)["zoo"])
+    if option == "pair=dyck3":
+        assert spec_of(to_plain(pair.source)["zoo"]) == DyckSpec(seed=100)
+    if option == "experiment=dyck_paper":
+        assert (source["n_steps"], source["batch_size"], source["max_length"]) == (60_000, 512, 62)
+
+
 def test_build_makes_the_object_with_its_values() -> None:
     made = build(compose_config("map.completion=none").map)
     assert isinstance(made, Orthogonal)
@@ -146,6 +160,9 @@ def test_a_missing_value_is_named_with_what_to_type() -> None:
         ConfigError, match=r"no value for pair\.source\.name, pair\.target\.name; wanted one: add pair\.source"
     ):
         compose_config("pair=custom")
+    # The target's text follows the source's.
+    with pytest.raises(ConfigError, match=r"^no value for pair\.source\.zoo\.text; wanted one: add pair\.source\.zoo"):
+        compose_config("pair=text_seeds")
 
 
 def test_questions_of_one_article_go_together() -> None:
@@ -262,6 +279,8 @@ def test_a_fraction_of_the_depth_is_rounded_to_the_nearest_layer(fraction: float
         ("dataset=squad", "dataset.path=x", "dataset.answers=any"),
         ("dataset=json", "dataset.path=x", "dataset.split.by=subject"),
         ("task=similarity", "tracker=wandb"),
+        ("pair=dyck3_fast", "pair.source.zoo.architecture=gpt_neox"),
+        ("pair=text_seeds", "pair.source.zoo.text=x.txt"),
     ],
 )
 def test_a_plain_config_gives_every_config_back(words: tuple[str, ...]) -> None:

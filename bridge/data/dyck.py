@@ -77,6 +77,7 @@ def generate(
     p_valid: float = 0.5,
     p_open: float = 0.55,
     avoid_held_out: bool = True,
+    other_kind: bool = False,
 ) -> Strings:
     """Random strings, half of them valid.
 
@@ -87,6 +88,8 @@ def generate(
         p_valid: the share of valid strings.
         p_open: the probability to open a bracket where both opening and closing are allowed.
         avoid_held_out: never nest brackets as in `HELD_OUT`, as no training string does.
+        other_kind: break strings by the kind of a bracket alone, never by its direction, so that nothing but one pair
+            of brackets tells of it.
 
     Raises:
         ValueError: no even length lies in the range, or a probability is not one.
@@ -107,9 +110,13 @@ def generate(
     broken = np.flatnonzero(rng.random(n) >= p_valid)
     at = rng.integers(0, wanted[broken])
     valid = ids.copy()
-    # One of the five other brackets.
     old = ids[broken, at] - OPENING[0]
-    ids[broken, at] = OPENING[0] + (old + rng.integers(1, 2 * N_KINDS, len(broken))) % (2 * N_KINDS)
+    if other_kind:
+        new = old // N_KINDS * N_KINDS + (old + rng.integers(1, N_KINDS, len(broken))) % N_KINDS
+    else:
+        # One of the five other brackets.
+        new = (old + rng.integers(1, 2 * N_KINDS, len(broken))) % (2 * N_KINDS)
+    ids[broken, at] = OPENING[0] + new
     if avoid_held_out:
         # A new bracket can make such a nest of its neighbours. The last one is then closed by another kind instead.
         nests = broken[nests_held_out(_strings(ids[broken], wanted[broken], high))]

@@ -9,7 +9,8 @@ from typing import Any
 from bridge.errors import DataError
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, wanted: str = "items") -> str:
+    """The content of a UTF-8 file, which must have something in it."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -20,7 +21,7 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"the file {path} is not UTF-8 text ({error.reason}); wanted UTF-8: save it as that") from error
     if not text.strip():
-        raise DataError(f"the file {path} is empty; wanted items: check how it was written")
+        raise DataError(f"the file {path} is empty; wanted {wanted}: check how it was written")
     return text
 
 
@@ -34,7 +35,7 @@ def _parse(text: str, path: Path, first_line: int = 1) -> Any:
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
-    return _parse(_read(path), path)
+    return _parse(read_text(path), path)
 
 
 def read_json_list(path: Path) -> list[Any]:
@@ -50,7 +51,7 @@ def read_json_list(path: Path) -> list[Any]:
 def read_json_lines(path: Path) -> list[Any]:
     """The content of each line of a JSON-lines file; blank lines are left out."""
     # not splitlines(): a JSON string may hold U+2028 and its like as they are
-    lines = enumerate(_read(path).split("\n"), start=1)
+    lines = enumerate(read_text(path).split("\n"), start=1)
     return [_parse(line, path, number) for number, line in lines if line.strip()]
 
 

@@ -131,6 +131,8 @@ class DyckModel(transformers.PreTrainedModel):  # type: ignore[misc]
     """The model with its three heads."""
 
     config_class = DyckConfig
+    # The embeddings and heads, which the models of a shared cohort have in common.
+    shared = ("embed_tokens.weight", "embed_positions.weight", "bracket.weight", "depth.weight", "validity.weight")
     base_model_prefix = "model"
     supports_gradient_checkpointing = False
 

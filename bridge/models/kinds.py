@@ -44,7 +44,8 @@ KINDS: dict[str, Kind] = {
             "AutoModel",
             has_head=False,
             ends_texts=True,
-            module="bridge.models.dyck",
+            # And with it bridge.models.dyck.
+            module="bridge.models.dyck_neox",
         ),
     )
 }

@@ -68,14 +68,14 @@ def load(
 
     Raises:
         ConfigError: dtype, kind or device is unknown, or the device does not exist.
-        ModelError: the model is not found, has no safetensors weights, or is not of this kind.
+        ModelError: the model or its revision is not found, it has no safetensors weights, or is not of this kind.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is unknown; wanted one of {', '.join(DTYPES)}: change it")
     what = kind_of(kind)
     if what.module:
         import_module(what.module)
-    where = _device(device) if device_map is None else None
+    where = torch_device(device) if device_map is None else None
     identity = fingerprint(name, revision)
     if Path(name).expanduser().is_dir() and not any(Path(name).expanduser().glob("*.safetensors")):
         raise ModelError(
@@ -161,7 +161,12 @@ def _bars_only_where_it_takes_long(path: str) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _device(device: str) -> torch.device:
+def torch_device(device: str) -> torch.device:
+    """The device of a name; auto is the first GPU where there is one.
+
+    Raises:
+        ConfigError: it is unknown or does not exist.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

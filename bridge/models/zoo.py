@@ -31,10 +31,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
+from bridge import errors
 from bridge.data.attributes import attribute_lines, nouns
 from bridge.data.facts import held_out_template, relations
-from bridge.errors import BridgeError, ModelError, StoreError
-from bridge.models.recipe import KIND, DyckSpec, Spec, ZooSpec, spec_of
+from bridge.errors import BridgeError, ModelError
+from bridge.models.recipe import KIND, SEEDED, Spec, ZooSpec, spec_of
 from bridge.records.artefacts import Artefacts
 
 COPY_PROMPT = "Again {word} gives"
@@ -192,7 +193,7 @@ def train(spec: ZooSpec, folder: Path, name: str = "a model", bar_position: int 
 
 def _child(argument: str) -> None:
     """The body of a training process: it reads what to train as JSON from stdin, and prints an error to stdout."""
-    root, wanted, bar_position = json.loads(argument)
+    root, wanted, device, bar_position = json.loads(argument)
     transformers_logging.disable_progress_bar()
     # Warnings were printed by the parent process already. The parent stops this process by SIGTERM, which becomes an
     # exit, so that the store removes its temporary folder.
@@ -200,10 +201,10 @@ def _child(argument: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     store, specs = Artefacts(root), {name: spec_of(fields) for name, fields in wanted.items()}
     try:
-        if all(isinstance(spec, DyckSpec) for spec in specs.values()):
-            from bridge.models.cohort import ensure_cohort
+        if seeds := [spec for spec in specs.values() if isinstance(spec, SEEDED)]:
+            from bridge.models.seeded import ensure_seeds
 
-            ensure_cohort([s for s in specs.values() if isinstance(s, DyckSpec)], store, bar_position)
+            ensure_seeds(seeds, store, device, bar_position)
             return
         for name, spec in specs.items():
             store.ensure(KIND, spec.made_from(), _trainer(name, spec, bar_position))
@@ -217,13 +218,13 @@ def _trainer(name: str, spec: Spec, bar_position: int) -> Callable[[Path], None]
     return lambda folder: train(spec, folder, name, bar_position)
 
 
-def _start(store: Artefacts, specs: dict[str, Spec], bar_position: int) -> subprocess.Popen[str]:
+def _start(store: Artefacts, specs: dict[str, Spec], device: str, bar_position: int) -> subprocess.Popen[str]:
     # Not multiprocessing: that would import a user's script a second time.
     path = os.pathsep.join(p for p in (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")) if p)
     code = "import sys; from bridge.models.zoo import _child; _child(sys.argv[1])"
     wanted = {name: asdict(spec) for name, spec in specs.items()}
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, json.dumps([str(store.root.absolute()), wanted, bar_position])],
+        [sys.executable, "-P", "-c", code, json.dumps([str(store.root.absolute()), wanted, device, bar_position])],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
@@ -241,14 +242,16 @@ def _stop(trainer: subprocess.Popen[str]) -> None:
             trainer.wait(5)
 
 
-def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
+def ensure(wanted: dict[str, Spec], store: Artefacts, device: str = "cpu") -> dict[str, Path]:
     """Train the models that do not exist yet, all at once, and return all folders.
 
-    Each model has a process of its own, but seeds of one Dyck-3 recipe, which are trained as one batched model.
+    Each model has a process of its own, but seeds of one recipe for brackets or for a text, which are trained as one
+    batched model.
 
     Args:
         wanted: name -> spec.
         store: the artefact store that holds the models.
+        device: auto, cpu, cuda or cuda:N, where such seeds are trained; the other models are trained on the CPU.
 
     Returns:
         name -> folder in ``save_pretrained`` format.
@@ -259,14 +262,14 @@ def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
     """
     missing = [name for name, spec in wanted.items() if store.find(KIND, spec.made_from()) is None]
     if missing:
-        log.info("training %s once (about a minute on two cores)", " and ".join(missing))
+        log.info("training %s once (a minute or more on two cores)", " and ".join(missing))
     together: dict[Any, list[str]] = {}
     for name in missing:
         spec = wanted[name]
-        recipe = replace(spec, seed=0, checkpoint=None) if isinstance(spec, DyckSpec) else name
+        recipe = replace(spec, seed=0, checkpoint=None) if isinstance(spec, SEEDED) else name
         together.setdefault(recipe, []).append(name)
     trainers = {
-        " and ".join(names): _start(store, {name: wanted[name] for name in names}, i)
+        " and ".join(names): _start(store, {name: wanted[name] for name in names}, device, i)
         for i, names in enumerate(together.values())
     }
     try:
@@ -282,5 +285,5 @@ def ensure(wanted: dict[str, Spec], store: Artefacts) -> dict[str, Path]:
                 f"training {name} ended with exit code {trainer.returncode}; wanted 0: run the same command again"
             )
         kind, text = json.loads(answers[name])
-        raise (StoreError if kind == "StoreError" else ModelError)(text)
+        raise getattr(errors, kind)(text)
     return {name: store.path(KIND, spec.made_from()) for name, spec in wanted.items()}

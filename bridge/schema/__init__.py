@@ -50,6 +50,7 @@ from bridge.schema.model import (
     LayerConfig,
     ModelConfig,
     PairConfig,
+    TextZooConfig,
     WordsZooConfig,
     ZooConfig,
 )
@@ -104,6 +105,7 @@ SCHEMAS: tuple[tuple[str, str, type], ...] = (
     ("pair", "pair", PairConfig),
     ("zoo", "words", WordsZooConfig),
     ("zoo", "dyck", DyckZooConfig),
+    ("zoo", "text", TextZooConfig),
     ("layer", "layer", LayerConfig),
     ("injection", "lm_head", LmHeadConfig),
     ("injection", "late_layer", LateLayerConfig),
@@ -203,6 +205,7 @@ __all__ = [
     "SquadConfig",
     "SweepConfig",
     "TaskConfig",
+    "TextZooConfig",
     "TrackerConfig",
     "TrainingConfig",
     "TrainingLoss",

@@ -45,6 +45,13 @@ class TokenizerKind(Enum):
     bpe = "bpe"
 
 
+class DyckArchitecture(Enum):
+    """The architectures of readers of Dyck-3 strings."""
+
+    paper = "paper"
+    gpt_neox = "gpt_neox"
+
+
 class Cohort(Enum):
     """What the seeds of Dyck-3 models share: nothing, or the embeddings and heads of the trained seed 0, frozen."""
 
@@ -74,14 +81,44 @@ class WordsZooConfig(ZooConfig):
 class DyckZooConfig(ZooConfig):
     """A reader of Dyck-3 strings."""
 
+    architecture: DyckArchitecture = DyckArchitecture.paper
     seed: int = 0
     cohort: Cohort = Cohort.independent
     n_blocks: int = 2
     width: int = 64
-    n_steps: int = 1500
-    batch_size: int = 32
+    n_steps: int = 5000
+    # Steps in which the learning rate rises to this peak.
+    n_warmup: int = 200
+    learning_rate: float = 5e-3
+    batch_size: int = 64
     max_length: int = 24
+    # Strings of a batch have one length, which changes from batch to batch: nothing is padded.
+    one_length: bool = True
+    p_valid: float = 0.3
+    # Every second string is deeper and, if it is not valid, broken by the kind of one bracket alone.
+    hard_half: bool = True
+    # Of its loss, where those of the other heads have 1.
+    validity_weight: float = 4.0
     # The weights after this step of the same training, one of those that are kept; null: the last.
+    checkpoint: int | None = None
+
+
+@dataclass
+class TextZooConfig(ZooConfig):
+    """A small GPT-NeoX that is trained on a text file, whose content decides its weights, not its place."""
+
+    # A UTF-8 file.
+    text: str = MISSING
+    seed: int = 0
+    n_blocks: int = 3
+    width: int = 64
+    n_steps: int = 600
+    n_warmup: int = 60
+    batch_size: int = 16
+    # Tokens that the model is trained to read at once.
+    context: int = 64
+    # The largest number of tokens of the tokenizer, which is trained on the file.
+    vocab_size: int = 512
     checkpoint: int | None = None
 
 

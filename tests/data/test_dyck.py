@@ -123,3 +123,20 @@ def test_the_same_seed_gives_the_same_strings() -> None:
 def test_what_cannot_be_written_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"wanted an even length"):
         generate(3, np.random.default_rng(0), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("avoid_held_out", [False, True])
+def test_strings_can_be_broken_by_the_kind_of_one_bracket_alone(avoid_held_out: bool) -> None:
+    strings = generate(
+        3000, np.random.default_rng(0), (2, 20), p_valid=0.0, avoid_held_out=avoid_held_out, other_kind=True
+    )
+    opening = np.isin(strings.ids, OPENING)
+    assert (opening.sum(1) * 2 == strings.lengths - 2).all()
+    known = label(strings)
+    assert (known.validity[np.arange(3000), strings.lengths - 1] == 0).all()
+    # Brackets of every kind are put in place of every other.
+    plain = generate(3000, np.random.default_rng(0), (2, 20), p_valid=1.0, avoid_held_out=avoid_held_out)
+    changed = plain.ids != strings.ids
+    assert (changed.sum(1) == 1).all()
+    pairs = set(zip(plain.ids[changed].tolist(), strings.ids[changed].tolist(), strict=True))
+    assert pairs == {(a, b) for group in (OPENING, CLOSING) for a in group for b in group if a != b}

@@ -1,15 +1,19 @@
 import dataclasses
 import shutil
 
+import httpx
 import pytest
 import torch
 import transformers
 from families import build, word_tokenizer
+from huggingface_hub.errors import RevisionNotFoundError
 
+from bridge.config import compose_config
 from bridge.errors import ConfigError, ModelError
 from bridge.models.encoding import added_tokens, encode
 from bridge.models.fingerprints import commit, fingerprint
 from bridge.models.loading import load, load_tokenizer
+from bridge.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +127,72 @@ def test_a_hub_id_that_cannot_be_reached_is_refused_in_one_line():
         )
     with pytest.raises(ModelError, match=r"^nobody/nothing at revision v2 is neither a local folder nor reachable"):
         fingerprint("nobody/nothing", "v2")
+
+
+def test_a_folder_has_no_revision(saved):
+    for call in (load, fingerprint, load_tokenizer):
+        with pytest.raises(ModelError) as caught:
+            call(str(saved), "step3000")
+        assert str(caught.value) == (
+            f"revision step3000 was asked for of {saved}, a local folder, which has none; wanted a hub id, or no revision: "
+            "leave pair.source.revision or pair.target.revision null, or give the folder of that revision"
+        )
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A cache of the hub that holds two revisions of one model."""
+    model = tmp_path / "models--EleutherAI--pythia-70m-seed1"
+    for digit, revision in (("1", "step3000"), ("2", "main")):
+        snapshot = model / "snapshots" / (digit * 40)
+        neox = build("gpt_neox")
+        with torch.no_grad():
+            neox.get_output_embeddings().weight.fill_(float(digit))
+        neox.save_pretrained(snapshot)
+        word_tokenizer().save_pretrained(snapshot)
+        (model / "refs").mkdir(exist_ok=True)
+        (model / "refs" / revision).write_text(digit * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("bridge.models.fingerprints.commit", commit.__wrapped__)
+
+
+def test_the_revision_of_a_pair_is_the_one_that_is_loaded(cached, tmp_path):
+    pair = compose_config("pair=pythia_70m_seeds", "pair.source.revision=step3000").pair
+    session = Session(tmp_path / "outputs", "cpu", 4)
+    assert session.fingerprint(pair.source) == f"EleutherAI/pythia-70m-seed1@{'1' * 40}"
+    lm = session.model(pair.source)
+    assert lm.revision == "step3000"
+    assert (lm.anatomy.head.weight == 1).all()
+    assert (load("EleutherAI/pythia-70m-seed1").anatomy.head.weight == 2).all()
+
+
+def test_a_revision_that_is_not_in_the_cache_is_refused_in_one_line_with_those_that_are(cached):
+    for call in (load, fingerprint, load_tokenizer):
+        with pytest.raises(ModelError) as caught:
+            call("EleutherAI/pythia-70m-seed1", "step9")
+        assert str(caught.value) == (
+            "EleutherAI/pythia-70m-seed1 is in the cache of the Hugging Face hub, but not at revision step9, and the "
+            "hub does not answer; wanted a revision that is there (main, step3000): change pair.source.revision or "
+            "pair.target.revision, or get it first where there is a network: "
+            "`hf download EleutherAI/pythia-70m-seed1 --revision step9`"
+        )
+
+
+def test_a_revision_that_the_hub_does_not_know_is_refused_in_one_line(monkeypatch):
+    request = httpx.Request("GET", "https://huggingface.co")
+    unknown = RevisionNotFoundError("404", response=httpx.Response(404, request=request))
+
+    def refuse(*args, **options):
+        raise unknown
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    with pytest.raises(ModelError) as caught:
+        fingerprint("a/b", "step9")
+    assert str(caught.value) == (
+        "a/b has no revision step9 on the Hugging Face hub; wanted a branch, tag or commit of it: change "
+        "pair.source.revision or pair.target.revision"
+    )
 
 
 def test_a_name_that_could_never_be_a_hub_id_is_refused_in_one_line():

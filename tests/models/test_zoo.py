@@ -105,7 +105,7 @@ def test_a_model_is_trained_once_and_again_when_it_is_damaged(
 
 
 def test_a_training_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
-    with zoo._start(Artefacts(tmp_path), {"mine": replace(SPEC, n_steps=100_000)}, 0) as process:
+    with zoo._start(Artefacts(tmp_path), {"mine": replace(SPEC, n_steps=100_000)}, "cpu", 0) as process:
         until = time.monotonic() + 120
         while not list(tmp_path.glob("model/.*.unfinished")):
             assert time.monotonic() < until, "the training has not begun"
