@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from rotated import READERS
 from untrained import UNTRAINED
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for hand in dealt for module in hand for item in module]
     starting = {ROOT / "tests" / name for name in STARTING}
     for item in items:
-        if item.path in starting or {"trained", "untrained"} & set(getattr(item, "fixturenames", ())):
+        if item.path in starting or {"trained", "untrained", "readers"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("long")
 
 
@@ -98,6 +99,12 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models_of(tmp_path_factory, "untrained", *UNTRAINED)
 
 
+@pytest.fixture(scope="session")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefacts that hold the models of pair=dyck3 with `READERS`, also as they were at step 0."""
+    return models_of(tmp_path_factory, "readers", *READERS)
+
+
 def models_of(tmp_path_factory: pytest.TempPathFactory, name: str, *overrides: str) -> Path:
     """Models that all test processes share: a copy of those of the last run, unless what decides them has changed."""
     from bridge.config import compose_config
@@ -117,7 +124,10 @@ def recipe(overrides: tuple[str, ...]) -> str:
     """A hash of what decides the weights: code, facts, libraries, overrides."""
     files = [
         (ROOT / "bridge" / name).read_text()
-        for name in ("models/zoo.py", "models/recipe.py", "data/facts.py", "data/facts.json")
+        for name in (
+            *("models/zoo.py", "models/recipe.py", "data/facts.py", "data/facts.json"),
+            *("models/cohort.py", "models/dyck.py", "data/dyck.py"),
+        )
     ]
     versions = [version(name) for name in ("torch", "transformers", "tokenizers")]
     return hashlib.sha256(repr((files, versions, overrides)).encode()).hexdigest()[:16]
@@ -129,6 +139,15 @@ def outputs(tmp_path: Path, trained: Path) -> Path:
     folder = tmp_path / "outputs"
     folder.mkdir()
     (folder / "artefacts").symlink_to(trained)
+    return folder
+
+
+@pytest.fixture
+def reader_outputs(tmp_path: Path, readers: Path) -> Path:
+    """An outputs folder of its own that holds the readers of Dyck-3 strings."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    (folder / "artefacts").symlink_to(readers)
     return folder
 
 

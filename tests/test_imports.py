@@ -16,7 +16,7 @@ TIERS = (
     ("data", "models", "activations"),
     ("controls", "carry", "injection", "training"),
     ("schema", "composer", "building", "config", "session"),
-    ("show",),
+    ("show", "rotations"),
     ("tasks",),
     ("run", "tracking", "sweep", "report", "export"),
     ("shell", "application", "cli", "__main__"),

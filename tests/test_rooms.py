@@ -70,7 +70,7 @@ DECLARED = {
     for name in names
 } | set(CONTROLS)  # fmt: skip
 # Words that are conditions or axes of a task and plain words as well.
-PLAIN = {"mean", "random", "layer", "n_rows"}
+PLAIN = {"mean", "random", "layer", "n_rows", "inputs"}
 
 
 @pytest.mark.parametrize("path", sorted(SHOWN), ids=lambda p: str(p.relative_to(ROOT)))

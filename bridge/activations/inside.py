@@ -98,26 +98,31 @@ def watch_middle(lm: LoadedModel, number: int, see: See, stack: ExitStack) -> No
         stack.callback(hook().remove)
 
 
-def depths_of(sites: str | Sequence[str], lm: LoadedModel) -> list[float]:
+def depths_of(sites: str | Sequence[str], lm: LoadedModel, model: str) -> list[float]:
     """The depths of the wanted sites, in order and each once.
 
     Args:
         sites: "all", or names.
         lm: the model.
+        model: its name, for the message.
 
     Raises:
         ConfigError: no site, or one that the model lacks.
     """
     if sites == "all":
         return every_site(lm)
+    if not isinstance(sites, Sequence):
+        raise ConfigError(
+            f"task.sites={sites} is no list of names; wanted all or names such as [resid_mid_0,resid_post_1]: change it"
+        )
     names = [sites] if isinstance(sites, str) else list(sites)
     if not names:
         raise ConfigError("task.sites is empty; wanted all or names such as [resid_mid_0,resid_post_1]: give some")
-    depths = sorted({site_depth(name, lm.anatomy.n_blocks, lm.name) for name in names})
+    depths = sorted({site_depth(name, lm.anatomy.n_blocks, model) for name in names})
     for depth in depths:
         if not has_site(lm, depth):
             raise ConfigError(
-                f"{lm.name} has no site {site_name(depth)}; wanted one of "
+                f"{model} has no site {site_name(depth)}; wanted one of "
                 f"{', '.join(map(site_name, every_site(lm)))}: change task.sites"
             )
     return depths

@@ -8,6 +8,7 @@ from torch import Tensor
 from bridge.carry.draws import haar_rows
 from bridge.permutations import permutations
 from bridge.seeds import seeded
+from bridge.svd import svd
 
 # Singular values below this share of the largest determine no direction.
 RANK_TOLERANCE = 1e-13
@@ -43,7 +44,7 @@ def fit_rotations(X: Tensor, Y: Tensor, seed: int = 0) -> Tensor:
 
 def polar(products: Tensor, seed: int = 0) -> Tensor:
     """The orthogonal matrices R (..., d, d) that maximise tr(R'M) for products M = X'Y (..., d, d)."""
-    U, values, Vh = torch.linalg.svd(products)
+    U, values, Vh = svd(products)
     ranks = (values > RANK_TOLERANCE * values[..., :1]).sum(-1)
     d = products.shape[-1]
     for at in (ranks < d).nonzero().tolist():

@@ -65,7 +65,8 @@ class SplitHalf:
 
     Attributes:
         distance: ||R1 - R2||_F over sqrt(2d); 0 for the same, about 1 for two unrelated rotations.
-        n_stable: how many principal axes of the source both map to within a cosine of 0.9.
+        n_stable: how many principal axes of the source both map to within a cosine of 0.9; only those that the rows
+            vary in can be.
     """
 
     distance: float
@@ -84,5 +85,6 @@ def split_half(X: Tensor, Y: Tensor, half: Tensor, axes: Tensor, seed: int) -> S
     """
     first = fit_rotations(X[half], Y[half], seed)
     second = fit_rotations(X[~half], Y[~half], seed + 1)
-    cosines = ((axes.T @ first) * (axes.T @ second)).sum(1)
+    there = axes[:, : rank(X)].T
+    cosines = ((there @ first) * (there @ second)).sum(1)
     return SplitHalf(float((first - second).norm() / (2 * len(first)) ** 0.5), int((cosines > STABLE_COSINE).sum()))

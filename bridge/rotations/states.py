@@ -126,22 +126,23 @@ def site_states(config: BridgeConfig, session: Session, sites: str | Sequence[st
 
 
 def _depths(config: BridgeConfig, session: Session, sites: str | Sequence[str]) -> list[float]:
-    source, target = session.model(config.pair.source), session.model(config.pair.target)
+    pair = config.pair
+    source, target = session.model(pair.source), session.model(pair.target)
     if source.anatomy.width != target.anatomy.width:
         raise ConfigError(
-            f"{source.name} has width {source.anatomy.width} and {target.name} {target.anatomy.width}; wanted equal "
+            f"{pair.source.name} has width {source.anatomy.width} and {pair.target.name} {target.anatomy.width}; wanted equal "
             "widths, as a rotation is square: choose another pair"
         )
     if source.anatomy.n_blocks != target.anatomy.n_blocks:
         raise ConfigError(
-            f"{source.name} has {source.anatomy.n_blocks} blocks and {target.name} {target.anatomy.n_blocks}; wanted "
+            f"{pair.source.name} has {source.anatomy.n_blocks} blocks and {pair.target.name} {target.anatomy.n_blocks}; wanted "
             "as many, as each site is compared with itself: choose another pair"
         )
     if sites == "all":
         there = set(every_site(target))
         return [depth for depth in every_site(source) if depth in there]
-    depths_of(sites, target)
-    return depths_of(sites, source)
+    depths_of(sites, target, pair.target.name)
+    return depths_of(sites, source, pair.source.name)
 
 
 def alone_error(config: BridgeConfig, session: Session, states: SiteStates) -> float:

@@ -60,8 +60,8 @@ def test_names_and_depths_are_inverse():
     names = [site_name(depth) for depth in every_site(lm)]
     assert len(set(names)) == 10
     assert [site_depth(name, 4, "mine") for name in names] == every_site(lm)
-    assert depths_of(["resid_post_1", "resid_pre_2", "embed"], lm) == [EMBED, 2]
-    assert depths_of("resid_mid_3", lm) == [3.5]
+    assert depths_of(["resid_post_1", "resid_pre_2", "embed"], lm, lm.name) == [EMBED, 2]
+    assert depths_of("resid_mid_3", lm, lm.name) == [3.5]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_names_and_depths_are_inverse():
 )
 def test_a_site_that_a_model_lacks_is_refused(family, sites, says):
     with pytest.raises(ConfigError, match=says):
-        depths_of(sites, shared(family))
+        depths_of(sites, shared(family), shared(family).name)
 
 
 def test_a_block_without_a_middle_names_itself():

@@ -194,6 +194,11 @@ def _at_most(value: float, threshold: float) -> dict[str, Any]:
 
 
 def _check(config: RotationConfig) -> None:
+    if config.matrix is None and config.matrix_name is not None:
+        raise ConfigError(
+            f"task.matrix_name={config.matrix_name} names a tensor of no file; wanted task.matrix as well: give both "
+            "or neither"
+        )
     for name, least in (("n_draws", 2), ("n_haar", 19), ("n_resamples", 100)):
         if getattr(config, name) < least:
             raise ConfigError(f"task.{name}={getattr(config, name)} is too few; wanted at least {least}: raise it")
