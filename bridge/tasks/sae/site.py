@@ -121,7 +121,7 @@ class Site:
         if name == "gaussian":
             own = self._gaussian(generator)
             return Outcome(self._through(trained.source, own, R).states, own=own)
-        if name == "source":
+        if name == "carried":
             features = trained.source.encode(self.x + self.mean_x)
             return Outcome((trained.source.decode(features) - self.mean_x) @ R, features)
         if name == "crosscoder":
@@ -151,7 +151,7 @@ class Site:
         """Sparsity, likeness to the target's own features, and the loss that the reconstructions recover."""
         described: dict[str, float] = {}
         if outcome.features is not None:
-            described |= {"l0": l0(outcome.features), "dead": dead(outcome.features)}
+            described |= {"l0": l0(outcome.features), "dead_share": dead(outcome.features)}
             if name not in ("native", "shared_start"):
                 # Features that never fire have no pattern.
                 firing = firing_correlation(outcome.features, self._target_features)

@@ -14,7 +14,7 @@ from bridge.tasks.base import Section
 # Over a column, the metric, and the conditions side by side in it.
 COLUMNS = (
     ("L0\nown, rot.", "l0", ("native", "rotated")),
-    ("dead\nown, rot.", "dead", ("native", "rotated")),
+    ("dead\nown, rot.", "dead_share", ("native", "rotated")),
     ("cos > 0.5\nraw, rot., frozen | second | shared", "cosine_above_half",
      ("recentred", "rotated", "frozen", "second", "shared_start")),
     ("firing\nraw, rot., second", "firing", ("recentred", "rotated", "second")),
