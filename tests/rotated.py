@@ -13,7 +13,7 @@ from bridge.models.recipe import KIND
 # Two readers of Dyck-3 strings that were trained for some seconds.
 STRINGS = ["dataset=dyck", "dataset.n_strings=300"]
 READERS = ["pair=dyck3", "pair.source.zoo.n_steps=200", *STRINGS]
-FEW = ["task=rotation", "task.n_haar=19", "task.n_resamples=100", "device=cpu"]
+FEW = ["task=rotation", "task.n_haar=19", "task.n_resamples=100"]
 
 
 @dataclass
@@ -38,9 +38,14 @@ class Cell:
 
 
 def rotated(outputs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Cell:
+    """A small cell of task=rotation; see `run_bridge`."""
+    return run_bridge(outputs, capsys, *FEW, *words)
+
+
+def run_bridge(outputs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Cell:
     """Run `bridge` with some words in this process, in an outputs folder without other records."""
     with pytest.raises(SystemExit) as stop:
-        main([*FEW, *words, f"paths.outputs={outputs}"])
+        main([*words, "device=cpu", f"paths.outputs={outputs}"])
     said = capsys.readouterr()
     found = [json.loads(path.read_text()) for path in (outputs / "runs").glob("[!.]*/record.json")]
     return Cell(int(stop.value.code or 0), said.out, said.err, found[-1] if found else {})

@@ -67,20 +67,23 @@ def _in_the_middle(lm: LoadedModel, number: int, change: Change) -> list[Any]:
     part = _part_after_attention(lm, number)
     moved: list[Tensor] = []
 
-    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        old = args[0] if args else kwargs["hidden_states"]
-        new = change(old)
-        moved[:] = [new - old]
-        if args:
-            return (new, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": new}
+    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # Some families flatten batch and tokens inside a block.
+        moved[:] = [args[0] if args else kwargs["hidden_states"]]
+
+    def moving(old: Tensor) -> Tensor:
+        stream = old.view_as(moved[0])
+        new = change(stream)
+        moved[:] = [new - stream]
+        return new.view_as(old)
 
     def leave(module: nn.Module, args: Any, output: Any) -> Any:
         state = lm.anatomy.state_of(output) + moved[0]
         return (state, *output[1:]) if isinstance(output, tuple) else state
 
     return [
-        part.register_forward_pre_hook(enter, with_kwargs=True),
+        block.register_forward_pre_hook(begin, with_kwargs=True),
+        part.register_forward_pre_hook(_entering(moving), with_kwargs=True),
         block.register_forward_hook(leave),
     ]
 
@@ -140,8 +143,8 @@ def losses_with(
             if states is None:
                 losses[some] = string_losses(lm, ids)
                 continue
-            rows = torch.tensor([row for row, i in enumerate(some) for _ in wanted[i]], device=lm.device)
-            columns = torch.tensor([t for i in some for t in wanted[i]], device=lm.device)
+            rows = torch.tensor([row for row, i in enumerate(some) for _ in wanted[i]], dtype=torch.long)
+            columns = torch.tensor([t for i in some for t in wanted[i]], dtype=torch.long)
             given = torch.cat([states[starts[i] : starts[i + 1]] for i in some])
 
             def change(stream: Tensor, at: tuple[Tensor, Tensor] = (rows, columns), given: Tensor = given) -> Tensor:
