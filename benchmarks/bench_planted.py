@@ -2,8 +2,8 @@
 
 In the spirit of Korznikov (2026, arXiv 2602.14111), who reports 71 % beside 9 %. The setting is this file's own, as
 theirs is known here from the abstract alone: 32 features for each dimension, 4.3 powers of ten between the most and the
-least frequent, BatchTopK SAEs with as many features as there are true ones. A feature is found where a decoder row has a
-cosine above 0.8 with it.
+least frequent, BatchTopK SAEs with as many features as there are true ones. A feature is found where a decoder row has
+a cosine above 0.8 with it.
 """
 
 import torch
