@@ -12,7 +12,7 @@ from bridge.sae.spec import SAESpec
 from bridge.sae.synthetic import superposed
 from bridge.sae.training import train_saes
 
-N_SITES, N_SEEDS, N_ROWS, D, N_REPEATS = 2, 3, 20_000, 64, 3
+N_SITES, N_SEEDS, N_ROWS, D, N_REPEATS = 2, 3, 5_000, 64, 2
 SPECS = {
     "topk_x8": {"kind": "topk", "k": 8},
     "batch_topk_x8": {"kind": "batch_topk", "k": 8},

@@ -77,13 +77,15 @@ class Stack:
         """The same from the few features that are kept; all SAEs are one matrix of blocks on a diagonal."""
         dW_dec, dW_enc, db_enc, _ = self.gradients
         n, n_rows, m = pre.shape
-        rows, columns = self.kept(pre)
-        values = pre.view(-1)[rows * m + columns]
+        kept = self.kept(pre)
+        values, places = pre.masked_select(kept), kept.view(-1).nonzero()[:, 0]
+        rows, columns = places // m, places % m
         columns = columns + rows // n_rows * m
         W_dec, inputs = self.W_dec.view(n * m, -1), centered.view(n * n_rows, -1)
         firsts = torch.searchsorted(rows, torch.arange(n * n_rows))
         error = _weighted_sums(columns, W_dec, firsts, values).sub_(inputs).mul_(2.0 / n_rows)
-        back = (W_dec[columns] * error[rows]).sum(1)
+        # index_select copies rows several times faster than indexing does.
+        back = W_dec.index_select(0, columns).mul_(error.index_select(0, rows)).sum(1)
         # By feature, each with its rows.
         order = columns.argsort(stable=True)
         firsts, rows = torch.searchsorted(columns[order], torch.arange(n * m)), rows[order]
@@ -92,12 +94,10 @@ class Stack:
         db_enc.zero_().view(-1).index_add_(0, columns, back)
         return error.view_as(centered)
 
-    def kept(self, pre: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows, counted through the stack, and columns of what a batch (s, rows, m) keeps, in the order of the rows."""
-        m = pre.shape[2]
+    def kept(self, pre: Tensor) -> Tensor:
+        """(s, rows, m), which pre-activations a batch keeps."""
         least = torch.from_numpy(self._least(pre.numpy())).clamp_min_(torch.finfo(pre.dtype).tiny)
-        places = (pre >= least).view(-1).nonzero()[:, 0]
-        return places // m, places % m
+        return pre >= least
 
     def _least(self, pre: np.ndarray) -> np.ndarray:
         """(s, rows or 1, 1), the smallest that is kept; numpy finds it several times faster than torch."""

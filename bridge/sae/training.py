@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +77,12 @@ def train_group(
 ) -> list[SAE]:
     """SAEs of one shape as one model; `n_features` in place of expansion * d."""
     m = n_features or specs[0].expansion * X[0].shape[-1]
-    states = [Scaled(x, spec.normalize) for x, spec in zip(X, specs, strict=True)]
+    # Seeds of one site have the same states.
+    scaled: dict[tuple[int, bool], Scaled] = {}
+    for x, spec in zip(X, specs, strict=True):
+        if (id(x), spec.normalize) not in scaled:
+            scaled[id(x), spec.normalize] = Scaled(x, spec.normalize)
+    states = [scaled[id(x), spec.normalize] for x, spec in zip(X, specs, strict=True)]
     if starts is None:
         starts = [_start(spec, m, X[0].shape[-1]) for spec in specs]
     for spec, start in zip(specs, starts, strict=True):
@@ -115,7 +121,7 @@ class Scaled:
 
     def batch(self, n_rows: int, generator: torch.Generator) -> Tensor:
         """(n_rows, d), rows drawn with replacement."""
-        return self.scaled(self.X[torch.randint(len(self.X), (n_rows,), generator=generator)])
+        return self.scaled(self.X.index_select(0, torch.randint(len(self.X), (n_rows,), generator=generator)))
 
     def scaled(self, X: Tensor) -> Tensor:
         """Rows as they are trained on, in float32."""
@@ -130,13 +136,7 @@ class Scaled:
         threshold = None
         if sae.kind == "batch_topk":
             assert sae.k is not None
-            tops = torch.cat([self._tops(sae, part) for part in self.X.split(CHUNK)])
-            n_kept = min(sae.k * len(self.X), int((tops > 0).sum()))
-            # Half way to the next value, so that rounding does not move what is kept.
-            at = tops.topk(min(n_kept + 1, len(tops))).values.clamp_min(0.0)
-            # In float32, so that files hold the same number.
-            middle = (at[n_kept - 1] + at[-1]) / 2.0 / self.scale
-            threshold = 0.0 if n_kept < sae.k * len(self.X) else float(middle)
+            threshold = self._threshold(sae, sae.k) / self.scale
         return SAE(
             sae.kind,
             sae.W_enc.clone(),
@@ -144,10 +144,21 @@ class Scaled:
             sae.W_dec.clone(),
             (self.mean + sae.b_dec.double() / self.scale).float(),
             k=sae.k,
-            threshold=threshold,
+            # Rounded to float32, as files hold it.
+            threshold=None if threshold is None else float(np.float32(threshold)),
         )
 
-    def _tops(self, sae: SAE, part: Tensor) -> Tensor:
-        """The largest pre-activations of some rows; no row is taken to keep more than 8 k features."""
-        pre = sae.pre_activations(self.scaled(part))
-        return pre.topk(min(8 * (sae.k or 1), pre.shape[1]), dim=1).values.flatten()
+    def _threshold(self, sae: SAE, k: int) -> float:
+        """Above which there are k pre-activations a row, on the average; 0 where fewer are positive."""
+        tops = []
+        for part in self.X.split(CHUNK):
+            pre = sae.pre_activations(self.scaled(part)).numpy().reshape(-1)
+            # No chunk is taken to hold more than 8 k a row.
+            most = min(8 * k * len(part), len(pre))
+            tops.append(np.partition(pre, -most)[-most:])
+        every, n_kept = np.concatenate(tops), k * len(self.X)
+        if n_kept >= len(every):
+            return 0.0
+        lowest, next_lower = np.partition(every, (-n_kept, -n_kept - 1))[[-n_kept, -n_kept - 1]]
+        # Half way to the next value, so that rounding does not move what is kept.
+        return max(0.0, float(lowest + next_lower) / 2.0)
