@@ -50,7 +50,9 @@ class ZooSpec:
 class DyckSpec:
     """The options that determine the weights of one Dyck-3 model.
 
-    DYCKMEASURED
+    Right tokens of 6,000 fresh strings with the defaults (125 s a seed on one busy core, seeds 0, 1, 2): bracket and
+    depth > 99.99 %, validity 99.82, 99.79 and 99.43 %; on nestings that are held out, validity 99.68, 99.60 and
+    98.88 %. On strings of 50 to 60 brackets, whose positions no training string has, 65 to 74 %.
     """
 
     architecture: Literal["paper", "gpt_neox"] = "paper"
