@@ -124,13 +124,13 @@ def _depths(config: BridgeConfig, session: Session, sites: str | Sequence[str]) 
     source, target = session.model(pair.source), session.model(pair.target)
     if source.anatomy.width != target.anatomy.width:
         raise ConfigError(
-            f"{pair.source.name} has width {source.anatomy.width} and {pair.target.name} {target.anatomy.width}; wanted equal "
-            "widths, as a rotation is square: choose another pair"
+            f"{pair.source.name} has width {source.anatomy.width} and {pair.target.name} {target.anatomy.width}; "
+            "wanted equal widths, as a rotation is square: choose another pair"
         )
     if source.anatomy.n_blocks != target.anatomy.n_blocks:
         raise ConfigError(
-            f"{pair.source.name} has {source.anatomy.n_blocks} blocks and {pair.target.name} {target.anatomy.n_blocks}; wanted "
-            "as many, as each site is compared with itself: choose another pair"
+            f"{pair.source.name} has {source.anatomy.n_blocks} blocks and {pair.target.name} "
+            f"{target.anatomy.n_blocks}; wanted as many, as each site is compared with itself: choose another pair"
         )
     if sites == "all":
         there = set(every_site(target))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from planted import draw, rotation
-from torch import Tensor
 
 from bridge.rotations import inputs
 from bridge.rotations.fits import axes, fit_rotations

@@ -19,7 +19,7 @@ def refusal(outputs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> s
     cell = rotated(outputs, capsys, *words)
     assert cell.code != 0
     assert re.fullmatch(r"bridge: [^\n]+\n", cell.err), cell.err
-    assert (cell.record["status"], cell.record["points"] if "points" in cell.record else []) == ("failed", [])
+    assert (cell.record["status"], cell.record.get("points", [])) == ("failed", [])
     return cell.err.removeprefix("bridge: ").strip()
 
 
