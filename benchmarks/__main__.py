@@ -15,6 +15,7 @@ MODULES = (
     *("bench_fit", "bench_late_layer", "bench_extraction", "bench_rerun", "bench_sweep"),
     *("bench_maps", "bench_stream", "bench_polar", "bench_training", "bench_calibration"),
     *("bench_gates", "bench_peers", "bench_compose", "bench_seeds", "bench_haar", "bench_sae", "bench_planted"),
+    "bench_rotations",
 )
 RESULT = Path("outputs/bench.json")
 

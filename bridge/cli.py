@@ -99,6 +99,12 @@ def _export(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _haar(arguments: Sequence[str]) -> int:
+    from bridge.shell.haar import haar_verb
+
+    return haar_verb(arguments)
+
+
 def _list(name: str, arguments: Sequence[str]) -> int:
     from bridge.shell.listing import LISTS
 
@@ -113,6 +119,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "export": _export,
     "sync": _sync,
     "dashboard": _dashboard,
+    "haar": _haar,
     **{name: partial(_list, name) for name in ("tasks", "maps", "controls")},
 }
 

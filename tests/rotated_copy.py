@@ -24,7 +24,7 @@ def write_rotated_copy(model: Path, to: Path, R: Tensor) -> Path:
     for path in model.iterdir():
         if path.suffix == ".json" and path.name != "artefact.json":
             (to / path.name).write_bytes(path.read_bytes())
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for name, W in load_file(model / "model.safetensors").items():
         part = name.split(".")[-2]
         reads = part == "embed_tokens" or part in READ

@@ -139,3 +139,15 @@ def test_ties_count_against_a_rejection() -> None:
 def test_what_is_no_rotation_is_refused(R: Matrix, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         checked(R)
+
+
+@pytest.mark.parametrize("d", [260, 261])
+def test_angles_of_wide_matrices_are_those_of_their_eigenvalues(d: int) -> None:
+    R = haar_draw(d, np.random.default_rng(d))
+    every = np.sort(np.abs(np.angle(np.linalg.eigvals(R))))
+    found = angles(R)
+    forced = d - 2 * len(found)
+    assert forced == (1 if d % 2 else (2 if np.linalg.det(R) < 0 else 0))
+    # Each angle is there twice, and the forced eigenvalues are 1 and -1.
+    rest = every[(every > 1e-9) & (every < np.pi - 1e-9)]
+    np.testing.assert_allclose(np.repeat(found, 2), rest, atol=1e-7)

@@ -136,3 +136,33 @@ def test_trained_models_are_above_the_controls_at_the_last_site(
     assert max(last[name] for name in NEGATIVE) < last["rotated"] - 0.05
     assert "no given: no task.matrix was named" in cell.out
     assert max(len(line) for line in cell.out.splitlines() if str(reader_outputs) not in line) <= 120
+
+
+def test_each_condition_is_what_plain_numbers_give(
+    reader_outputs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "given.npy", R.numpy())
+    words = [*READERS, "task.sites=[resid_post_1]", f"task.matrix={tmp_path / 'given.npy'}"]
+    cell = rotated(reader_outputs, capsys, *words)
+    (tmp_path / "again" / "artefacts").parent.mkdir()
+    (tmp_path / "again" / "artefacts").symlink_to(reader_outputs / "artefacts")
+    config = compose_config(*FEW, *words, f"paths.outputs={tmp_path / 'again'}")
+    session = Session(tmp_path / "again", "cpu", 64)
+    session.locate(config.pair)
+    states = site_states(config, session, ["resid_post_1"])
+    X, Y = (part.numpy() for part in states.at(2.0, states.fit))
+    X_new, Y_new = (part.numpy() for part in states.at(2.0, states.held))
+    mean, own = X.mean(0), Y.mean(0)
+    U, _, Vh = np.linalg.svd((X - mean).T @ (Y - own))
+    linear = np.linalg.lstsq(X - mean, Y - own, rcond=None)[0]
+    mapped = {
+        "rotated": (X_new - mean) @ U @ Vh + own,
+        "given": (X_new - mean) @ R.numpy() + own,
+        "linear": (X_new - mean) @ linear + own,
+        "identity": X_new - mean + own,
+        "raw": X_new,
+        "mean": np.broadcast_to(own, Y_new.shape),
+    }
+    for name, guess in mapped.items():
+        expected = 1 - np.square(guess - Y_new).sum() / np.square(Y_new - own).sum()
+        assert cell.scores(name) == pytest.approx([expected], abs=1e-6), name
