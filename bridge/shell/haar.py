@@ -24,11 +24,11 @@ N_TESTS = 40
 N_BESIDE, BESIDE_AT_MOST = 3, 1024
 # Up to this width the nearest signed permutation is looked for, which takes 7 s there.
 PERMUTATION_AT_MOST = 4096
-LEGEND = """||R - I||: the Frobenius norm; Haar draws beside it have sqrt(2d) ± 1/sqrt(2d). Haar p: all statistics
-together, each compared with Haar draws of the same determinant; least: the smallest p of one statistic alone, not
-corrected for the choice. plain KS p: takes the angles for independent, and rejects next to nothing. to perm: the
-distance to the nearest signed permutation; up to d = {far}; beside it
-the mean of {n} Haar draws, up to d = {most}."""
+LEGEND = """||R - I||: the Frobenius norm; for Haar draws it has mean sqrt(2d) and standard deviation 1/sqrt(2d), as
+stands beside it. Haar p: all statistics together, each compared with Haar draws of the same determinant. least: the
+smallest p of one statistic alone, not corrected for the choice. plain KS p: takes the angles for independent, and
+rejects next to nothing. to perm: the distance to the nearest signed permutation (up to d = {far}), beside the mean of
+{n} Haar draws (up to d = {most})."""
 POWER_LEGEND = """Share of {n} matrices of each kind that the test of all statistics rejects at 5 %, and that the plain
 Kolmogorov-Smirnov test does. A kind that is not rejected cannot be told from a Haar draw by this test."""
 
