@@ -27,6 +27,7 @@ class _Member:
         is_searched: whether p is corrected for all points of its record already.
         estimate: mean score of the estimate, with the sign at which larger is better.
         draws: means of the draws of a condition that the estimate is ranked among; empty where it is not.
+        has_floor: whether the score has a least value; leads of one without are standardised.
     """
 
     key: Key
@@ -35,6 +36,7 @@ class _Member:
     is_searched: bool
     estimate: float
     draws: tuple[float, ...]
+    has_floor: bool
 
 
 class Family:
@@ -111,6 +113,7 @@ def _member(
         "p_exact" not in contrast and "p_searched" in contrast,
         better * scores[c.estimate][metric.name]["mean"],
         tuple(better * draw for draw in draws),
+        metric.low is not None,
     )
 
 
@@ -131,7 +134,8 @@ def _corrected(members: Sequence[_Member]) -> dict[Key, dict[str, float]]:
         # Draw b is the same permutation in every cell; a cell with more draws than another gives its first ones.
         n_draws = min(len(x.draws) for x in some)
         draws = [[x.draws[i] for x in some] for i in range(n_draws)]
-        for x, rank in zip(some, draw_family_p([x.estimate for x in some], draws).tolist(), strict=True):
+        ranks = draw_family_p([x.estimate for x in some], draws, standardised=not some[0].has_floor)
+        for x, rank in zip(some, ranks.tolist(), strict=True):
             p[x.key]["p_draws_family"] = rank
     return p
 
