@@ -27,7 +27,7 @@ class SAETaskConfig(TaskConfig):
     expansion: int = 8
     k: int = 8
     l1: float = 0.1
-    n_steps: int = 1000
+    n_steps: int = 800
     batch_size: int = 256
     learning_rate: float = 3e-3
     # Folders of SAEs (SAELens or dictionary_learning) in place of trained ones, for one site; the name of a folder in

@@ -11,6 +11,7 @@ from bridge.models.loss import has_loss
 from bridge.results.points import PointScores, Result, result_of
 from bridge.results.scores import Part
 from bridge.rotations.axes import step_of
+from bridge.rotations.inputs import InputFeatures
 from bridge.rotations.states import SiteStates, alone_error, site_states
 from bridge.sae.base import SAE
 from bridge.sae.crosscoder import Crosscoder, train_crosscoder
@@ -50,7 +51,9 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     if given["source"] is not None:
         absent |= dict.fromkeys(("frozen", "shared_start"), "the source's SAE was given by task.source_sae")
     bar = tqdm(states.depths, desc="sites", delay=2.0, leave=False, disable=None)
-    sites = [Site(states, depth, trained[depth], chosen.n_draws, config.seed, lm) for depth in bar]
+    features = InputFeatures.of(states.fit)
+    read = features(states.fit), features(states.held)
+    sites = [Site(states, depth, trained[depth], chosen.n_draws, config.seed, lm, read) for depth in bar]
     part = Part.whole(states.held.units, chosen.n_resamples, config.seed)
     step = step_of(config.pair.target)
     points = [

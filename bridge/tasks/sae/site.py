@@ -11,6 +11,7 @@ from bridge.activations.putting import losses_with
 from bridge.models.loading import LoadedModel
 from bridge.results.scores import Branch
 from bridge.rotations.fits import NULLS, MatchedRows, fit_rotations, null_rotations
+from bridge.rotations.inputs import predict
 from bridge.rotations.scores import by_string
 from bridge.rotations.states import SiteStates
 from bridge.sae.base import SAE
@@ -72,12 +73,21 @@ class Site:
         n_draws: of each random control.
         seed: of the cell.
         lm: the target, to put reconstructions into; None for no loss.
+        read: features of the tokens of the strings to fit on, and of the others.
     """
 
     def __init__(
-        self, states: SiteStates, depth: float, trained: Trained, n_draws: int, seed: int, lm: LoadedModel | None
+        self,
+        states: SiteStates,
+        depth: float,
+        trained: Trained,
+        n_draws: int,
+        seed: int,
+        lm: LoadedModel | None,
+        read: tuple[Tensor, Tensor],
     ) -> None:
         self.depth, self.trained, self.n_draws, self.seed, self.lm = depth, trained, n_draws, seed, lm
+        self.read = read
         X, Y = states.at(depth, states.fit)
         self.means = X.mean(0), Y.mean(0)
         self.rows = MatchedRows(X - self.means[0], Y - self.means[1], states.fit.token)
@@ -127,6 +137,8 @@ class Site:
         if name == "crosscoder":
             assert trained.crosscoder is not None
             return Outcome(trained.crosscoder.across(self.x + self.mean_x, 0) - self.mean_y)
+        if name == "inputs":
+            return Outcome(predict(self.read[0], self.rows.Y, self.read[1]).float())
         sae = {"raw": trained.source, "native": trained.target, "second": trained.second}[name]
         features = sae.encode(self.y + self.mean_y)
         return Outcome(sae.decode(features) - self.mean_y, features, sae.W_dec)
