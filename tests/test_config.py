@@ -46,7 +46,7 @@ STORED = [name.removesuffix(".yaml") for name in ConfigStore.instance().list("la
 
 
 def test_the_options_are_all_there() -> None:
-    assert len(YAML) == 72
+    assert len(YAML) == 74
     assert len(STORED) == len(LAYER_NUMBERS) + len(LAYER_FRACTIONS)
     groups = {p.parent.name for p in YAML}
     assert groups == {
