@@ -1,51 +1,14 @@
-"""What a fitted rotation looks like: its distance from I and from signed permutations, whether it looks like a Haar
-draw, and how much of it the rows determine."""
+"""How far a rotation is from I, how many directions rows vary in, and how well fits of two halves of them agree."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bridge.rotations.fits import RANK_TOLERANCE, fit_rotations
-from bridge.statistics.haar import HaarTest, haar_test, plain_ks, to_signed_permutation
 
 # A direction is stable where the fits of two halves of the strings map it to within this cosine.
 STABLE_COSINE = 0.9
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What one orthogonal matrix looks like.
-
-    Attributes:
-        distance: ||R - I||_F.
-        to_signed_permutation: the Frobenius distance to the nearest signed permutation.
-        haar: the calibrated test.
-        plain_ks_p: p of a Kolmogorov-Smirnov test that takes the angles for independent.
-    """
-
-    distance: float
-    to_signed_permutation: float
-    haar: HaarTest
-    plain_ks_p: float
-
-
-def shape_of(R: Tensor, n_draws: int, seed: int) -> Shape:
-    """The shape of an orthogonal matrix R (d, d).
-
-    Args:
-        R: the matrix.
-        n_draws: Haar draws of the test's null.
-        seed: of these draws.
-    """
-    matrix = R.cpu().numpy()
-    return Shape(
-        distance=distance(R),
-        to_signed_permutation=to_signed_permutation(matrix),
-        haar=haar_test(matrix, n_draws, np.random.default_rng([seed, 7])),
-        plain_ks_p=plain_ks(matrix),
-    )
 
 
 def distance(R: Tensor) -> float:

@@ -9,7 +9,7 @@ from bridge.rotations import inputs
 from bridge.rotations.fits import axes, fit_rotations
 from bridge.rotations.inputs import InputFeatures, predict
 from bridge.rotations.scores import BANDS, by_band, by_string
-from bridge.rotations.shape import distance, rank, shape_of, split_half
+from bridge.rotations.shape import distance, rank, split_half
 from bridge.rotations.states import Side
 
 # Tokens of five strings, of unequal lengths.
@@ -118,17 +118,11 @@ def test_halves_of_unrelated_rows_agree_in_next_to_nothing() -> None:
     assert found.n_stable == 0
 
 
-def test_the_identity_looks_like_itself_and_a_fit_between_unrelated_rows_like_a_haar_draw() -> None:
+def test_a_rotation_has_the_distance_of_its_matrix() -> None:
     eye = torch.eye(16, dtype=torch.float64)
-    found = shape_of(eye, 39, 0)
-    assert (found.distance, found.to_signed_permutation, found.haar.determinant) == (0.0, 0.0, 1)
-    assert found.haar.p["all"] == pytest.approx(1 / 40)
-    unrelated = shape_of(fit_rotations(draw(99, 16), draw(99, 16, seed=1)), 39, 0)
-    assert unrelated.distance == pytest.approx(32**0.5, rel=0.2)
-    assert unrelated.haar.p["all"] > 0.05
-    assert unrelated.plain_ks_p > 0.9
-    assert shape_of(rotation(16), 39, 0) == shape_of(rotation(16), 39, 0)
-    assert distance(-eye) == pytest.approx(8.0)
+    assert (distance(eye), distance(-eye)) == (0.0, pytest.approx(8.0))
+    unrelated = fit_rotations(draw(99, 16), draw(99, 16, seed=1))
+    assert distance(unrelated) == pytest.approx(32**0.5, rel=0.2)
 
 
 def test_the_rank_is_the_number_of_directions_that_rows_vary_in() -> None:

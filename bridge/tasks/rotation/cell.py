@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -16,17 +17,18 @@ from bridge.rotations.axes import step_of
 from bridge.rotations.fits import NULLS, MatchedRows, axes, fit_rotations, null_rotations
 from bridge.rotations.inputs import InputFeatures, predict
 from bridge.rotations.scores import by_band, by_string
-from bridge.rotations.shape import distance, rank, shape_of, split_half
+from bridge.rotations.shape import distance, rank, split_half
 from bridge.rotations.states import SiteStates, alone_error, site_states
 from bridge.schema import BridgeConfig
 from bridge.schema.rotation import RotationConfig
 from bridge.seeds import seeded
 from bridge.session import Session
-from bridge.statistics.haar import plain_ks, to_signed_permutation
+from bridge.statistics.haar import HaarTest, angles, haar_test, plain_ks, to_signed_permutation
 from bridge.tasks.rotation.task import BANDS, Rotation
 
-# How many of the draws of a control are described in the facts.
-N_DESCRIBED = 1
+# The widths up to which the signed permutation nearest to one rotation is looked for, and to some draws of a control. At
+# 4096 one takes 7 s.
+PERMUTATION_AT_MOST, DRAWS_AT_MOST, N_DRAWS = 4096, 512, 5
 
 
 def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> Result:
@@ -124,8 +126,9 @@ class Site:
         totals = {f"ev_band{i + 1}": _summary(torch.stack(bands)[:, i]) for i in range(len(BANDS))}
         if rotations is not None:
             totals["distance"] = _summary(torch.tensor([distance(R) for R in rotations]))
-            nearest = [to_signed_permutation(R.cpu().numpy()) for R in rotations]
-            totals["to_signed_permutation"] = _summary(torch.tensor(nearest))
+            if len(self.R) <= (PERMUTATION_AT_MOST if len(rotations) == 1 else DRAWS_AT_MOST):
+                nearest = [to_signed_permutation(R.cpu().numpy()) for R in rotations[:N_DRAWS]]
+                totals["to_signed_permutation"] = _summary(torch.tensor(nearest))
         return Branch({"ev": torch.stack(strings)}, {k: v for k, v in totals.items() if v is not None})
 
     def _mapped(self, name: str) -> Tensor:
@@ -157,21 +160,24 @@ class Site:
         error = Y @ fit_rotations(Y, turned, self.seed) - turned
         return float(error.norm(dim=1).max() / Y.norm(dim=1).max())
 
+    def _haar(self, R: Tensor) -> HaarTest:
+        return haar_test(R.cpu().numpy(), self.config.n_haar, np.random.default_rng([self.seed, 7]))
+
     def _facts(self, states: SiteStates) -> dict[str, Any]:
         X, Y = self.rows.X, self.rows.Y
-        shape = shape_of(self.R, self.config.n_haar, self.seed)
-        (shuffled,) = null_rotations("shuffled", self.rows, N_DESCRIBED, self.seed)
-        beside = shape_of(shuffled, self.config.n_haar, self.seed)
+        (shuffled,) = null_rotations("shuffled", self.rows, 1, self.seed)
+        haar, beside = self._haar(self.R), self._haar(shuffled)
         d, rank_product = len(self.R), min(rank(X), rank(Y))
         half = torch.randperm(len(states.fit.items), generator=seeded(self.seed, "halves")) % 2 == 0
         return {
             "width": d,
             "rank": {"source": rank(X), "target": rank(Y)},
             "null_share": 1 - rank_product / d,
-            "determinant": shape.haar.determinant,
-            "haar": {"p": shape.haar.p, "statistics": shape.haar.statistics, "n_draws": shape.haar.n_draws},
-            "haar_of_shuffled": beside.haar.p,
-            "plain_ks_p": shape.plain_ks_p,
+            "determinant": haar.determinant,
+            "angles_rad": [round(float(angle), 4) for angle in angles(self.R.cpu().numpy())],
+            "haar": {"p": haar.p, "statistics": haar.statistics, "n_draws": haar.n_draws},
+            "haar_of_shuffled": beside.p,
+            "plain_ks_p": plain_ks(self.R.cpu().numpy()),
             "plain_ks_p_of_shuffled": plain_ks(shuffled.cpu().numpy()),
             "split_half": asdict(split_half(X, Y, half[states.fit.string], axes(X), self.seed)),
         }
