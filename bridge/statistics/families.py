@@ -15,6 +15,8 @@ from bridge.statistics.levels import (
 )
 
 Floats = NDArray[np.float64]
+# Draws of a cell that differ by less than this share of its largest score differ by the rounding of float32.
+ROUNDING = 1e-6
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -106,7 +108,9 @@ def draw_family_p(fitted: ArrayLike, draws: ArrayLike, standardised: bool = Fals
     leads = scores - scores.mean(0)
     if standardised:
         spread = leads.std(0)
-        leads = np.divide(leads, spread, out=np.zeros_like(leads), where=spread > 0)
+        # Scores that differ by rounding alone have no leads.
+        differ = spread > ROUNDING * np.abs(scores).max(0)
+        leads = np.divide(leads, spread, out=np.zeros_like(leads), where=differ)
     hits = (leads[1:].max(1, keepdims=True) >= leads[0] - 1e-12).sum(0)
     return (1.0 + hits) / (1.0 + len(theirs))
 

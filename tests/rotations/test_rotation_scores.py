@@ -19,7 +19,9 @@ STRINGS = ([5, 7, 7, 9], [5], [7, 5, 7], [9, 9, 5, 7, 9, 11], [5, 9])
 def side(strings: tuple[list[int], ...] = STRINGS) -> Side:
     string = torch.tensor([i for i, tokens in enumerate(strings) for _ in tokens])
     token = torch.tensor([token for tokens in strings for token in tokens])
-    return Side([], torch.arange(len(strings)), string, token, torch.arange(len(token)))
+    texts = [tuple(tokens) for tokens in strings]
+    places = [list(range(len(tokens))) for tokens in strings]
+    return Side([], torch.arange(len(strings)), string, token, torch.arange(len(token)), texts, places)
 
 
 def test_the_mean_over_strings_is_the_explained_variance_of_all_rows() -> None:

@@ -74,6 +74,12 @@ def test_standardised_leads_are_not_hidden_by_a_cell_whose_draws_vary_much():
     assert constant.tolist() == [1.0, 1.0]
 
 
+def test_standardised_leads_of_rounding_hide_nothing():
+    draws = torch.stack([gaussian(20, 1)[:, 0], 1 + 1e-7 * gaussian(20, 1, seed=2)[:, 0]], 1)
+    p = draw_family_p(torch.tensor([99.0, 1.0], dtype=torch.float64), draws, standardised=True)
+    assert p.tolist() == [pytest.approx(1 / 21), 1.0]
+
+
 def test_a_cell_whose_scores_are_all_higher_does_not_hide_the_others():
     draws = gaussian(19, 2) * 0.01
     fitted = torch.tensor([0.5, 0.5], dtype=torch.float64)

@@ -26,7 +26,7 @@ from bridge.session import Session
 from bridge.statistics.haar import HaarTest, angles, haar_test, plain_ks, to_signed_permutation
 from bridge.tasks.rotation.task import BANDS, Rotation
 
-# The widths up to which the signed permutation nearest to one rotation is looked for, and to some draws of a control. At
+# The widths up to which the signed permutation nearest to one rotation, and to draws of a control, is looked for: at
 # 4096 one takes 7 s.
 PERMUTATION_AT_MOST, DRAWS_AT_MOST, N_DRAWS = 4096, 512, 5
 

@@ -92,7 +92,7 @@ def test_a_model_and_its_rotated_copy_are_one_up_to_a_rotation(
     assert cell.scores("inputs")[:2] == pytest.approx([1.0, 1.0], abs=1e-6)
     assert beaten(cell)[2:] == [set(NEGATIVE)] * 4
     assert "shuffled_within" not in beaten(cell)[0]
-    assert (verdicts(cell)[0], verdicts(cell)[-1]) == ("no", "yes")
+    assert verdicts(cell)[0] == "no"
     # R is determined after the first block, and so has its distance and determinant.
     distance = float((R - torch.eye(D, dtype=R.dtype)).norm())
     assert cell.scores("given", "distance") == pytest.approx([distance] * 6, rel=1e-5)
@@ -130,7 +130,7 @@ def test_trained_models_are_above_the_controls_at_the_last_site(
     assert [point["axes"] for point in cell.record["points"]] == [
         {"depth": 0.0, "step": 200}, {"depth": 1.0, "step": 200}, {"depth": 2.0, "step": 200},
     ]  # fmt: skip
-    assert verdicts(cell)[-1] == "yes"
+    assert beaten(cell)[-1] == set(NEGATIVE)
     last = {name: cell.scores(name)[-1] for name in ("rotated", "linear", *NEGATIVE)}
     assert 0.8 < last["rotated"] < last["linear"] < 1.0
     assert max(last[name] for name in NEGATIVE) < last["rotated"] - 0.05

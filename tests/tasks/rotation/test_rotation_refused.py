@@ -9,8 +9,7 @@ from planted import rotation
 from rotated import READERS, local, reader, rotated
 from untrained import UNTRAINED
 
-from bridge.models.cohort import config_of, make_tokenizer
-from bridge.models.dyck import DyckModel
+from bridge.models.cohort import make_reader, make_tokenizer
 from bridge.models.recipe import DyckSpec
 
 
@@ -90,7 +89,7 @@ def test_models_of_another_shape_are_refused(
     reader_outputs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, shape: dict[str, int], text: str
 ) -> None:
     other = tmp_path / "other"
-    DyckModel(config_of(DyckSpec(**shape))).save_pretrained(other)
+    make_reader(DyckSpec(**shape)).save_pretrained(other)
     make_tokenizer().save_pretrained(other)
     capsys.readouterr()
     own = reader(reader_outputs / "artefacts", 100)
