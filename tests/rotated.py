@@ -11,8 +11,8 @@ from bridge.cli import main
 from bridge.models.recipe import KIND
 
 # Two readers of Dyck-3 strings that were trained for some seconds.
-STRINGS = ["dataset=dyck", "dataset.n_strings=300"]
-READERS = ["pair=dyck3", "pair.source.zoo.n_steps=200", *STRINGS]
+STRINGS = ["dataset=dyck", "dataset.n_strings=300", "dataset.max_length=16"]
+READERS = ["pair=dyck3_fast", "pair.source.zoo.n_steps=300", *STRINGS]
 FEW = ["task=rotation", "task.n_haar=19", "task.n_resamples=100"]
 
 

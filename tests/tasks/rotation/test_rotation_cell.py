@@ -128,7 +128,7 @@ def test_trained_models_are_above_the_controls_at_the_last_site(
     cell = rotated(reader_outputs, capsys, *words)
     assert (cell.code, cell.err) == (0, "")
     assert [point["axes"] for point in cell.record["points"]] == [
-        {"depth": 0.0, "step": 200}, {"depth": 1.0, "step": 200}, {"depth": 2.0, "step": 200},
+        {"depth": 0.0, "step": 300}, {"depth": 1.0, "step": 300}, {"depth": 2.0, "step": 300},
     ]  # fmt: skip
     assert beaten(cell)[-1] == set(NEGATIVE)
     last = {name: cell.scores(name)[-1] for name in ("rotated", "linear", *NEGATIVE)}

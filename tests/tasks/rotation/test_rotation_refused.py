@@ -27,11 +27,11 @@ def refusal(outputs: Path, capsys: pytest.CaptureFixture[str], *words: str) -> s
     [
         (
             ["task.sites=[resid_post_2]"],
-            "site resid_post_2 is not in dyck3-seed101; wanted embed, or resid_pre_B, resid_mid_B or resid_post_B with "
+            "site resid_post_2 is not in dyck3-fast-seed101; wanted embed, or resid_pre_B, resid_mid_B or resid_post_B with "
             "B from 0 to 1: change task.sites",
         ),
-        (["task.sites=[resid_0]"], "site resid_0 is not in dyck3-seed101; wanted embed, or resid_pre_B"),
-        (["task.sites=nowhere"], "site nowhere is not in dyck3-seed101; wanted embed, or resid_pre_B"),
+        (["task.sites=[resid_0]"], "site resid_0 is not in dyck3-fast-seed101; wanted embed, or resid_pre_B"),
+        (["task.sites=nowhere"], "site nowhere is not in dyck3-fast-seed101; wanted embed, or resid_pre_B"),
         (
             ["task.sites=[]"],
             "task.sites is empty; wanted all or names such as [resid_mid_0,resid_post_1]: give some",
