@@ -47,7 +47,9 @@ def orthogonal_matrix(path: str | Path, name: str | None = None, tolerance: floa
     try:
         R = checked(R, tolerance)
     except ValueError as error:
-        raise DataError(f"{path} holds no rotation ({error}); wanted an orthogonal matrix: give one") from error
+        raise DataError(
+            f"{path} holds no rotation ({str(error).partition(';')[0]}); wanted an orthogonal matrix: give one"
+        ) from error
     return _nearest(R)
 
 

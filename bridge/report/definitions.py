@@ -78,7 +78,7 @@ def _tests(one: Gathered) -> list[str]:
     if ranked and has_items and draws:
         lines.append(
             f"<b>Rank among draws</b> ({escape(ranked)}): a second condition, beside p: draw by draw the largest lead "
-            f"over all cells is taken (in standard deviations where a score has no least value), and the {estimate} "
+            f"over all cells is taken (of explained variances, in -log of what is left), and the {estimate} "
             "lead is ranked among these. That corrects it for all cells "
             f"of the report at once; {_list(draws)} draws cannot push it below {least_p(draws[-1]):.3f}."
         )

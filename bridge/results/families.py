@@ -3,6 +3,7 @@
 A family needs the records alone: the exact p of every contrast, and the mean of every draw.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from bridge.statistics.levels import ALPHA, LEAST_UNITS, least_p
 
 # run id, number of the point, part, condition, metric
 Key = tuple[str, int, str, str, str]
+# Less than this share left unexplained is rounding.
+LEAST_UNEXPLAINED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,6 @@ class _Member:
         is_searched: whether p is corrected for all points of its record already.
         estimate: mean score of the estimate, with the sign at which larger is better.
         draws: means of the draws of a condition that the estimate is ranked among; empty where it is not.
-        has_floor: whether the score has a least value; leads of one without are standardised.
     """
 
     key: Key
@@ -36,7 +38,6 @@ class _Member:
     is_searched: bool
     estimate: float
     draws: tuple[float, ...]
-    has_floor: bool
 
 
 class Family:
@@ -111,10 +112,20 @@ def _member(
         condition.kind,
         p,
         "p_exact" not in contrast and "p_searched" in contrast,
-        better * scores[c.estimate][metric.name]["mean"],
-        tuple(better * draw for draw in draws),
-        metric.low is not None,
+        _comparable(metric, better * scores[c.estimate][metric.name]["mean"]),
+        tuple(_comparable(metric, better * draw) for draw in draws),
     )
+
+
+def _comparable(metric: Metric, score: float) -> float:
+    """A score in a unit in which leads of cells can be compared.
+
+    A score with the best value 1 and no worst one, such as an explained variance, is -log of what it leaves unexplained:
+    from 0.9 to 0.99 is then as far as from 0 to 0.9, and a perfect score leads by more than a lucky draw.
+    """
+    if metric.low is None and metric.high == 1.0:
+        return -math.log(max(1.0 - score, LEAST_UNEXPLAINED))
+    return score
 
 
 def _corrected(members: Sequence[_Member]) -> dict[Key, dict[str, float]]:
@@ -134,8 +145,7 @@ def _corrected(members: Sequence[_Member]) -> dict[Key, dict[str, float]]:
         # Draw b is the same permutation in every cell; a cell with more draws than another gives its first ones.
         n_draws = min(len(x.draws) for x in some)
         draws = [[x.draws[i] for x in some] for i in range(n_draws)]
-        ranks = draw_family_p([x.estimate for x in some], draws, standardised=not some[0].has_floor)
-        for x, rank in zip(some, ranks.tolist(), strict=True):
+        for x, rank in zip(some, draw_family_p([x.estimate for x in some], draws).tolist(), strict=True):
             p[x.key]["p_draws_family"] = rank
     return p
 

@@ -22,8 +22,8 @@ class SiteAxis(Axis):
         return site_name(axes[self.name])
 
 
-SITE = SiteAxis("depth", "depth of the site (blocks)", "site", "site", searched=True)
-STEP = Axis("step", "training step", "step", "step", STEP_KEYS, log=True)
+SITE = SiteAxis("depth", "site", "site", "site", searched=True)
+STEP = Axis("step", "training step", "step", "step", STEP_KEYS)
 
 
 def step_of(model: ModelConfig) -> int:

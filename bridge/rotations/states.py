@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bridge.activations.extract import extract
 from bridge.activations.inside import depths_of, every_site
-from bridge.activations.positions import wanted_tokens
 from bridge.activations.sites import site_name
 from bridge.data.items import Item
 from bridge.data.splitting import labels, numbered, split
@@ -68,7 +67,7 @@ class SiteStates:
 
 
 def site_states(config: BridgeConfig, session: Session, sites: str | Sequence[str]) -> SiteStates:
-    """Read both models at all wanted sites, at every token of the strings but those that a tokenizer adds.
+    """Read both models at all wanted sites, at every token of the strings but special ones.
 
     Args:
         config: names the pair, the items and their split.
@@ -91,7 +90,8 @@ def site_states(config: BridgeConfig, session: Session, sites: str | Sequence[st
                 "one tokenizer"
             )
     tokenizer = session.model(pair.target).tokenizer
-    wanted = wanted_tokens(tokenizer, contexts["target"], contexts["target"], "mean")
+    special = set(tokenizer.all_special_ids)
+    wanted = [[t for t, token in enumerate(context) if token not in special] for context in contexts["target"]]
     starts = [0]
     for context in contexts["target"]:
         starts.append(starts[-1] + len(context))
@@ -160,12 +160,11 @@ def alone_error(config: BridgeConfig, session: Session, states: SiteStates) -> f
     ):
         lm = session.model(model)
         for n, i in some:
-            alone = extract(lm, [contexts[i]], states.depths, "mean")
+            alone = extract(lm, [contexts[i]], states.depths, "index", [states.held.places[n]])
             mine = states.held.string == n
             for depth in states.depths:
-                stored = states.at(depth, states.held)[side][mine].mean(0)
-                own = alone[depth][0].double()
-                worst = max(worst, float((stored - own).norm() / own.norm().clamp_min(1e-30)))
+                stored, own = states.at(depth, states.held)[side][mine], alone[depth].double()
+                worst = max(worst, float(((stored - own).norm(dim=1) / own.norm(dim=1).clamp_min(1e-30)).max()))
     return worst
 
 

@@ -1,5 +1,6 @@
 """What an SAE is trained with."""
 
+import math
 from dataclasses import dataclass
 
 from bridge.errors import ConfigError
@@ -45,9 +46,9 @@ class SAESpec:
 
     def __post_init__(self) -> None:
         if self.kind not in TRAINED:
-            raise ConfigError(f"sae.kind={self.kind}; wanted one of {', '.join(TRAINED)}: change it")
+            raise ConfigError(f"task.kind={self.kind}; wanted one of {', '.join(TRAINED)}: change it")
         for name in ("expansion", "k", "n_steps", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"sae.{name}={getattr(self, name)}; wanted more than 0: change it")
-        if self.l1 < 0:
-            raise ConfigError(f"sae.l1={self.l1}; wanted 0 or more: change it")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"task.{name}={getattr(self, name)}; wanted a finite number above 0: change it")
+        if not 0 <= self.l1 < math.inf:
+            raise ConfigError(f"task.l1={self.l1}; wanted a finite number of 0 or more: change it")

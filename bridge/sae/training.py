@@ -97,7 +97,7 @@ def train_group(
         starts = [_start(spec, m, X[0].shape[-1]) for spec in specs]
     for spec, start in zip(specs, starts, strict=True):
         if spec.kind != "relu_l1" and spec.k > m:
-            raise FitError(f"k = {spec.k} for {m} features; wanted at most {m}: lower sae.k")
+            raise FitError(f"k = {spec.k} for {m} features; wanted at most {m}: lower task.k")
         if start.shape != (m, X[0].shape[-1]):
             raise FitError(f"a start of {tuple(start.shape)}; wanted {(m, X[0].shape[-1])}: give a decoder of it")
     stack = Stack(torch.stack([s.to(torch.float32) for s in starts]), specs, encoder_norm)
@@ -106,6 +106,11 @@ def train_group(
     for step in range(n_steps):
         rows = [s.batch(n_rows, generator) for s, generator in zip(states, generators, strict=True)]
         stack.step(torch.stack(rows), min(1.0, (n_steps - step) / (DECAY * n_steps)))
+    if not all(bool(parameter.isfinite().all()) for parameter in stack.parameters):
+        raise FitError(
+            f"training an SAE with learning_rate={specs[0].learning_rate:g} ended with weights that are not finite; "
+            "wanted finite ones: lower task.learning_rate"
+        )
     return [s.folded(stack.sae(i)) for i, s in enumerate(states)]
 
 

@@ -55,6 +55,8 @@ def haar_verb(arguments: Sequence[str]) -> int:
         width = ""
     if chosen.draws < LEAST_DRAWS:
         raise ConfigError(f"--draws {chosen.draws} is too few; wanted at least {LEAST_DRAWS}: raise it")
+    if chosen.seed < 0:
+        raise ConfigError(f"--seed {chosen.seed} is negative; wanted 0 or more: change it")
     if not files and not width:
         raise ConfigError("no file to test; wanted a matrix, or --power with a width: give one, such as R.npy")
     if width and int(width) < 4:

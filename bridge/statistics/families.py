@@ -15,8 +15,6 @@ from bridge.statistics.levels import (
 )
 
 Floats = NDArray[np.float64]
-# Draws of a cell that differ by less than this share of its largest score differ by the rounding of float32.
-ROUNDING = 1e-6
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -74,7 +72,7 @@ def draw_rank_p(fitted: ArrayLike, draws: ArrayLike) -> Floats:
     return (1.0 + (theirs >= ours).sum(0)) / (1.0 + len(theirs))
 
 
-def draw_family_p(fitted: ArrayLike, draws: ArrayLike, standardised: bool = False) -> Floats:
+def draw_family_p(fitted: ArrayLike, draws: ArrayLike) -> Floats:
     """Rank p of each of many cells' fitted scores, corrected for all cells together.
 
     For each draw the largest lead over all cells is computed, where a lead is a score minus the mean over the draws and
@@ -82,16 +80,14 @@ def draw_family_p(fitted: ArrayLike, draws: ArrayLike, standardised: bool = Fals
     n_draws). If the fitted map is one more draw in every cell (the null hypothesis), the probability that any cell has
     p <= alpha is at most alpha. That holds if draw b is the same permutation or rotation in every cell, and if cells
     are independent; cells that share part of their rows lie between these two cases. More cells need no more draws.
-    Leads in the unit of the scores suit shares, of which most draws are 0; one cell of few items, whose draws vary
-    much, makes all others harder to tell from draws. Scores without a floor, such as an explained variance, vary far
-    more in some cells than in others; their leads are better standardised.
+    Leads are in the unit of the scores and not standardised, so a cell of few items, whose draws vary much, makes all
+    others harder to tell from draws.
 
     Source: Westfall and Young (1993), "Resampling-based multiple testing", the single-step maxT procedure.
 
     Args:
         fitted: (c,) scores, one a cell, larger is better.
         draws: (p, c) the same scores for p draws of the control.
-        standardised: whether leads are in standard deviations over the draws and the fitted map of their cell.
 
     Returns:
         p (c,) in (0, 1], never below `draw_rank_p`.
@@ -106,11 +102,6 @@ def draw_family_p(fitted: ArrayLike, draws: ArrayLike, standardised: bool = Fals
     ours, theirs = _checked(fitted, draws)
     scores = np.concatenate([ours[None], theirs])
     leads = scores - scores.mean(0)
-    if standardised:
-        spread = leads.std(0)
-        # Scores that differ by rounding alone have no leads.
-        differ = spread > ROUNDING * np.abs(scores).max(0)
-        leads = np.divide(leads, spread, out=np.zeros_like(leads), where=differ)
     hits = (leads[1:].max(1, keepdims=True) >= leads[0] - 1e-12).sum(0)
     return (1.0 + hits) / (1.0 + len(theirs))
 

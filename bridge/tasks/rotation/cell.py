@@ -44,7 +44,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     """
     chosen = config.task
     assert isinstance(chosen, RotationConfig)
-    _check(chosen)
+    _check(chosen, config.seed)
     given = None if chosen.matrix is None else orthogonal_matrix(chosen.matrix, chosen.matrix_name)
     states = site_states(config, session, chosen.sites)
     bar = tqdm(states.depths, desc="sites", delay=2.0, leave=False, disable=None)
@@ -64,6 +64,9 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     names = [name for name in Rotation.conditions if name not in absent]
     result = result_of(points, names, [{"items": about}] * len(points))
     result.absent = absent
+    width, n_rows = len(sites[0].R), len(states.fit.rows)
+    if n_rows < 2 * width:
+        result.warnings.append(f"a rotation of width {width} is fitted on {n_rows} rows; give more strings")
     result.gates = {
         "planted": _at_most(max(site.planted for site in sites), chosen.gates.planted),
         "alone": _at_most(alone_error(config, session, states), chosen.gates.alone),
@@ -199,7 +202,9 @@ def _at_most(value: float, threshold: float) -> dict[str, Any]:
     return {"passed": value <= threshold, "value": value, "threshold": threshold}
 
 
-def _check(config: RotationConfig) -> None:
+def _check(config: RotationConfig, seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative; wanted 0 or more: change it")
     if config.matrix is None and config.matrix_name is not None:
         raise ConfigError(
             f"task.matrix_name={config.matrix_name} names a tensor of no file; wanted task.matrix as well: give both "

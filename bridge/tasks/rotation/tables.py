@@ -17,19 +17,19 @@ COLUMNS = (
     "arbi-\ntrary",
     "||R-I||",
     "Haar\np",
-    "shuf-\nfled",
+    "its\nshuffle",
     "plain\nKS p",
     "det",
     "stable",
     "halves",
 )
 LEGEND = (
-    "rank: directions that the states of source and target vary in; arbitrary: the share of R that the rows do not "
-    "determine, which is drawn at random. ||R - I||_F: Haar draws have {mean:.2f} ± {sd:.2f}. Haar p: the calibrated "
-    "test whether R looks like a Haar draw, and the same of a fit on shuffled rows: it rejects neither where it has no "
-    "power, so a large p is no evidence. plain KS p: takes the angles for independent, and rejects next to nothing. "
-    "stable: principal directions that the fits of two halves of the strings map alike (cosine above 0.9). halves: "
-    "||R1 - R2||_F of these fits in that of unrelated rotations."
+    "rank: directions that the states of source and target vary in; arbitrary: the share of directions that the rows do "
+    "not determine, which are mapped at random. ||R - I||_F: Haar draws have {mean:.2f} ± {sd:.2f}. Haar p: the calibrated "
+    "test whether R looks like a Haar draw, and the same of a fit on shuffled rows. A large p does not show that R is "
+    "random: the test misses many alternatives (bridge haar --power). plain KS p: takes the angles for independent, and "
+    "accepts nearly every rotation. stable: principal directions that the fits of two halves of the strings map alike "
+    "(cosine above 0.9). halves: ||R1 - R2||_F of these fits, divided by sqrt(2d), its value for unrelated rotations."
 )
 
 
@@ -74,11 +74,13 @@ def section(comparisons: Sequence[Comparison]) -> list[Section]:
     records = {c.data["run_id"]: c for c in comparisons}
     tables = []
     for c in records.values():
-        head = "".join(f"<th>{escape(column.replace('-', '').replace(chr(10), ' '))}</th>" for column in COLUMNS)
+        head = "".join(
+            f"<th>{escape(column.replace('-' + chr(10), '').replace(chr(10), ' '))}</th>" for column in COLUMNS
+        )
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(c.data))
         step = c.place("step")
         tables.append(
             f"<h3>{escape(pair_label(c.config))}, step {escape(step)}</h3><table><tr>{head}</tr>{body}</table>"
         )
     lead = _legend(next(iter(records.values())).data)
-    return [Section("shapes", "What the rotations look like", "".join(tables), escape(lead), "rotations")]
+    return [Section("shapes", "What the rotations look like", "".join(tables), lead, "rotations")]

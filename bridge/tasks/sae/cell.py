@@ -183,6 +183,11 @@ def _at_most(value: float, threshold: float) -> dict[str, Any]:
 
 
 def _check(config: SAETaskConfig) -> None:
+    if config.sae_name is not None and config.source_sae is None and config.target_sae is None:
+        raise ConfigError(
+            f"task.sae_name={config.sae_name} names a folder of no file; wanted task.source_sae or task.target_sae as "
+            "well: give one or leave it out"
+        )
     for name, least in (("n_draws", 2), ("n_resamples", 100)):
         if getattr(config, name) < least:
             raise ConfigError(f"task.{name}={getattr(config, name)} is too few; wanted at least {least}: raise it")

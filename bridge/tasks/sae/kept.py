@@ -1,4 +1,4 @@
-"""SAEs of one model at one site: trained once, all that are missing together, and kept in the artefact store."""
+"""SAEs of one model at one site: trained once, and kept in the artefact store."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from bridge.records.artefacts import Artefacts
 from bridge.sae.base import SAE
@@ -16,6 +17,8 @@ from bridge.sae.spec import SAESpec
 from bridge.sae.training import train_saes
 
 KIND, RECIPE = "sae", 1
+# SAEs that are trained together, and then stored: what a stopped run loses.
+TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,25 @@ class Wanted:
 
 
 def ensure_saes(wanted: Sequence[Wanted], store: Artefacts) -> list[SAE]:
-    """The SAEs, read from the store; those that are missing are trained at once and stored in the SAELens format.
+    """The SAEs, read from the store; those that are missing are trained and stored, a few together, in the SAELens format.
 
     Raises:
         FitError: states that no SAE can be trained on.
         StoreError: the store cannot be written.
     """
     missing = list({store.path(KIND, w.made_from): w for w in wanted if store.find(KIND, w.made_from) is None}.values())
-    if missing:
-        made = train_saes([w.X.float() for w in missing], [w.spec for w in missing])
-        for one, sae in zip(missing, made, strict=True):
+    bar = tqdm(total=len(missing), desc="train SAEs", delay=2.0, leave=False, disable=None)
+    with bar:
+        for at in range(0, len(missing), TOGETHER):
+            some = missing[at : at + TOGETHER]
+            made = train_saes([w.X.float() for w in some], [w.spec for w in some])
+            for one, sae in zip(some, made, strict=True):
 
-            def save(folder: Path, sae: SAE = sae) -> None:
-                save_sae(sae, folder)
+                def save(folder: Path, sae: SAE = sae) -> None:
+                    save_sae(sae, folder)
 
-            store.ensure(KIND, one.made_from, save)
+                store.ensure(KIND, one.made_from, save)
+            bar.update(len(some))
     return [load_sae(store.path(KIND, w.made_from)) for w in wanted]
 
 

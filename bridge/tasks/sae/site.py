@@ -138,7 +138,8 @@ class Site:
             assert trained.crosscoder is not None
             return Outcome(trained.crosscoder.across(self.x + self.mean_x, 0) - self.mean_y)
         if name == "inputs":
-            return Outcome(predict(self.read[0], self.rows.Y, self.read[1]).float())
+            predicted = predict(self.read[0], self.rows.Y, self.read[1]).float()
+            return Outcome(trained.target(predicted + self.mean_y) - self.mean_y)
         sae = {"raw": trained.source, "native": trained.target, "second": trained.second}[name]
         features = sae.encode(self.y + self.mean_y)
         return Outcome(sae.decode(features) - self.mean_y, features, sae.W_dec)
@@ -172,12 +173,15 @@ class Site:
         if outcome.decoder is not None and name != "native":
             shared = self.trained.shared
             beside = shared[1] if name == "shared_start" and shared is not None else self.trained.target
-            cosines = decoder_cosines(outcome.decoder, beside.W_dec)
-            described |= {
-                "cosine_best": float(cosines.best.mean()),
-                "cosine_matched": float(cosines.matched.mean()),
-                "cosine_above_half": float((cosines.best > 0.5).double().mean()),
-            }
+            # Features that never fire keep the directions that they started from.
+            own, others = _alive(outcome.features), _alive(beside.encode(self.y + self.mean_y))
+            cosines = decoder_cosines(outcome.decoder[own], beside.W_dec[others])
+            if len(cosines.best):
+                described |= {
+                    "cosine_best": float(cosines.best.mean()),
+                    "cosine_matched": float(cosines.matched.mean()),
+                    "cosine_above_half": float((cosines.best > 0.5).double().mean()),
+                }
         if self.lm is not None and outcome.own is None and self._loss_of_mean > LEAST_LOSS:
             described["loss_recovered"] = 1 - self._loss_above_own(outcome.states) / self._loss_of_mean
         return described
@@ -218,6 +222,12 @@ class Site:
         fitted = fit_rotations(self.rows.X, self.rows.X @ R, self.seed)
         error = self._through(self.trained.source, moved, fitted.float()).states - moved
         return abs(float(1 - error.square().sum() / moved.square().sum()) - self.own_ev)
+
+
+def _alive(features: Tensor | None) -> Tensor:
+    """Which of the features (m, n_features) fire on any row."""
+    assert features is not None
+    return (features > 0).any(0)
 
 
 def _summary(values: list[float]) -> dict[str, Any]:

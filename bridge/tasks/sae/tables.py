@@ -11,21 +11,29 @@ from bridge.results.comparison import Comparison
 from bridge.results.curves import pair_label
 from bridge.tasks.base import Section
 
-# Over a column, the metric, and the conditions side by side in it.
+# Over a column, the metric, and the condition.
 COLUMNS = (
-    ("L0\nown, rot.", "l0", ("native", "rotated")),
-    ("dead\nown, rot.", "dead_share", ("native", "rotated")),
-    ("cos > 0.5\nraw, rot., frozen | second | shared", "cosine_above_half",
-     ("recentred", "rotated", "frozen", "second", "shared_start")),
-    ("firing\nraw, rot., second", "firing", ("recentred", "rotated", "second")),
-    ("loss recovered\nraw, rot., own", "loss_recovered", ("recentred", "rotated", "native")),
-)  # fmt: skip
+    ("L0\nown", "l0", "native"),
+    ("L0\nrot.", "l0", "rotated"),
+    ("dead\nown", "dead_share", "native"),
+    ("dead\nrot.", "dead_share", "rotated"),
+    ("cos\nrot.", "cosine_above_half", "rotated"),
+    ("cos\nsec.", "cosine_above_half", "second"),
+    ("cos\nspec.", "cosine_above_half", "spectrum"),
+    ("cos\nshar.", "cosine_above_half", "shared_start"),
+    ("fire\nrot.", "firing", "rotated"),
+    ("fire\nrand.", "firing", "random"),
+    ("loss\nrot.", "loss_recovered", "rotated"),
+    ("loss\ninp.", "loss_recovered", "inputs"),
+    ("loss\nrand.", "loss_recovered", "random"),
+)
 LEGEND = (
-    "own: the target's SAE; rot.: the source's, rotated; raw: the source's, recentred. L0: features that fire at a "
-    "token; dead: the share that never fires on held-out strings. cos > 0.5: the share of features whose decoder has a "
-    "cosine above 0.5 with one of the target's SAE, beside that of random directions (frozen), of the target's second "
-    "SAE, and of SAEs that were started alike, without a rotation. firing: correlation of firing patterns. loss "
-    "recovered: 0 for the mean state in place of every state, 1 for the target's own."
+    "own: the target's SAE; rot.: the source's, rotated. L0: features that fire at a token; dead: the share that never "
+    "fires on held-out strings. cos: of the features that fire, the share whose decoder has a cosine above 0.5 with one "
+    "of the target's SAE, beside the target's second SAE (sec.), a rotation that matches the covariances alone (spec.), "
+    "and SAEs that were started alike and are not rotated (shar.). fire: the largest correlation of firing patterns, "
+    "beside a random rotation (rand.). loss: recovered by reconstructions in place of the target's own states, 0 for its "
+    "mean state, beside what the tokens predict (inp.) and a random rotation."
 )
 
 
@@ -36,7 +44,7 @@ def print_features(data: Mapping[str, Any], console: Console) -> None:
                   pad_edge=False, box=None, padding=(0, 1, 0, 0))  # fmt: skip
     table.add_column("site", no_wrap=True)
     for heading, _, _ in COLUMNS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in _rows(data):
         table.add_row(*row)
     console.print(table)
@@ -45,17 +53,14 @@ def print_features(data: Mapping[str, Any], console: Console) -> None:
 
 def _rows(data: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [site, *(_cell(point["scores"], metric, names) for _, metric, names in COLUMNS)]
+        [site, *(_cell(point["scores"].get(condition, {}), metric) for _, metric, condition in COLUMNS)]
         for site, point in zip(data["sites"], data["points"], strict=True)
     ]
 
 
-def _cell(scores: Mapping[str, Any], metric: str, names: Sequence[str]) -> str:
-    each = []
-    for name in names:
-        mean = scores.get(name, {}).get(metric, {}).get("mean")
-        each.append("-" if mean is None else f"{mean:.1f}" if metric == "l0" else f"{mean:.2f}")
-    return " ".join(each)
+def _cell(scores: Mapping[str, Any], metric: str) -> str:
+    mean = scores.get(metric, {}).get("mean")
+    return "-" if mean is None else f"{mean:.1f}" if metric == "l0" else f"{mean:.2f}"
 
 
 def section(comparisons: Sequence[Comparison]) -> list[Section]:
@@ -67,4 +72,4 @@ def section(comparisons: Sequence[Comparison]) -> list[Section]:
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(c.data))
         title = f"{pair_label(c.config)}, step {c.place('step')}, x{c.config['task']['expansion']}"
         tables.append(f"<h3>{escape(title)}</h3><table><tr><th>site</th>{head}</tr>{body}</table>")
-    return [Section("features", "Features", "".join(tables), escape(LEGEND))]
+    return [Section("features", "Features", "".join(tables), LEGEND)]

@@ -52,8 +52,8 @@ def test_the_features_of_a_model_explain_its_rotated_copy_as_well_as_itself(
     assert alike[0] == pytest.approx(alike[1], abs=0.1)
     assert mean(cell, "recentred", "cosine_best") < alike[0] - 0.05
     assert cell.scores("rotated", "l0") == pytest.approx([6, 6], abs=0.5)
-    # A crosscoder finds that all features are shared, and needs no rotation.
-    assert data["sites"]["resid_post_1"]["crosscoder"]["shared"] > 0.9
+    # A crosscoder needs no rotation.
+    assert mean(cell, "crosscoder") > 0.3
 
 
 def test_saes_are_trained_once_and_serve_every_pair(
