@@ -47,9 +47,8 @@ def orthogonal_matrix(path: str | Path, name: str | None = None, tolerance: floa
     try:
         R = checked(R, tolerance)
     except ValueError as error:
-        raise DataError(
-            f"{path} holds no rotation ({str(error).partition(';')[0]}); wanted an orthogonal matrix: give one"
-        ) from error
+        got, _, wanted = str(error).partition(": ")[0].partition("; wanted ")
+        raise DataError(f"{path} holds no rotation ({got}); wanted {wanted}: give an orthogonal matrix") from error
     return _nearest(R)
 
 

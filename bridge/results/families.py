@@ -120,8 +120,8 @@ def _member(
 def _comparable(metric: Metric, score: float) -> float:
     """A score in a unit in which leads of cells can be compared.
 
-    A score with the best value 1 and no worst one, such as an explained variance, is -log of what it leaves unexplained:
-    from 0.9 to 0.99 is then as far as from 0 to 0.9, and a perfect score leads by more than a lucky draw.
+    A score with the best value 1 and no worst one, such as an explained variance, is -log of what it leaves
+    unexplained: from 0.9 to 0.99 is then as far as from 0 to 0.9, and a perfect score leads by more than a lucky draw.
     """
     if metric.low is None and metric.high == 1.0:
         return -math.log(max(1.0 - score, LEAST_UNEXPLAINED))

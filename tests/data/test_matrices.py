@@ -60,8 +60,8 @@ def test_rounding_is_undone_as_far_as_orthogonality_tells(dtype: torch.dtype, tm
 @pytest.mark.parametrize(
     ("matrix", "says"),
     [
-        (2 * R, "differs from I by up to 3; wanted at most 0.0001"),
-        (R[:4], r"shape \(4, 12\); wanted a square one"),
+        (2 * R, r"differs from I by up to 3\); wanted at most 0.0001"),
+        (R[:4], r"shape \(4, 12\)\); wanted a square one"),
         (np.where(np.eye(12) > 0, np.nan, R), "not finite"),
         (np.ones((1, 1)), r"shape \(1, 1\)"),
     ],

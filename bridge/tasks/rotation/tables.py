@@ -24,12 +24,13 @@ COLUMNS = (
     "halves",
 )
 LEGEND = (
-    "rank: directions that the states of source and target vary in; arbitrary: the share of directions that the rows do "
-    "not determine, which are mapped at random. ||R - I||_F: Haar draws have {mean:.2f} ± {sd:.2f}. Haar p: the calibrated "
-    "test whether R looks like a Haar draw, and the same of a fit on shuffled rows. A large p does not show that R is "
-    "random: the test misses many alternatives (bridge haar --power). plain KS p: takes the angles for independent, and "
-    "accepts nearly every rotation. stable: principal directions that the fits of two halves of the strings map alike "
-    "(cosine above 0.9). halves: ||R1 - R2||_F of these fits, divided by sqrt(2d), its value for unrelated rotations."
+    "rank: directions that the states of source and target vary in; arbitrary: the share of directions that the "
+    "rows do not determine, which are mapped at random. ||R - I||_F: Haar draws have {mean:.2f} ± {sd:.2f}. Haar "
+    "p: the calibrated test whether R looks like a Haar draw, and the same of a fit on shuffled rows. A large p "
+    "does not show that R is random: the test misses many alternatives (bridge haar --power). plain KS p: takes "
+    "the angles for independent, and accepts nearly every rotation. stable: principal directions that the fits of "
+    "two halves of the strings map alike (cosine above 0.9). halves: ||R1 - R2||_F of these fits, divided by "
+    "sqrt(2d), its value for unrelated rotations."
 )
 
 
@@ -73,10 +74,9 @@ def section(comparisons: Sequence[Comparison]) -> list[Section]:
     """One table for each record."""
     records = {c.data["run_id"]: c for c in comparisons}
     tables = []
+    names = [column.replace("-\n", "").replace("\n", " ") for column in COLUMNS]
     for c in records.values():
-        head = "".join(
-            f"<th>{escape(column.replace('-' + chr(10), '').replace(chr(10), ' '))}</th>" for column in COLUMNS
-        )
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _rows(c.data))
         step = c.place("step")
         tables.append(

@@ -42,7 +42,7 @@ class Wanted:
 
 
 def ensure_saes(wanted: Sequence[Wanted], store: Artefacts) -> list[SAE]:
-    """The SAEs, read from the store; those that are missing are trained and stored, a few together, in the SAELens format.
+    """The SAEs, read from the store; those that are missing are trained and stored there, a few together.
 
     Raises:
         FitError: states that no SAE can be trained on.

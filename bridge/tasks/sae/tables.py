@@ -28,12 +28,13 @@ COLUMNS = (
     ("loss\nrand.", "loss_recovered", "random"),
 )
 LEGEND = (
-    "own: the target's SAE; rot.: the source's, rotated. L0: features that fire at a token; dead: the share that never "
-    "fires on held-out strings. cos: of the features that fire, the share whose decoder has a cosine above 0.5 with one "
-    "of the target's SAE, beside the target's second SAE (sec.), a rotation that matches the covariances alone (spec.), "
-    "and SAEs that were started alike and are not rotated (shar.). fire: the largest correlation of firing patterns, "
-    "beside a random rotation (rand.). loss: recovered by reconstructions in place of the target's own states, 0 for its "
-    "mean state, beside what the tokens predict (inp.) and a random rotation."
+    "own: the target's SAE; rot.: the source's, rotated. L0: features that fire at a token; dead: the share that "
+    "never fires on held-out strings. cos: of the features that fire, the share whose decoder has a cosine above "
+    "0.5 with one of the target's SAE, beside the target's second SAE (sec.), a rotation that matches the "
+    "covariances alone (spec.), and SAEs that were started alike and are not rotated (shar.). fire: the largest "
+    "correlation of firing patterns, beside a random rotation (rand.). loss: recovered by reconstructions in "
+    "place of the target's own states, 0 for its mean state, beside what the tokens predict (inp.) and a random "
+    "rotation."
 )
 
 

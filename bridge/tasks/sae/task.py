@@ -63,7 +63,7 @@ class SAETask(Task):
                       "that random features would do: an SAE with a frozen random decoder, rotated alike",
                       heading="fro-\nzen", look=Look("#999933", "<"), order=6),
             Condition("inputs", "negative",
-                      "that the tokens alone would do: the target's states as they predict them linearly, through its SAE",
+                      "that the tokens alone would do: they predict states linearly, which go through the target's SAE",
                       heading="in-\nputs", look=Look("#5a3a22", "^", width=2.0), order=7),
             Condition("raw", "mark", "the source's SAE on the target's states as they are", heading="raw",
                       look=Look("#7f1d4e", "p"), order=1),
