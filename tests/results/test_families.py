@@ -1,5 +1,6 @@
 """Contrasts of many cells as one family."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from synthetic_records import METRICS
 
 from bridge.controls.names import CONTROLS
 from bridge.results.comparison import Comparison
+from bridge.results.families import _comparable
 from bridge.results.items import item_scores
+from bridge.results.metrics import Metric
 from bridge.results.scores import Branch
 from bridge.statistics.families import draw_family_p, holm
 from bridge.statistics.flips import exact_sign_flip_p
@@ -228,3 +231,12 @@ def test_a_rare_score_has_in_a_family_the_p_of_its_exact_interval(tmp_path: Path
     p = rare_difference_p(fitted[0], draws.mean(0), scores.units["items"])
     assert made.contrasts["random"]["top1"]["p_exact"] == pytest.approx(p)
     assert p > 0.05
+
+
+def test_explained_variances_are_ranked_by_what_they_leave_unexplained() -> None:
+    ev = Metric("ev", "explained variance", high=1.0)
+    assert [_comparable(ev, score) for score in (0.0, 0.9, 0.99)] == pytest.approx([0, math.log(10), math.log(100)])
+    # Scores that differ by rounding are equal.
+    assert _comparable(ev, 1.0) == _comparable(ev, 1 - 1e-9)
+    assert _comparable(Metric("top1", "top-1", low=0.0, high=1.0), 0.9) == 0.9
+    assert _comparable(Metric("logprob_nats", "log-probability", high=0.0), -3.0) == -3.0

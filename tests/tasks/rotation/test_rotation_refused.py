@@ -60,7 +60,10 @@ def test_options_out_of_range_are_refused(
 @pytest.mark.parametrize(
     ("matrix", "text"),
     [
-        (np.ones((64, 64)), "holds no rotation (R'R differs from I by up to 64); wanted at most 0.0001: give an orthog"),
+        (
+            np.ones((64, 64)),
+            "holds no rotation (R'R differs from I by up to 64); wanted at most 0.0001: give an orthog",
+        ),
         (np.eye(64)[:, :63], "holds no rotation (a matrix of shape (64, 63)); wanted a square one of width 2 or more"),
         (rotation(48).numpy(), "has shape (48, 48); wanted (64, 64), the width of both models: give another file"),
     ],
