@@ -620,7 +620,7 @@ def test_help_and_cfg_answer_in_seconds_without_transformers(bridge: Bridge, tmp
     said = shell("--help", cwd=tmp_path)
     assert said.code == 0
     assert "bridge -m layer=1,2,3" in said.out
-    assert "pair: custom, dyck3, llama31_mistral" in said.out
+    assert "pair: custom, dyck3, dyck3_fast, llama31_mistral" in said.out
     assert os.times().children_user - before < 5
     assert [p.name for p in tmp_path.iterdir()] == ["outputs"]  # the fixture's
     said = bridge("--cfg", "job")

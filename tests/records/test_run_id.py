@@ -53,7 +53,7 @@ def test_the_run_id_changes_with_every_key_but_the_exceptions(words: tuple[str, 
             node = node[part]
         node[last] = [*value, "another"] if isinstance(value, list) else f"not {value}"
         if key == "task.name":
-            with pytest.raises(ConfigError, match=f"^task=not {value} is unknown; wanted one of similarity, translate"):
+            with pytest.raises(ConfigError, match=f"^task=not {value} is unknown; wanted one of rotation, sae, "):
                 run_id(changed)
         elif any(f"{key}.".startswith(f"{name}.") for name in unused):
             assert run_id(changed) == same, key

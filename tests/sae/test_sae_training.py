@@ -154,9 +154,9 @@ def test_seeds_are_independent_but_for_a_shared_start() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kind": "jumprelu"}, "sae.kind=jumprelu; wanted one of topk, batch_topk, relu_l1: change it"),
-        ({"k": 0}, "sae.k=0; wanted more than 0: change it"),
-        ({"l1": -1.0}, "sae.l1=-1.0; wanted 0 or more: change it"),
+        ({"kind": "jumprelu"}, "task.kind=jumprelu; wanted one of topk, batch_topk, relu_l1: change it"),
+        ({"k": 0}, "task.k=0; wanted a finite number above 0: change it"),
+        ({"l1": -1.0}, "task.l1=-1.0; wanted a finite number of 0 or more: change it"),
     ],
 )
 def test_a_spec_that_nothing_can_be_trained_with_is_refused(changes: dict[str, object], said: str) -> None:
@@ -168,7 +168,7 @@ def test_states_and_specs_that_do_not_fit_are_refused() -> None:
     X = planted().X
     with pytest.raises(FitError, match=r"^1 matrices of states and no starts for 2 specs; wanted as many: give one"):
         train_saes([X], [spec(), spec()])
-    with pytest.raises(FitError, match=r"^k = 97 for 96 features; wanted at most 96: lower sae.k$"):
+    with pytest.raises(FitError, match=r"^k = 97 for 96 features; wanted at most 96: lower task.k$"):
         train_saes([X], [spec(k=97)])
     with pytest.raises(FitError, match=r"^a start of \(96, 5\); wanted \(96, 24\): give a decoder of it$"):
         train_saes([X], [spec()], [torch.ones(96, 5)])

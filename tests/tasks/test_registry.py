@@ -12,7 +12,7 @@ HERE = Path(__file__).parents[1] / "third_task"
 
 
 def test_the_tasks_of_bridge_are_its_folders() -> None:
-    assert registry.own() == ("similarity", "translate")
+    assert registry.own() == ("rotation", "sae", "similarity", "translate")
     for name in registry.own():
         task = registry.get(name)
         assert task.name == name
@@ -21,17 +21,21 @@ def test_the_tasks_of_bridge_are_its_folders() -> None:
 
 
 def test_an_installed_package_brings_a_task_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"^task=coins is unknown; wanted one of similarity, translate: "):
+    with pytest.raises(
+        ConfigError, match=r"^task=coins is unknown; wanted one of rotation, sae, similarity, translate: "
+    ):
         registry.get("coins")
     monkeypatch.syspath_prepend(str(HERE))
     registry._installed.cache_clear()
     try:
         coins = registry.get("coins")
         assert (coins.name, coins.searched.name) == ("coins", "bias")
-        assert registry.names() == ["coins", "similarity", "translate"]
+        assert registry.names() == ["coins", "rotation", "sae", "similarity", "translate"]
         assert registry.get("coins") is coins
         assert registry.task_of({"config": {"task": {"name": "coins"}}}) is coins
-        with pytest.raises(ConfigError, match=r"^task=coin is unknown; wanted one of coins, similarity, translate: "):
+        with pytest.raises(
+            ConfigError, match=r"^task=coin is unknown; wanted one of coins, rotation, sae, similarity, translate: "
+        ):
             registry.get("coin")
     finally:
         registry._installed.cache_clear()
