@@ -23,13 +23,13 @@ def commands() -> list[list[str]]:
     return [[w for w in shlex.split(line, comments=True)[1:] if not w.startswith("-")] for line in lines]
 
 
-VERBS = ("report", "status", "export", "dashboard", "sync")
+VERBS = ("report", "status", "export", "dashboard", "sync", "haar")
 
 
 def test_every_printed_command_composes() -> None:
     found = [words for words in commands() if words and words[0] not in VERBS]
     sweeps = [words for words in found if words[0] == "sweep"]
-    assert (len(found), len(sweeps)) == (12, 4)
+    assert (len(found), len(sweeps)) == (13, 4)
     for words in sweeps:
         assert (ROOT / "sweeps" / f"{words[1]}.yaml").exists()
         launcher = {word.partition("=")[0].removeprefix("hydra.launcher.") for word in words if "hydra.l" in word}
