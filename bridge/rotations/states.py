@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bridge.activations.extract import extract
 from bridge.activations.inside import depths_of, every_site
-from bridge.activations.sites import site_name
 from bridge.data.items import Item
 from bridge.data.splitting import labels, numbered, split
 from bridge.errors import ConfigError, DataError
@@ -166,8 +165,3 @@ def alone_error(config: BridgeConfig, session: Session, states: SiteStates) -> f
                 stored, own = states.at(depth, states.held)[side][mine], alone[depth].double()
                 worst = max(worst, float(((stored - own).norm(dim=1) / own.norm(dim=1).clamp_min(1e-30)).max()))
     return worst
-
-
-def names(depths: Sequence[float]) -> list[str]:
-    """The names of sites."""
-    return [site_name(depth) for depth in depths]

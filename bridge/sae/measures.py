@@ -65,19 +65,6 @@ def explained_variance(X: Tensor, X_hat: Tensor, mean: Tensor | None = None) -> 
     return rows_fve(X, X_hat, X.double().mean(0) if mean is None else mean).mean(-1)
 
 
-def dimensions_fve(X: Tensor, X_hat: Tensor, mean: Tensor) -> Tensor:
-    """Explained variance of each dimension of the states, (..., d); NaN where a dimension does not vary.
-
-    Args:
-        X: (n, d), the target's own states.
-        X_hat: (..., n, d), reconstructions of them.
-        mean: (d,), the target's, the same for every branch.
-    """
-    variance = (X.double() - mean.double()).square().sum(0)
-    error = (X.double() - X_hat).square().sum(-2)
-    return torch.where(variance > 0, 1.0 - error / variance, torch.nan)
-
-
 def l0(features: Tensor) -> float:
     """Features that fire in a row of (n, m), on the average."""
     return float((features != 0).sum(1).double().mean())

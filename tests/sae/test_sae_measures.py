@@ -8,7 +8,6 @@ from bridge.errors import FitError
 from bridge.sae.measures import (
     dead,
     decoder_cosines,
-    dimensions_fve,
     explained_variance,
     firing_correlation,
     l0,
@@ -43,14 +42,6 @@ def test_a_mean_far_from_0_explains_nothing() -> None:
     X = torch.randn(500, 6, generator=torch.Generator().manual_seed(0)) + 100.0 * torch.arange(6)
     assert 1 - (X - X.mean(0)).square().mean() / X.var() > 0.99
     assert explained_variance(X, X.mean(0).expand_as(X)).item() == pytest.approx(0.0, abs=1e-4)
-
-
-def test_each_dimension_has_its_own_share() -> None:
-    X = torch.tensor([[1.0, 0.0, 2.0], [-1.0, 4.0, 2.0]])
-    X_hat = torch.tensor([[1.0, 2.0, 2.0], [-1.0, 2.0, 2.0]])
-    first, second, third = dimensions_fve(X, X_hat, X.mean(0)).tolist()
-    assert (first, second) == (1.0, 0.0)
-    assert math.isnan(third)
 
 
 def test_other_rows_and_states_that_do_not_vary_are_refused() -> None:

@@ -13,7 +13,7 @@ from bridge.data.matrices import orthogonal_matrix
 from bridge.errors import ConfigError
 from bridge.results.points import PointScores, Result, result_of
 from bridge.results.scores import Branch, Part
-from bridge.rotations.axes import step_of
+from bridge.rotations.axes import steps_of
 from bridge.rotations.fits import NULLS, MatchedRows, axes, fit_rotations, null_rotations
 from bridge.rotations.inputs import InputFeatures, predict
 from bridge.rotations.scores import by_band, by_string
@@ -52,7 +52,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     read = features(states.fit), features(states.held)
     sites = [Site(states, depth, chosen, config.seed, given, read) for depth in bar]
     part = Part.whole(states.held.units, chosen.n_resamples, config.seed)
-    step = step_of(config.pair.target)
+    step = steps_of(config.pair)
     points = [
         PointScores(
             Rotation(), {"depth": site.depth, "step": step}, {"all": part}, config.dataset.unit.value, site.branch

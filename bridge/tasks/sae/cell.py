@@ -10,7 +10,7 @@ from bridge.errors import ConfigError
 from bridge.models.loss import has_loss
 from bridge.results.points import PointScores, Result, result_of
 from bridge.results.scores import Part
-from bridge.rotations.axes import step_of
+from bridge.rotations.axes import steps_of
 from bridge.rotations.inputs import InputFeatures
 from bridge.rotations.states import SiteStates, alone_error, site_states
 from bridge.sae.base import SAE
@@ -55,7 +55,7 @@ def compute(config: BridgeConfig, session: Session, inputs: dict[str, str]) -> R
     read = features(states.fit), features(states.held)
     sites = [Site(states, depth, trained[depth], chosen.n_draws, config.seed, lm, read) for depth in bar]
     part = Part.whole(states.held.units, chosen.n_resamples, config.seed)
-    step = step_of(config.pair.target)
+    step = steps_of(config.pair)
     points = [
         PointScores(
             SAETask(), {"depth": site.depth, "step": step}, {"all": part}, config.dataset.unit.value, site.branch
